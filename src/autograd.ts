@@ -1,0 +1,320 @@
+/**
+ * Reverse-mode differentiation: `defineOp` runs an op and records it, `grad` walks the record backwards.
+ * Nothing is global but the depth of `noGrad`.
+ */
+import type { Buffer, Device, DType, Kernels } from './device/device.js';
+import { AutogradError, DeviceError } from './errors.js';
+import { formatShape, type Shape, sameShape } from './shape.js';
+import { type GraphNode, Tensor } from './tensor.js';
+
+/** The buffers of an op's inputs: null only where the input may be. */
+export type BuffersOf<I extends readonly (Tensor | null)[]> = {
+  readonly [K in keyof I]: I[K] extends Tensor ? Buffer : Buffer | null;
+};
+
+/** What an op's forward pass works with. */
+export interface ForwardContext<I extends readonly (Tensor | null)[]> {
+  readonly kernels: Kernels;
+  /** Buffers of the inputs, null where an optional one was left out. */
+  readonly inputs: BuffersOf<I>;
+  /** Where the result goes, already allocated. */
+  readonly out: Buffer;
+  /** Memory that the backward pass will find as `saved[i]`, i counting calls. Freed by the graph. */
+  save(size: number, dtype: DType): Buffer;
+}
+
+/** What an op's backward pass works with. */
+export interface BackwardContext<I extends readonly (Tensor | null)[]> {
+  readonly kernels: Kernels;
+  readonly inputs: BuffersOf<I>;
+  /** The op's result. */
+  readonly out: Buffer;
+  readonly saved: readonly Buffer[];
+  /** Gradient of the result. */
+  readonly dy: Buffer;
+  /** A buffer to fill with the gradient of input i, or null when nobody asks for it. */
+  grad(i: number): Buffer | null;
+  /** Says that the gradient of input i is `dy` itself. */
+  pass(i: number): void;
+}
+
+/** What follows from the inputs' shapes and the options alone. */
+export interface Plan {
+  /** Shape of the result. */
+  readonly shape: Shape;
+}
+
+/**
+ * An op in one place. `plan` checks shapes and options and throws `ArgumentError`; `forward` and `backward`
+ * call kernels.
+ */
+export interface OpDefinition<I extends readonly (Tensor | null)[], O, P extends Plan> {
+  readonly name: string;
+  /** Names of the inputs, for messages. */
+  readonly inputs: { readonly [K in keyof I]: string };
+  plan(inputs: I, options: O): P;
+  forward(context: ForwardContext<I>, plan: P): void;
+  backward(context: BackwardContext<I>, plan: P): void;
+  /** The result shares the first input's memory; `forward` is then not called. */
+  readonly view?: boolean;
+  /** Which buffers `backward` reads besides `dy`; others may be disposed before `grad`. Default: all. */
+  readonly needs?: { readonly inputs?: boolean; readonly out?: boolean };
+}
+
+/** One recorded call: a node of the graph. */
+export class OpNode implements GraphNode {
+  released = false;
+
+  constructor(
+    readonly name: string,
+    readonly inputs: readonly (Tensor | null)[],
+    readonly inputNames: readonly string[],
+    readonly output: Tensor,
+    readonly saved: readonly Buffer[],
+    /** Gradients of the inputs marked in `wanted`, given the result's. */
+    readonly backward: (dy: Buffer, wanted: readonly boolean[]) => (Buffer | null)[],
+  ) {}
+
+  release(): void {
+    if (this.released) return;
+    this.released = true;
+    for (const buffer of this.saved) buffer.release();
+  }
+}
+
+let noGradDepth = 0;
+
+/**
+ * Runs `fn` without recording: results require no gradient. Returns what `fn` returns.
+ * @see https://pytorch.org/docs/stable/generated/torch.no_grad.html
+ */
+export function noGrad<T>(fn: () => T): T {
+  noGradDepth++;
+  try {
+    return fn();
+  } finally {
+    noGradDepth--;
+  }
+}
+
+function commonDevice(name: string, inputNames: readonly string[], inputs: readonly (Tensor | null)[]): Device {
+  let device: Device | null = null;
+  let first = '';
+  inputs.forEach((input, i) => {
+    if (input === null) return;
+    if (!(input instanceof Tensor)) throw new DeviceError(`${name}: ${inputNames[i]} is not a Tensor`);
+    if (input.disposed) throw new DeviceError(`${name}: ${inputNames[i]} ${formatShape(input.shape)} was disposed`);
+    if (device !== null && input.device !== device) {
+      throw new DeviceError(
+        `${name}: ${first} is on device ${device.name} but ${inputNames[i]} is on device ${input.device.name}${input.device.name === device.name ? ' (another instance)' : ''}; want all on one`,
+      );
+    }
+    if (input.dtype !== input.device.dtype) {
+      throw new DeviceError(`${name}: ${inputNames[i]} has dtype ${input.dtype}; want ${input.device.dtype}`);
+    }
+    if (device === null) {
+      device = input.device;
+      first = inputNames[i];
+    }
+  });
+  if (device === null) throw new DeviceError(`${name}: no tensor given`);
+  return device;
+}
+
+/** Makes an op callable: checks devices, plans, runs, and records the call when a gradient may be asked for. */
+export function defineOp<I extends readonly (Tensor | null)[], O, P extends Plan>(
+  definition: OpDefinition<I, O, P>,
+): (inputs: I, options: O) => Tensor {
+  const { name } = definition;
+  const inputNames = definition.inputs as readonly string[];
+  const needsInputs = definition.needs?.inputs ?? true;
+  const needsOut = definition.needs?.out ?? true;
+
+  return (inputs, options) => {
+    const device = commonDevice(name, inputNames, inputs);
+    const plan = definition.plan(inputs, options);
+    const recorded = noGradDepth === 0 && inputs.some((input) => input?.requiresGrad);
+    const saved: Buffer[] = [];
+
+    let out: Buffer;
+    if (definition.view) {
+      out = (inputs[0] as Tensor).buffer.retain();
+    } else {
+      out = device.alloc(plan.shape.reduce((a, b) => a * b, 1));
+      try {
+        definition.forward(
+          {
+            kernels: device.kernels,
+            inputs: inputs.map((input) => input?.buffer ?? null) as unknown as BuffersOf<I>,
+            out,
+            save(size, dtype) {
+              const buffer = device.alloc(size, dtype);
+              saved.push(buffer);
+              return buffer;
+            },
+          },
+          plan,
+        );
+      } catch (error) {
+        out.release();
+        for (const buffer of saved) buffer.release();
+        throw error;
+      }
+    }
+    const y = new Tensor(device, plan.shape, out, recorded);
+    if (!recorded) {
+      for (const buffer of saved) buffer.release();
+      return y;
+    }
+
+    y.node = new OpNode(name, inputs, inputNames, y, saved, (dy, wanted) => {
+      const grads: (Buffer | null)[] = inputs.map(() => null);
+      const bufferOf = (what: string, t: Tensor): Buffer => {
+        if (t.disposed)
+          throw new AutogradError(
+            `grad: ${what} of ${name} ${formatShape(t.shape)} was disposed before its gradient was taken`,
+          );
+        return t.buffer;
+      };
+      try {
+        definition.backward(
+          {
+            kernels: device.kernels,
+            inputs: (needsInputs
+              ? inputs.map((input, i) => input && bufferOf(inputNames[i], input))
+              : []) as unknown as BuffersOf<I>,
+            out: needsOut ? bufferOf('the result', y) : dy,
+            saved,
+            dy,
+            grad(i) {
+              if (!wanted[i]) return null;
+              grads[i] = device.alloc((inputs[i] as Tensor).size);
+              return grads[i];
+            },
+            pass(i) {
+              if (wanted[i]) grads[i] = dy.retain();
+            },
+          },
+          plan,
+        );
+      } catch (error) {
+        for (const buffer of grads) buffer?.release();
+        throw error;
+      }
+      return grads;
+    });
+    return y;
+  };
+}
+
+/** The recorded tensors that `y` depends on, each after all of its inputs. Iterative: depth is no limit. */
+export function topologicalOrder(y: Tensor): Tensor[] {
+  const order: Tensor[] = [];
+  const state = new Map<Tensor, 'open' | 'done'>();
+  const stack: Tensor[] = [y];
+  while (stack.length > 0) {
+    const t = stack[stack.length - 1];
+    if (state.get(t) === 'done') {
+      stack.pop();
+      continue;
+    }
+    if (state.get(t) === 'open' || t.node === null) {
+      state.set(t, 'done');
+      order.push(t);
+      stack.pop();
+      continue;
+    }
+    state.set(t, 'open');
+    const { inputs } = t.node as OpNode;
+    for (let i = inputs.length - 1; i >= 0; i--) {
+      const input = inputs[i];
+      if (input !== null && !state.has(input)) stack.push(input);
+    }
+  }
+  return order;
+}
+
+/**
+ * Gradients of the scalar `y` (or of ⟨y, dy⟩) with respect to each of `xs`, on their device, not recorded.
+ * Contributions to one tensor are added in the order in which its consumers are met, last op first. The
+ * graph is spent: a second `grad` through it is an error. Inside a scope, intermediates of the graph that the
+ * scope made are freed on the way, except `y`, `xs`, leaves and kept tensors.
+ * @throws AutogradError when y is not a scalar and no dy is given, or an x does not influence y
+ * @see https://pytorch.org/docs/stable/generated/torch.autograd.grad.html
+ */
+export function grad(y: Tensor, xs: readonly Tensor[], dy?: Tensor): Tensor[] {
+  const { device } = y;
+  if (dy === undefined && y.size !== 1) {
+    throw new AutogradError(`grad: y has shape ${formatShape(y.shape)}; want a scalar, or pass dy`);
+  }
+  if (dy !== undefined && (!sameShape(dy.shape, y.shape) || dy.device !== device)) {
+    throw new AutogradError(
+      `grad: dy has shape ${formatShape(dy.shape)} on ${dy.device.name}; want ${formatShape(y.shape)} on ${device.name}`,
+    );
+  }
+
+  const order = topologicalOrder(y);
+  // Only what lies between xs and y needs a gradient.
+  const relevant = new Set<Tensor>(xs);
+  for (const t of order) {
+    const node = t.node as OpNode | null;
+    if (node?.inputs.some((input) => input !== null && relevant.has(input))) relevant.add(t);
+  }
+  const reached = new Set(order);
+  xs.forEach((x, i) => {
+    if (!reached.has(x)) throw new AutogradError(`grad: xs[${i}] ${formatShape(x.shape)} does not influence y`);
+    if (!x.requiresGrad) throw new AutogradError(`grad: xs[${i}] ${formatShape(x.shape)} has requiresGrad false`);
+  });
+
+  const wantedResults = new Set<Tensor>(xs);
+  const grads = new Map<Tensor, Buffer>();
+  const seed = dy === undefined ? device.alloc(1) : dy.buffer.retain();
+  if (dy === undefined) device.kernels.fill({ out: seed, value: 1 });
+  grads.set(y, seed);
+
+  try {
+    for (let i = order.length - 1; i >= 0; i--) {
+      const t = order[i];
+      const node = t.node as OpNode | null;
+      const dt = grads.get(t);
+      if (node === null) continue;
+      if (dt !== undefined) {
+        if (node.released)
+          throw new AutogradError(`grad: the graph behind ${node.name} ${formatShape(t.shape)} is already spent`);
+        const wanted = node.inputs.map((input) => input !== null && input.requiresGrad && relevant.has(input));
+        const found = wanted.includes(true) ? node.backward(dt, wanted) : [];
+        found.forEach((g, j) => {
+          if (g !== null) addInto(grads, node.inputs[j] as Tensor, g);
+        });
+        if (!wantedResults.has(t)) {
+          grads.delete(t);
+          dt.release();
+        }
+      }
+      node.release();
+      if (t !== y && !t.kept && !wantedResults.has(t) && device.scopes.ownsInnermost(t)) t.dispose();
+    }
+    return xs.map((x) => new Tensor(device, x.shape, (grads.get(x) as Buffer).retain()));
+  } finally {
+    for (const buffer of grads.values()) buffer.release();
+  }
+}
+
+/** Adds a contribution, in place where the sum so far is nobody else's. Takes `g` over. */
+function addInto(grads: Map<Tensor, Buffer>, t: Tensor, g: Buffer): void {
+  const sum = grads.get(t);
+  if (sum === undefined) {
+    grads.set(t, g);
+    return;
+  }
+  const { device } = t;
+  if (sum.exclusive) {
+    device.kernels.accumulate({ x: g, out: sum });
+  } else {
+    const out = device.alloc(sum.size);
+    device.kernels.binary({ operator: 'add', a: sum, b: g, out, shape: [t.size], aStrides: [1], bStrides: [1] });
+    sum.release();
+    grads.set(t, out);
+  }
+  g.release();
+}

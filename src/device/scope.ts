@@ -1,0 +1,75 @@
+/**
+ * Scopes: whoever makes a resource on a device inside `device.scope(fn)` has it freed at the end, unless
+ * `fn` returns it or it was kept.
+ */
+import { AtalhoError } from '../errors.js';
+
+/** What a scope can free. Tensor implements it, so that devices need to know no more of tensors. */
+export interface Resource {
+  readonly disposed: boolean;
+  dispose(): void;
+}
+
+function isResource(value: object): value is Resource {
+  return 'dispose' in value && typeof value.dispose === 'function' && 'disposed' in value;
+}
+
+/** The resources in `value`: itself, or those in arrays, Maps and plain records, however deep. */
+function collect(value: unknown, found: Set<Resource>): void {
+  const seen = new Set<object>();
+  const stack: unknown[] = [value];
+  while (stack.length > 0) {
+    const item = stack.pop();
+    if (typeof item !== 'object' || item === null || seen.has(item) || ArrayBuffer.isView(item)) continue;
+    seen.add(item);
+    if (isResource(item)) found.add(item);
+    else if (Array.isArray(item)) for (const part of item) stack.push(part);
+    else if (item instanceof Map) for (const part of item.values()) stack.push(part);
+    else {
+      const prototype = Object.getPrototypeOf(item);
+      if (prototype === Object.prototype || prototype === null)
+        for (const part of Object.values(item)) stack.push(part);
+    }
+  }
+}
+
+/** The open scopes of one device, innermost last. */
+export class ScopeStack {
+  private readonly open: Set<Resource>[] = [];
+
+  /** Puts a new resource into the innermost scope, if there is one. */
+  track(resource: Resource): void {
+    this.open.at(-1)?.add(resource);
+  }
+
+  /** Takes a resource out of every scope: it now lives until it is disposed. */
+  forget(resource: Resource): void {
+    for (const scope of this.open) scope.delete(resource);
+  }
+
+  /** True when the innermost open scope made this resource and would free it. */
+  ownsInnermost(resource: Resource): boolean {
+    return this.open.at(-1)?.has(resource) ?? false;
+  }
+
+  run<T>(fn: () => T): T {
+    const scope = new Set<Resource>();
+    this.open.push(scope);
+    const survivors = new Set<Resource>();
+    try {
+      const result = fn();
+      if (typeof result === 'object' && result !== null && 'then' in result && typeof result.then === 'function') {
+        throw new AtalhoError('scope: fn returned a promise; a scope is synchronous, so await outside of it');
+      }
+      collect(result, survivors);
+      return result;
+    } finally {
+      this.open.pop();
+      const outer = this.open.at(-1);
+      for (const resource of scope) {
+        if (survivors.has(resource)) outer?.add(resource);
+        else if (!resource.disposed) resource.dispose();
+      }
+    }
+  }
+}

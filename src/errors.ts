@@ -1,0 +1,48 @@
+/**
+ * The typed errors of the library. Every message names the op, the argument, what it got and what it
+ * wanted.
+ */
+
+/** Base of all errors that the library throws on purpose. */
+export class AtalhoError extends Error {
+  override name = 'AtalhoError';
+}
+
+/** A shape, an option or a value that an op cannot take. */
+export class ArgumentError extends AtalhoError {
+  override name = 'ArgumentError';
+}
+
+/** Tensors of two devices in one op, a disposed tensor, a kernel handed a foreign buffer. */
+export class DeviceError extends AtalhoError {
+  override name = 'DeviceError';
+}
+
+/** The device has no memory left for a request; nothing was changed by the call that threw it. */
+export class OutOfMemoryError extends AtalhoError {
+  override name = 'OutOfMemoryError';
+  constructor(
+    message: string,
+    /** Bytes that the failed request asked for. */
+    readonly requestedBytes: number,
+    /** Bytes in use on the device when it failed. */
+    readonly usedBytes: number,
+  ) {
+    super(message);
+  }
+}
+
+/** Misuse of the graph: `grad` of a non-scalar, through a freed graph, of an unused tensor. */
+export class AutogradError extends AtalhoError {
+  override name = 'AutogradError';
+}
+
+/** A file that is not what its format says: truncated, oversized, inconsistent, hostile. */
+export class FormatError extends AtalhoError {
+  override name = 'FormatError';
+}
+
+/** Missing, unexpected or misshapen entries in a state dict. */
+export class StateDictError extends AtalhoError {
+  override name = 'StateDictError';
+}

@@ -1,0 +1,178 @@
+/**
+ * Tensor: a shape and a dtype over a device buffer, and the graph node that made it. Dense, row-major.
+ */
+import type { Buffer, Device, DType, TypedArray } from './device/device.js';
+import type { Resource } from './device/scope.js';
+import { ArgumentError, DeviceError } from './errors.js';
+import { checkShape, formatShape, type Shape, sizeOf } from './shape.js';
+
+/** What a tensor needs to know of the graph behind it; `autograd.ts` has the rest. */
+export interface GraphNode {
+  /** Frees what the op saved for its backward pass. */
+  release(): void;
+}
+
+export class Tensor implements Resource {
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly device: Device;
+  /** Leaves: set by the maker. Results of ops: true when any input had it. */
+  readonly requiresGrad: boolean;
+  /** The node of the graph that made this tensor; null for leaves and under `noGrad`. */
+  node: GraphNode | null = null;
+  /** True after `keep`: no scope and no `grad` frees it. */
+  kept = false;
+  private memory: Buffer | null;
+
+  /** Takes over `buffer`. Users call `tensor()` instead. */
+  constructor(device: Device, shape: Shape, buffer: Buffer, requiresGrad = false) {
+    this.device = device;
+    this.shape = Object.freeze([...shape]);
+    this.dtype = buffer.dtype;
+    this.memory = buffer;
+    this.requiresGrad = requiresGrad;
+    device.scopes.track(this);
+  }
+
+  get size(): number {
+    return sizeOf(this.shape);
+  }
+
+  get disposed(): boolean {
+    return this.memory === null;
+  }
+
+  /** The device memory. Throws once disposed. */
+  get buffer(): Buffer {
+    if (this.memory === null) throw new DeviceError(`tensor ${formatShape(this.shape)} was used after it was disposed`);
+    return this.memory;
+  }
+
+  /** A copy of the elements, row-major. */
+  async data(): Promise<TypedArray> {
+    return this.device.read(this.buffer);
+  }
+
+  /** The same without waiting, on devices whose memory the CPU sees. */
+  dataSync(): TypedArray {
+    if (!this.device.readSync) {
+      throw new DeviceError(`dataSync: device ${this.device.name} can only be read with await x.data()`);
+    }
+    return this.device.readSync(this.buffer);
+  }
+
+  /** The single element of a tensor of size 1, as a number. */
+  item(): number {
+    if (this.size !== 1) throw new ArgumentError(`item: tensor has shape ${formatShape(this.shape)}; want one element`);
+    return Number(this.dataSync()[0]);
+  }
+
+  /** Overwrites the elements in place; identity, shape and dtype stay. */
+  write(data: ArrayLike<number> | ArrayLike<bigint>): void {
+    if (data.length !== this.size) {
+      throw new ArgumentError(
+        `write: got ${data.length} elements for shape ${formatShape(this.shape)}; want ${this.size}`,
+      );
+    }
+    this.device.write(this.buffer, data);
+  }
+
+  /** Gives the memory back, and what the op that made it had saved. Twice is fine. */
+  dispose(): void {
+    if (this.memory === null) return;
+    this.memory.release();
+    this.memory = null;
+    this.node?.release();
+    this.node = null;
+    this.device.scopes.forget(this);
+  }
+}
+
+export type NestedArray = number | readonly NestedArray[];
+export type TensorData = NestedArray | ArrayLike<number> | ArrayLike<bigint>;
+
+export interface TensorOptions {
+  device: Device;
+  requiresGrad?: boolean;
+}
+
+function isTypedArray(data: unknown): data is ArrayLike<number> | ArrayLike<bigint> {
+  return ArrayBuffer.isView(data) && !(data instanceof DataView);
+}
+
+/** Shape and flat elements of nested arrays; ragged ones are an error. */
+function flattenNested(data: NestedArray): { shape: number[]; flat: number[] } {
+  const shape: number[] = [];
+  for (let level: NestedArray = data; typeof level !== 'number'; level = level[0]) {
+    shape.push(level.length);
+    if (level.length === 0) break;
+  }
+  const flat: number[] = [];
+  const walk = (value: NestedArray, depth: number): void => {
+    if (typeof value === 'number') {
+      if (depth !== shape.length)
+        throw new ArgumentError('tensor: nested arrays are ragged: a number stands where an array should');
+      flat.push(value);
+      return;
+    }
+    if (!Array.isArray(value)) throw new ArgumentError(`tensor: data holds ${typeof value}; want numbers`);
+    if (depth === shape.length || value.length !== shape[depth]) {
+      throw new ArgumentError(
+        `tensor: nested arrays are ragged at depth ${depth}: got ${value.length} items; want ${shape[depth] ?? 'a number'}`,
+      );
+    }
+    for (const part of value) walk(part, depth + 1);
+  };
+  walk(data, 0);
+  return { shape, flat };
+}
+
+/**
+ * A tensor that copies `data`: a number, nested arrays or any numeric typed array, each element rounded once
+ * to the device's dtype. `BigInt64Array` makes an int64 tensor. Without `shape`, nested arrays give theirs and
+ * a typed array is 1-d.
+ * @see https://pytorch.org/docs/stable/generated/torch.tensor.html
+ */
+export function tensor(data: TensorData, shape: Shape | undefined, options: TensorOptions): Tensor;
+export function tensor(data: TensorData, options: TensorOptions): Tensor;
+export function tensor(
+  data: TensorData,
+  shapeOrOptions: Shape | TensorOptions | undefined,
+  last?: TensorOptions,
+): Tensor {
+  const bare = shapeOrOptions !== undefined && !Array.isArray(shapeOrOptions);
+  const options = bare ? (shapeOrOptions as TensorOptions) : last;
+  const shape = bare ? undefined : (shapeOrOptions as Shape | undefined);
+  if (!options?.device) throw new ArgumentError('tensor: no device given; want tensor(data, shape, { device })');
+  const { device, requiresGrad = false } = options;
+
+  let flat: ArrayLike<number> | ArrayLike<bigint>;
+  let own: number[];
+  if (isTypedArray(data)) {
+    flat = data;
+    own = [data.length];
+  } else {
+    ({ shape: own, flat } = flattenNested(data as NestedArray));
+  }
+  const target = shape ?? own;
+  checkShape('tensor', 'shape', target);
+  if (sizeOf(target) !== flat.length) {
+    throw new ArgumentError(
+      `tensor: data has ${flat.length} elements; shape ${formatShape(target)} wants ${sizeOf(target)}`,
+    );
+  }
+  const integer = flat instanceof BigInt64Array;
+  if (flat instanceof BigUint64Array)
+    throw new ArgumentError('tensor: data is a BigUint64Array; want BigInt64Array for int64');
+  if (integer && requiresGrad) throw new ArgumentError('tensor: an int64 tensor cannot require a gradient');
+  const buffer = device.alloc(flat.length, integer ? 'int64' : device.dtype);
+  device.write(buffer, flat);
+  return new Tensor(device, target, buffer, requiresGrad);
+}
+
+/** Lets a tensor outlive every scope it was made in, and `grad`'s freeing. Returns it. */
+export function keep<T extends Tensor>(t: T): T {
+  t.kept = true;
+  t.device.scopes.forget(t);
+  return t;
+}
