@@ -1,0 +1,191 @@
+/**
+ * Convolution as a matrix product that never writes its column matrix down: forward and, a stride phase at a time, the
+ * input gradient. Blocks of 32 pixel panels × KC taps are packed on the fly; blocking over k goes on from the stored
+ * sums, so every output is one sum in the order of the reference.
+ */
+import { tileContinue, tileZero, TILE_BYTES } from './gemm';
+import { packColumns } from './im2col';
+
+const BLOCK_PANELS: i32 = 32;
+const BLOCK_PIXELS: i32 = 256;
+const KC: i32 = 288;
+
+/** Fields in the order in which `device/wasm/conv2d.ts` writes them; addresses and strides in bytes. */
+@unmanaged
+export class ImplicitGemm {
+  images: i32;
+  rows: i32;
+  cols: i32;
+  /** The padded input. */
+  source: usize;
+  sourceImage: usize;
+  sourceRow: usize;
+  sourceCol: usize;
+  /** tap[k], k of them. */
+  taps: usize;
+  k: i32;
+  /** Row panels [panel][k][4] of m rows. */
+  weights: usize;
+  m: i32;
+  /** m floats, or 0. */
+  bias: usize;
+  out: usize;
+  outImage: usize;
+  outPlane: usize;
+  outRow: usize;
+  outCol: usize;
+  /** Scratch: see `implicitGemmScratch`. */
+  scratch: usize;
+}
+
+/** Bytes of scratch for m rows: pixel tables, a block of packed columns, tiles that cannot be stored straight. */
+export function implicitGemmScratch(m: i32): i32 {
+  return BLOCK_PIXELS * 8 + BLOCK_PIXELS * KC * 4 + ((m + 3) >> 2) * BLOCK_PANELS * <i32>TILE_BYTES;
+}
+
+export function implicitGemm(g: ImplicitGemm): void {
+  const bases: usize = g.scratch;
+  const dsts: usize = bases + BLOCK_PIXELS * 4;
+  const columns: usize = dsts + BLOCK_PIXELS * 4;
+  const tiles: usize = columns + BLOCK_PIXELS * KC * 4;
+  const k = g.k;
+  const kBlocks = (k + KC - 1) / KC;
+  const kc = (k + kBlocks - 1) / kBlocks;
+  const m = g.m;
+  const pixels = g.images * g.rows * g.cols;
+  const plane: usize = g.outPlane;
+
+  let image = 0;
+  let row = 0;
+  let col = 0;
+  for (let p0 = 0; p0 < pixels; p0 += BLOCK_PIXELS) {
+    const count = min(BLOCK_PIXELS, pixels - p0);
+    const panels = (count + 7) >> 3;
+    // Pixel tables. Lanes past the end repeat their panel's first pixel, so that they never look like a neighbour, and
+    // are not stored.
+    let base: usize = 0;
+    let dst: usize = 0;
+    for (let i = 0; i < panels << 3; i++) {
+      if (i < count) {
+        base = g.source + <usize>image * g.sourceImage + <usize>row * g.sourceRow + <usize>col * g.sourceCol;
+        dst = g.out + <usize>image * g.outImage + <usize>row * g.outRow + <usize>col * g.outCol;
+        if (++col === g.cols) {
+          col = 0;
+          if (++row === g.rows) {
+            row = 0;
+            image++;
+          }
+        }
+      } else {
+        base = load<u32>(bases + ((<usize>(i & ~7)) << 2));
+        dst = load<u32>(dsts + ((<usize>(i & ~7)) << 2));
+      }
+      store<u32>(bases + ((<usize>i) << 2), base);
+      store<u32>(dsts + ((<usize>i) << 2), dst);
+    }
+
+    for (let k0 = 0; k0 < k; k0 += kc) {
+      const kb = min(kc, k - k0);
+      const panelBytes: usize = (<usize>kb) << 5;
+      packColumns(bases, panels, g.taps + ((<usize>k0) << 2), kb, columns);
+      let a: usize = g.weights + ((<usize>k0) << 4);
+      for (let r = 0; r < m; r += 4) {
+        const whole = m - r >= 4;
+        const rowOffset: usize = <usize>r * plane;
+        let tile: usize = tiles + <usize>(r >> 2) * <usize>BLOCK_PANELS * TILE_BYTES;
+        let b = columns;
+        let d = dsts;
+        for (let p = 0; p < panels; p++) {
+          const first: usize = load<u32>(d);
+          const straight = whole && <usize>load<u32>(d, 28) - first === 28;
+          const c = straight ? first + rowOffset : tile;
+          const ldc: usize = straight ? plane : 32;
+          if (k0 === 0) tileZero(a, b, b + panelBytes, c, ldc);
+          else tileContinue(a, b, b + panelBytes, c, ldc);
+          b += panelBytes;
+          d += 32;
+          tile += TILE_BYTES;
+        }
+        a += (<usize>k) << 4;
+      }
+    }
+    finishBlock(g, dsts, tiles, panels, count);
+  }
+}
+
+/** Adds the bias and stores the tiles that were kept aside: half panels, rows past a multiple of 4, split pixels. */
+function finishBlock(g: ImplicitGemm, dsts: usize, tiles: usize, panels: i32, count: i32): void {
+  const m = g.m;
+  const plane: usize = g.outPlane;
+  const hasBias = g.bias !== 0;
+  for (let r = 0; r < m; r++) {
+    const whole = m - (r & ~3) >= 4;
+    const value: f32 = hasBias ? load<f32>(<usize>g.bias + ((<usize>r) << 2)) : 0;
+    const splat = f32x4.splat(value);
+    const rowOffset: usize = <usize>r * plane;
+    let tile: usize = tiles + <usize>(r >> 2) * <usize>BLOCK_PANELS * TILE_BYTES + ((<usize>(r & 3)) << 5);
+    let d = dsts;
+    for (let p = 0; p < panels; p++) {
+      const first: usize = load<u32>(d);
+      if (whole && <usize>load<u32>(d, 28) - first === 28) {
+        if (hasBias) {
+          const c = first + rowOffset;
+          v128.store(c, f32x4.add(v128.load(c), splat));
+          v128.store(c, f32x4.add(v128.load(c, 16), splat), 16);
+        }
+      } else {
+        const lanes: usize = min(8, count - (p << 3));
+        for (let lane: usize = 0; lane < lanes; lane++) {
+          const sum = load<f32>(tile + (lane << 2));
+          store<f32>(<usize>load<u32>(d + (lane << 2)) + rowOffset, hasBias ? sum + value : sum);
+        }
+      }
+      d += 32;
+      tile += TILE_BYTES;
+    }
+  }
+}
+
+/** The input gradient as the reference writes it, for weights that are not finite. One image. */
+export function backwardInputPlain(
+  dy: usize,
+  weight: usize,
+  dx: usize,
+  channels: i32,
+  height: i32,
+  width: i32,
+  outChannels: i32,
+  outHeight: i32,
+  outWidth: i32,
+  kernelHeight: i32,
+  kernelWidth: i32,
+  strideHeight: i32,
+  strideWidth: i32,
+  padTop: i32,
+  padLeft: i32,
+  dilationHeight: i32,
+  dilationWidth: i32,
+): void {
+  const taps = kernelHeight * kernelWidth;
+  for (let c = 0; c < channels; c++) {
+    for (let ih = 0; ih < height; ih++) {
+      for (let iw = 0; iw < width; iw++) {
+        let sum: f32 = 0;
+        for (let o = 0; o < outChannels; o++) {
+          for (let kh = 0; kh < kernelHeight; kh++) {
+            const y = ih + padTop - kh * dilationHeight;
+            if (y < 0 || y % strideHeight !== 0 || y / strideHeight >= outHeight) continue;
+            for (let kw = 0; kw < kernelWidth; kw++) {
+              const x = iw + padLeft - kw * dilationWidth;
+              if (x < 0 || x % strideWidth !== 0 || x / strideWidth >= outWidth) continue;
+              const g = load<f32>(dy + ((<usize>((o * outHeight + y / strideHeight) * outWidth + x / strideWidth)) << 2));
+              const w = load<f32>(weight + ((<usize>((o * channels + c) * taps + kh * kernelWidth + kw)) << 2));
+              sum = sum + g * w;
+            }
+          }
+        }
+        store<f32>(dx + ((<usize>((c * height + ih) * width + iw)) << 2), sum);
+      }
+    }
+  }
+}

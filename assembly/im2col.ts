@@ -1,0 +1,180 @@
+/**
+ * The implicit column matrix of a convolution: the input copied once with zero padding (columns of one stride phase
+ * side by side, so that every tap reads neighbours), a table of tap offsets and one of pixel bases. The element of the
+ * column matrix at (k, pixel) is `load(base[pixel] + tap[k])`; only panels of it are ever written down.
+ */
+
+/**
+ * Copies `planes` images of height × width into rows of `phases` × `phaseLength` floats. Padded column j lands in phase
+ * j mod phases at j div phases; everything outside the image is +0.
+ */
+export function padPlanes(
+  x: usize,
+  out: usize,
+  planes: i32,
+  height: i32,
+  width: i32,
+  padTop: i32,
+  padLeft: i32,
+  paddedHeight: i32,
+  phases: i32,
+  phaseLength: i32,
+): void {
+  const pitch: usize = (<usize>(phases * phaseLength)) << 2;
+  const topBytes: usize = <usize>min(padTop, paddedHeight) * pitch;
+  const bottomBytes: usize = <usize>max(paddedHeight - padTop - height, 0) * pitch;
+  const rows = max(min(height, paddedHeight - padTop), 0);
+  for (let p = 0; p < planes; p++) {
+    zero(out, topBytes);
+    out += topBytes;
+    for (let r = 0; r < rows; r++) {
+      if (phases === 1) padRow(x, out, width, padLeft, phaseLength);
+      else if (phases === 2) padRowHalves(x, out, width, padLeft, phaseLength);
+      else padRowPhases(x, out, width, padLeft, phases, phaseLength);
+      x += (<usize>width) << 2;
+      out += pitch;
+    }
+    x += (<usize>(height - rows) * <usize>width) << 2;
+    zero(out, bottomBytes);
+    out += bottomBytes;
+  }
+}
+
+function zero(p: usize, bytes: usize): void {
+  const end = p + bytes;
+  const z = f32x4.splat(0);
+  for (; p + 16 <= end; p += 16) v128.store(p, z);
+  for (; p < end; p += 4) store<f32>(p, 0);
+}
+
+function padRow(x: usize, out: usize, width: i32, padLeft: i32, length: i32): void {
+  const left = min(padLeft, length);
+  zero(out, (<usize>left) << 2);
+  out += (<usize>left) << 2;
+  const copied = min(width, length - left);
+  let i = 0;
+  for (; i + 4 <= copied; i += 4) {
+    v128.store(out, v128.load(x));
+    x += 16;
+    out += 16;
+  }
+  for (; i < copied; i++) {
+    store<f32>(out, load<f32>(x));
+    x += 4;
+    out += 4;
+  }
+  zero(out, (<usize>(length - left - copied)) << 2);
+}
+
+/** Stride 2: even padded columns, then odd ones. */
+function padRowHalves(x: usize, out: usize, width: i32, padLeft: i32, length: i32): void {
+  zero(out, (<usize>length) << 3);
+  const half: usize = (<usize>length) << 2;
+  // Column padLeft + i of the padded row: the first image column goes to phase padLeft & 1.
+  const odd: usize = padLeft & 1;
+  let first = out + odd * half + ((<usize>(padLeft >> 1)) << 2);
+  let second = out + (1 - odd) * half + ((<usize>((padLeft + 1) >> 1)) << 2);
+  const copied = max(min(width, 2 * length - padLeft), 0);
+  let i = 0;
+  for (; i + 8 <= copied; i += 8) {
+    const a = v128.load(x);
+    const b = v128.load(x, 16);
+    v128.store(first, v128.shuffle<f32>(a, b, 0, 2, 4, 6));
+    v128.store(second, v128.shuffle<f32>(a, b, 1, 3, 5, 7));
+    x += 32;
+    first += 16;
+    second += 16;
+  }
+  for (; i < copied; i++) {
+    if (i & 1) {
+      store<f32>(second, load<f32>(x));
+      second += 4;
+    } else {
+      store<f32>(first, load<f32>(x));
+      first += 4;
+    }
+    x += 4;
+  }
+}
+
+function padRowPhases(x: usize, out: usize, width: i32, padLeft: i32, phases: i32, length: i32): void {
+  zero(out, (<usize>(phases * length)) << 2);
+  const copied = max(min(width, phases * length - padLeft), 0);
+  for (let i = 0; i < copied; i++) {
+    const j = padLeft + i;
+    store<f32>(out + ((<usize>((j % phases) * length + j / phases)) << 2), load<f32>(x + ((<usize>i) << 2)));
+  }
+}
+
+/** tap[k] for k = (channel, tap): channel · planeBytes + offset of the tap within a plane. */
+export function expandTaps(out: usize, channels: i32, planeBytes: i32, offsets: usize, taps: i32): void {
+  for (let c = 0; c < channels; c++) {
+    const base = c * planeBytes;
+    for (let t = 0; t < taps; t++) {
+      store<i32>(out, base + load<i32>(offsets + ((<usize>t) << 2)));
+      out += 4;
+    }
+  }
+}
+
+/**
+ * Packs `panels` panels of the column matrix as [panel][k][8] for k in a block of taps. `bases` holds one address a
+ * pixel, ascending; four neighbours 12 bytes apart are one load.
+ */
+export function packColumns(bases: usize, panels: i32, taps: usize, k: i32, out: usize): void {
+  const tapsEnd = taps + ((<usize>k) << 2);
+  for (let p = 0; p < panels; p++) {
+    const b0: usize = load<u32>(bases);
+    const b3: usize = load<u32>(bases, 12);
+    const b4: usize = load<u32>(bases, 16);
+    const b7: usize = load<u32>(bases, 28);
+    if (b3 - b0 === 12 && b7 - b4 === 12) {
+      for (let t = taps; t < tapsEnd; t += 4) {
+        const offset: usize = load<i32>(t);
+        v128.store(out, v128.load(b0 + offset));
+        v128.store(out, v128.load(b4 + offset), 16);
+        out += 32;
+      }
+    } else {
+      const b1: usize = load<u32>(bases, 4);
+      const b2: usize = load<u32>(bases, 8);
+      const b5: usize = load<u32>(bases, 20);
+      const b6: usize = load<u32>(bases, 24);
+      if (b3 - b0 === 12) {
+        for (let t = taps; t < tapsEnd; t += 4) {
+          const offset: usize = load<i32>(t);
+          v128.store(out, v128.load(b0 + offset));
+          store<u32>(out, load<u32>(b4 + offset), 16);
+          store<u32>(out, load<u32>(b5 + offset), 20);
+          store<u32>(out, load<u32>(b6 + offset), 24);
+          store<u32>(out, load<u32>(b7 + offset), 28);
+          out += 32;
+        }
+      } else if (b7 - b4 === 12) {
+        for (let t = taps; t < tapsEnd; t += 4) {
+          const offset: usize = load<i32>(t);
+          store<u32>(out, load<u32>(b0 + offset));
+          store<u32>(out, load<u32>(b1 + offset), 4);
+          store<u32>(out, load<u32>(b2 + offset), 8);
+          store<u32>(out, load<u32>(b3 + offset), 12);
+          v128.store(out, v128.load(b4 + offset), 16);
+          out += 32;
+        }
+      } else {
+        for (let t = taps; t < tapsEnd; t += 4) {
+          const offset: usize = load<i32>(t);
+          store<u32>(out, load<u32>(b0 + offset));
+          store<u32>(out, load<u32>(b1 + offset), 4);
+          store<u32>(out, load<u32>(b2 + offset), 8);
+          store<u32>(out, load<u32>(b3 + offset), 12);
+          store<u32>(out, load<u32>(b4 + offset), 16);
+          store<u32>(out, load<u32>(b5 + offset), 20);
+          store<u32>(out, load<u32>(b6 + offset), 24);
+          store<u32>(out, load<u32>(b7 + offset), 28);
+          out += 32;
+        }
+      }
+    }
+    bases += 32;
+  }
+}

@@ -1,0 +1,20 @@
+/** The whole ABI: what `device/wasm` may call. Pointers are byte addresses, structs are read in field order. */
+export { batchNormBackward, batchNormEval, batchNormTrain } from './batchnorm';
+export { backwardInputPlain, implicitGemm, implicitGemmScratch } from './conv2d';
+export { backwardWeightPlain, weightGemmBlock, weightGemmFinish, weightGemmScratch } from './convWeight';
+export { accumulate, binary, fill, relu, reluBackward } from './elementwise';
+export { tilePeak } from './gemm';
+export { expandTaps, padPlanes } from './im2col';
+export { matmul, matmulScratch } from './matmul';
+export { adam, rmsprop, sgd } from './optim';
+export { allFinite, packRows, packTransposed } from './pack';
+export {
+  adaptiveAvgPool2d,
+  adaptiveAvgPool2dBackward,
+  avgPool2d,
+  avgPool2dBackward,
+  maxPool2d,
+  maxPool2dBackward,
+} from './pool';
+export { expand, sum } from './reduce';
+export { crossEntropy, crossEntropyBackward, softmax, softmaxBackward } from './softmax';

@@ -1,0 +1,89 @@
+/** Matrix product through the register tile; either operand may be stored transposed (strides in bytes). */
+import { tileContinue, tileZero, TILE_BYTES } from './gemm';
+import { packRows } from './pack';
+
+const BLOCK_PANELS: i32 = 32;
+const BLOCK_COLUMNS: i32 = 256;
+const KC: i32 = 288;
+
+/** Bytes of scratch for m rows and k terms. */
+export function matmulScratch(m: i32, k: i32): i32 {
+  const rowPanels = (m + 3) >> 2;
+  return rowPanels * k * 16 + BLOCK_COLUMNS * KC * 4 + rowPanels * BLOCK_PANELS * <i32>TILE_BYTES;
+}
+
+/** out (dense, m × n) = A·B (+ bias of the column). */
+export function matmul(
+  a: usize,
+  aRow: usize,
+  aCol: usize,
+  b: usize,
+  bRow: usize,
+  bCol: usize,
+  bias: usize,
+  out: usize,
+  m: i32,
+  n: i32,
+  k: i32,
+  scratch: usize,
+): void {
+  const rowPanels = (m + 3) >> 2;
+  const rows = scratch;
+  const columns: usize = rows + <usize>(rowPanels * k * 16);
+  const tiles: usize = columns + BLOCK_COLUMNS * KC * 4;
+  const kBlocks = (k + KC - 1) / KC;
+  const kc = (k + kBlocks - 1) / kBlocks;
+  const outRow: usize = (<usize>n) << 2;
+  if (aCol === 4) packRows(a, rows, m, k, aRow);
+  else packStrided(a, aRow, aCol, rows, m, k, 4);
+
+  for (let n0 = 0; n0 < n; n0 += BLOCK_COLUMNS) {
+    const count = min(BLOCK_COLUMNS, n - n0);
+    const panels = (count + 7) >> 3;
+    for (let k0 = 0; k0 < k; k0 += kc) {
+      const kb = min(kc, k - k0);
+      const panelBytes: usize = (<usize>kb) << 5;
+      packStrided(b + <usize>k0 * bRow + <usize>n0 * bCol, bCol, bRow, columns, count, kb, 8);
+      let pa: usize = rows + ((<usize>k0) << 4);
+      for (let r = 0; r < rowPanels; r++) {
+        let tile: usize = tiles + <usize>(r * BLOCK_PANELS) * TILE_BYTES;
+        let pb = columns;
+        for (let p = 0; p < panels; p++) {
+          if (k0 === 0) tileZero(pa, pb, pb + panelBytes, tile, 32);
+          else tileContinue(pa, pb, pb + panelBytes, tile, 32);
+          pb += panelBytes;
+          tile += TILE_BYTES;
+        }
+        pa += (<usize>k) << 4;
+      }
+    }
+    for (let r = 0; r < m; r++) {
+      const o = out + <usize>r * outRow + ((<usize>n0) << 2);
+      for (let c = 0; c < count; c++) {
+        const tile: usize = tiles + <usize>((r >> 2) * BLOCK_PANELS + (c >> 3)) * TILE_BYTES + ((<usize>(((r & 3) << 3) + (c & 7))) << 2);
+        const sum = load<f32>(tile);
+        store<f32>(o + ((<usize>c) << 2), bias !== 0 ? sum + load<f32>(bias + ((<usize>(n0 + c)) << 2)) : sum);
+      }
+    }
+  }
+}
+
+/** Panels [panel][k][width] of `lanes` lanes of `k` floats; lanes past the end are zeros. */
+function packStrided(x: usize, laneStep: usize, kStep: usize, out: usize, lanes: i32, k: i32, width: i32): void {
+  for (let l = 0; l < lanes; l += width) {
+    const left = min(width, lanes - l);
+    let p = x + <usize>l * laneStep;
+    for (let i = 0; i < k; i++) {
+      if (laneStep === 4 && left === width) {
+        v128.store(out, v128.load(p));
+        if (width === 8) v128.store(out, v128.load(p, 16), 16);
+      } else {
+        for (let j = 0; j < width; j++) {
+          store<u32>(out + ((<usize>j) << 2), j < left ? load<u32>(p + <usize>j * laneStep) : 0);
+        }
+      }
+      p += kStep;
+      out += (<usize>width) << 2;
+    }
+  }
+}

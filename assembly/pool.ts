@@ -1,0 +1,201 @@
+/** Pooling over planes. Windows are clipped once, so that the loops meet only elements that exist. */
+import { clearLanes, foldLanes } from './reduce';
+
+/** Fields in the order in which `device/wasm/pool.ts` writes them. */
+@unmanaged
+export class Pool {
+  planes: i32;
+  inHeight: i32;
+  inWidth: i32;
+  outHeight: i32;
+  outWidth: i32;
+  kernelHeight: i32;
+  kernelWidth: i32;
+  strideHeight: i32;
+  strideWidth: i32;
+  padHeight: i32;
+  padWidth: i32;
+  dilationHeight: i32;
+  dilationWidth: i32;
+}
+
+/** The first position of a dilated window that is not before the input. */
+// @ts-ignore: decorator
+@inline
+function firstInside(start: i32, dilation: i32): i32 {
+  return start >= 0 ? start : start + ((-start + dilation - 1) / dilation) * dilation;
+}
+
+export function maxPool2d(g: Pool, x: usize, out: usize, indices: usize): void {
+  const plane: usize = (<usize>(g.inHeight * g.inWidth)) << 2;
+  for (let p = 0; p < g.planes; p++) {
+    for (let oh = 0; oh < g.outHeight; oh++) {
+      const startH = oh * g.strideHeight - g.padHeight;
+      const fromH = firstInside(startH, g.dilationHeight);
+      const toH = min(startH + g.kernelHeight * g.dilationHeight, g.inHeight);
+      for (let ow = 0; ow < g.outWidth; ow++) {
+        const startW = ow * g.strideWidth - g.padWidth;
+        const fromW = firstInside(startW, g.dilationWidth);
+        const toW = min(startW + g.kernelWidth * g.dilationWidth, g.inWidth);
+        let best: f32 = -Infinity;
+        let at = fromH * g.inWidth + fromW;
+        for (let h = fromH; h < toH; h += g.dilationHeight) {
+          for (let w = fromW; w < toW; w += g.dilationWidth) {
+            const i = h * g.inWidth + w;
+            const v = load<f32>(x + ((<usize>i) << 2));
+            if (v > best || v !== v) {
+              best = v;
+              at = i;
+            }
+          }
+        }
+        store<f32>(out, best);
+        store<i32>(indices, at);
+        out += 4;
+        indices += 4;
+      }
+    }
+    x += plane;
+  }
+}
+
+/** dx is zero on entry. */
+export function maxPool2dBackward(g: Pool, dy: usize, indices: usize, dx: usize): void {
+  const plane: usize = (<usize>(g.inHeight * g.inWidth)) << 2;
+  const outputs = g.outHeight * g.outWidth;
+  for (let p = 0; p < g.planes; p++) {
+    for (let i = 0; i < outputs; i++) {
+      const to = dx + ((<usize>load<i32>(indices)) << 2);
+      store<f32>(to, load<f32>(to) + load<f32>(dy));
+      dy += 4;
+      indices += 4;
+    }
+    dx += plane;
+  }
+}
+
+/** What an average divides by: the window clipped to the padded input, or to the input. */
+// @ts-ignore: decorator
+@inline
+function windowCount(start: i32, kernel: i32, extent: i32, pad: i32, countIncludePad: i32): i32 {
+  if (countIncludePad) return min(start + kernel, extent + pad) - start;
+  return min(start + kernel, extent) - max(start, 0);
+}
+
+export function avgPool2d(g: Pool, x: usize, out: usize, countIncludePad: i32): void {
+  const plane: usize = (<usize>(g.inHeight * g.inWidth)) << 2;
+  for (let p = 0; p < g.planes; p++) {
+    for (let oh = 0; oh < g.outHeight; oh++) {
+      const startH = oh * g.strideHeight - g.padHeight;
+      const rows = windowCount(startH, g.kernelHeight, g.inHeight, g.padHeight, countIncludePad);
+      const toH = min(startH + g.kernelHeight, g.inHeight);
+      for (let ow = 0; ow < g.outWidth; ow++) {
+        const startW = ow * g.strideWidth - g.padWidth;
+        const cols = windowCount(startW, g.kernelWidth, g.inWidth, g.padWidth, countIncludePad);
+        const toW = min(startW + g.kernelWidth, g.inWidth);
+        let sum: f64 = 0;
+        for (let h = max(startH, 0); h < toH; h++) {
+          for (let w = max(startW, 0); w < toW; w++) sum += <f64>load<f32>(x + ((<usize>(h * g.inWidth + w)) << 2));
+        }
+        store<f32>(out, <f32>(sum / <f64>(rows * cols)));
+        out += 4;
+      }
+    }
+    x += plane;
+  }
+}
+
+/** `sums`: float64 for one plane. */
+export function avgPool2dBackward(g: Pool, dy: usize, dx: usize, countIncludePad: i32, sums: usize): void {
+  const size = g.inHeight * g.inWidth;
+  for (let p = 0; p < g.planes; p++) {
+    for (let i = 0; i < size; i++) store<f64>(sums + ((<usize>i) << 3), 0);
+    for (let oh = 0; oh < g.outHeight; oh++) {
+      const startH = oh * g.strideHeight - g.padHeight;
+      const rows = windowCount(startH, g.kernelHeight, g.inHeight, g.padHeight, countIncludePad);
+      const toH = min(startH + g.kernelHeight, g.inHeight);
+      for (let ow = 0; ow < g.outWidth; ow++) {
+        const startW = ow * g.strideWidth - g.padWidth;
+        const cols = windowCount(startW, g.kernelWidth, g.inWidth, g.padWidth, countIncludePad);
+        const toW = min(startW + g.kernelWidth, g.inWidth);
+        spread(sums, g.inWidth, max(startH, 0), toH, max(startW, 0), toW, <f64>load<f32>(dy) / <f64>(rows * cols));
+        dy += 4;
+      }
+    }
+    dx = roundPlane(sums, dx, size);
+  }
+}
+
+function spread(sums: usize, width: i32, fromH: i32, toH: i32, fromW: i32, toW: i32, share: f64): void {
+  for (let h = fromH; h < toH; h++) {
+    for (let w = fromW; w < toW; w++) {
+      const at = sums + ((<usize>(h * width + w)) << 3);
+      store<f64>(at, load<f64>(at) + share);
+    }
+  }
+}
+
+function roundPlane(sums: usize, dx: usize, size: i32): usize {
+  for (let i = 0; i < size; i++) {
+    store<f32>(dx, <f32>load<f64>(sums + ((<usize>i) << 3)));
+    dx += 4;
+  }
+  return dx;
+}
+
+// @ts-ignore: decorator
+@inline
+function adaptiveStart(i: i32, extent: i32, out: i32): i32 {
+  return <i32>((<i64>i * <i64>extent) / <i64>out);
+}
+
+// @ts-ignore: decorator
+@inline
+function adaptiveEnd(i: i32, extent: i32, out: i32): i32 {
+  return <i32>(((<i64>i + 1) * <i64>extent + <i64>out - 1) / <i64>out);
+}
+
+/** `lanes`: 64 bytes. */
+export function adaptiveAvgPool2d(g: Pool, x: usize, out: usize, lanes: usize): void {
+  const plane: usize = (<usize>(g.inHeight * g.inWidth)) << 2;
+  for (let p = 0; p < g.planes; p++) {
+    for (let oh = 0; oh < g.outHeight; oh++) {
+      const fromH = adaptiveStart(oh, g.inHeight, g.outHeight);
+      const toH = adaptiveEnd(oh, g.inHeight, g.outHeight);
+      for (let ow = 0; ow < g.outWidth; ow++) {
+        const fromW = adaptiveStart(ow, g.inWidth, g.outWidth);
+        const toW = adaptiveEnd(ow, g.inWidth, g.outWidth);
+        clearLanes(lanes);
+        let term: usize = 0;
+        for (let h = fromH; h < toH; h++) {
+          for (let w = fromW; w < toW; w++) {
+            const lane = lanes + ((term++ & 7) << 3);
+            store<f64>(lane, load<f64>(lane) + <f64>load<f32>(x + ((<usize>(h * g.inWidth + w)) << 2)));
+          }
+        }
+        store<f32>(out, <f32>(foldLanes(lanes) / <f64>((toH - fromH) * (toW - fromW))));
+        out += 4;
+      }
+    }
+    x += plane;
+  }
+}
+
+/** `sums`: float64 for one plane. */
+export function adaptiveAvgPool2dBackward(g: Pool, dy: usize, dx: usize, sums: usize): void {
+  const size = g.inHeight * g.inWidth;
+  for (let p = 0; p < g.planes; p++) {
+    for (let i = 0; i < size; i++) store<f64>(sums + ((<usize>i) << 3), 0);
+    for (let oh = 0; oh < g.outHeight; oh++) {
+      const fromH = adaptiveStart(oh, g.inHeight, g.outHeight);
+      const toH = adaptiveEnd(oh, g.inHeight, g.outHeight);
+      for (let ow = 0; ow < g.outWidth; ow++) {
+        const fromW = adaptiveStart(ow, g.inWidth, g.outWidth);
+        const toW = adaptiveEnd(ow, g.inWidth, g.outWidth);
+        spread(sums, g.inWidth, fromH, toH, fromW, toW, <f64>load<f32>(dy) / <f64>((toH - fromH) * (toW - fromW)));
+        dy += 4;
+      }
+    }
+    dx = roundPlane(sums, dx, size);
+  }
+}

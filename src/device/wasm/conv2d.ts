@@ -1,0 +1,355 @@
+/**
+ * Convolution on linear memory: plans the padded copy, the stride phases and the chunks of images; the loops are in
+ * assembly/conv2d.ts and assembly/convWeight.ts.
+ */
+import type { ConvGeometry } from '../../shape.js';
+import type { Kernels } from '../device.js';
+import { ScratchLayout, type WasmContext } from './context.js';
+
+/** Padded copies are made for as many images at a time as fit here: it should stay in the second-level cache. */
+const PADDED_BYTES = 2 << 20;
+/** Terms of a float32 block of the weight gradient: part of the numerics, as in assembly/convWeight.ts. */
+const WEIGHT_BLOCK = 512;
+
+/** How a kernel reads a batch of planes: where each tap of each output pixel lies. Bytes. */
+interface Source {
+  /** False when the tensor itself can be read: every tap of every output is inside it. */
+  readonly padded: boolean;
+  readonly padTop: number;
+  readonly padLeft: number;
+  readonly height: number;
+  /** Stride phases kept apart in a row, and the floats of each. */
+  readonly phases: number;
+  readonly phaseLength: number;
+  readonly planeBytes: number;
+  readonly rowBytes: number;
+  readonly colBytes: number;
+}
+
+/** The input of a convolution, as read by the forward pass and the weight gradient. */
+function inputSource(g: ConvGeometry): Source {
+  const height = (g.outHeight - 1) * g.strideHeight + (g.kernelHeight - 1) * g.dilationHeight + 1;
+  const width = (g.outWidth - 1) * g.strideWidth + (g.kernelWidth - 1) * g.dilationWidth + 1;
+  const inside = g.padTop === 0 && g.padLeft === 0 && height <= g.inHeight && width <= g.inWidth;
+  if (inside && (g.strideWidth === 1 || g.kernelWidth === 1)) {
+    return {
+      padded: false,
+      padTop: 0,
+      padLeft: 0,
+      height: g.inHeight,
+      phases: 1,
+      phaseLength: g.inWidth,
+      planeBytes: g.inHeight * g.inWidth * 4,
+      rowBytes: g.strideHeight * g.inWidth * 4,
+      colBytes: g.strideWidth * 4,
+    };
+  }
+  const phaseLength = Math.ceil(width / g.strideWidth);
+  const pitch = phaseLength * g.strideWidth;
+  return {
+    padded: true,
+    padTop: g.padTop,
+    padLeft: g.padLeft,
+    height,
+    phases: g.strideWidth,
+    phaseLength,
+    planeBytes: height * pitch * 4,
+    rowBytes: g.strideHeight * pitch * 4,
+    colBytes: 4,
+  };
+}
+
+/** Byte offset of each kernel tap from an output pixel's base, rows first. */
+function inputTaps(g: ConvGeometry, s: Source): number[] {
+  const pitch = s.phases * s.phaseLength;
+  const offsets: number[] = [];
+  for (let kh = 0; kh < g.kernelHeight; kh++) {
+    for (let kw = 0; kw < g.kernelWidth; kw++) {
+      const col = kw * g.dilationWidth;
+      offsets.push(4 * (kh * g.dilationHeight * pitch + (col % s.phases) * s.phaseLength + Math.floor(col / s.phases)));
+    }
+  }
+  return offsets;
+}
+
+/** Images that share one padded copy; whole panels of 8 pixels where several fit. */
+function imagesPerChunk(batch: number, imageBytes: number): number {
+  const fit = Math.max(1, Math.floor(PADDED_BYTES / imageBytes));
+  return Math.min(batch, fit > 8 ? fit - (fit % 8) : fit);
+}
+
+const panelBytes = (rows: number, k: number): number => Math.ceil(rows / 4) * k * 16;
+
+/** One stride phase of the input gradient: the pixels congruent to it, and the taps that reach them. */
+interface Phase {
+  readonly top: number;
+  readonly left: number;
+  readonly rows: number;
+  readonly cols: number;
+  /** Position of each tap in the kernel, and its offset in output rows and columns. */
+  readonly index: number[];
+  readonly deltas: (readonly [number, number])[];
+}
+
+function axisPhase(phase: number, extent: number, kernel: number, stride: number, pad: number, dilation: number) {
+  const taps: { tap: number; delta: number }[] = [];
+  for (let tap = 0; tap < kernel; tap++) {
+    const at = phase + pad - tap * dilation;
+    if (at % stride === 0) taps.push({ tap, delta: at / stride });
+  }
+  return { count: Math.ceil((extent - phase) / stride), taps };
+}
+
+function inputPhases(g: ConvGeometry): Phase[] {
+  const phases: Phase[] = [];
+  for (let top = 0; top < Math.min(g.strideHeight, g.inHeight); top++) {
+    const v = axisPhase(top, g.inHeight, g.kernelHeight, g.strideHeight, g.padTop, g.dilationHeight);
+    for (let left = 0; left < Math.min(g.strideWidth, g.inWidth); left++) {
+      const h = axisPhase(left, g.inWidth, g.kernelWidth, g.strideWidth, g.padLeft, g.dilationWidth);
+      const index: number[] = [];
+      const deltas: [number, number][] = [];
+      for (const a of v.taps) {
+        for (const b of h.taps) {
+          index.push(a.tap * g.kernelWidth + b.tap);
+          deltas.push([a.delta, b.delta]);
+        }
+      }
+      phases.push({ top, left, rows: v.count, cols: h.count, index, deltas });
+    }
+  }
+  return phases;
+}
+
+/** The output gradient as the input gradient reads it: stride 1 in every phase, padded as far as any tap reaches. */
+function gradientSource(g: ConvGeometry, phases: readonly Phase[]): Source {
+  let [minTop, minLeft, maxRow, maxCol] = [0, 0, 0, 0];
+  for (const { rows, cols, deltas } of phases) {
+    for (const [dh, dw] of deltas) {
+      minTop = Math.min(minTop, dh);
+      minLeft = Math.min(minLeft, dw);
+      maxRow = Math.max(maxRow, rows - 1 + dh);
+      maxCol = Math.max(maxCol, cols - 1 + dw);
+    }
+  }
+  const padded = minTop < 0 || minLeft < 0 || maxRow >= g.outHeight || maxCol >= g.outWidth;
+  const height = padded ? maxRow + 1 - minTop : g.outHeight;
+  const width = padded ? maxCol + 1 - minLeft : g.outWidth;
+  return {
+    padded,
+    padTop: -minTop,
+    padLeft: -minLeft,
+    height,
+    phases: 1,
+    phaseLength: width,
+    planeBytes: height * width * 4,
+    rowBytes: width * 4,
+    colBytes: 4,
+  };
+}
+
+export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBackwardInput' | 'conv2dBackwardWeight'> {
+  const { exports } = w;
+
+  const pad = (from: number, to: number, planes: number, height: number, width: number, s: Source): void =>
+    exports.padPlanes(from, to, planes, height, width, s.padTop, s.padLeft, s.height, s.phases, s.phaseLength);
+
+  return {
+    conv2d(o) {
+      const { batch, inChannels, outChannels, groups } = o;
+      const [x, weight, bias, out] = [w.address(o.x), w.address(o.weight), w.optional(o.bias), w.address(o.out)];
+      const channels = inChannels / groups;
+      const m = outChannels / groups;
+      const offsets = inputTaps(o, inputSource(o));
+      const k = channels * offsets.length;
+      const s = inputSource(o);
+      const chunk = s.padded ? imagesPerChunk(batch, inChannels * s.planeBytes) : batch;
+
+      const layout = new ScratchLayout();
+      const atOffsets = layout.take(offsets.length * 4);
+      const atTaps = layout.take(k * 4);
+      const atStruct = layout.take(128);
+      const atWeights = layout.take(groups * panelBytes(m, k));
+      const atPadded = layout.take(s.padded ? chunk * inChannels * s.planeBytes : 0);
+      const atScratch = layout.take(exports.implicitGemmScratch(m));
+      const base = w.scratch(layout.total);
+
+      w.writeInts(base + atOffsets, offsets);
+      exports.expandTaps(base + atTaps, channels, s.planeBytes, base + atOffsets, offsets.length);
+      for (let g = 0; g < groups; g++) {
+        exports.packRows(weight + g * m * k * 4, base + atWeights + g * panelBytes(m, k), m, k, k * 4);
+      }
+      const inImage = inChannels * o.inHeight * o.inWidth * 4;
+      const outPlane = o.outHeight * o.outWidth * 4;
+      for (let n = 0; n < batch; n += chunk) {
+        const images = Math.min(chunk, batch - n);
+        if (s.padded) pad(x + n * inImage, base + atPadded, images * inChannels, o.inHeight, o.inWidth, s);
+        const source = s.padded ? base + atPadded : x + n * inImage;
+        for (let g = 0; g < groups; g++) {
+          // The order of fields of ImplicitGemm.
+          w.writeInts(base + atStruct, [
+            ...[images, o.outHeight, o.outWidth],
+            ...[source + g * channels * s.planeBytes, inChannels * s.planeBytes, s.rowBytes, s.colBytes],
+            ...[base + atTaps, k, base + atWeights + g * panelBytes(m, k), m, bias === 0 ? 0 : bias + g * m * 4],
+            ...[out + (n * outChannels + g * m) * outPlane, outChannels * outPlane, outPlane, o.outWidth * 4, 4],
+            base + atScratch,
+          ]);
+          exports.implicitGemm(base + atStruct);
+        }
+      }
+    },
+
+    conv2dBackwardInput(o) {
+      const { batch, inChannels, outChannels, groups } = o;
+      const [dy, weight, dx] = [w.address(o.dy), w.address(o.weight), w.address(o.dx)];
+      const channels = inChannels / groups;
+      const m = outChannels / groups;
+      const kernel = o.kernelHeight * o.kernelWidth;
+      const phases = inputPhases(o);
+      const s = gradientSource(o, phases);
+      const inPlane = o.inHeight * o.inWidth * 4;
+      const outPlane = o.outHeight * o.outWidth * 4;
+
+      // A padded zero times an infinite weight would not be nothing.
+      if (s.padded && exports.allFinite(weight, o.weight.size) === 0) {
+        for (let n = 0; n < batch; n++) {
+          for (let g = 0; g < groups; g++) {
+            exports.backwardInputPlain(
+              dy + (n * outChannels + g * m) * outPlane,
+              weight + g * m * channels * kernel * 4,
+              dx + (n * inChannels + g * channels) * inPlane,
+              ...([
+                channels,
+                o.inHeight,
+                o.inWidth,
+                m,
+                o.outHeight,
+                o.outWidth,
+                o.kernelHeight,
+                o.kernelWidth,
+              ] as const),
+              ...([o.strideHeight, o.strideWidth, o.padTop, o.padLeft, o.dilationHeight, o.dilationWidth] as const),
+            );
+          }
+        }
+        return;
+      }
+
+      const chunk = s.padded ? imagesPerChunk(batch, outChannels * s.planeBytes) : batch;
+      const layout = new ScratchLayout();
+      const atOffsets = layout.take(kernel * 4);
+      const atIndex = layout.take(kernel * 4);
+      const atStruct = layout.take(128);
+      const plans = phases.map((phase) => {
+        const k = m * phase.index.length;
+        return { phase, k, atTaps: layout.take(k * 4), atWeights: layout.take(groups * panelBytes(channels, k)) };
+      });
+      const atPadded = layout.take(s.padded ? chunk * outChannels * s.planeBytes : 0);
+      const atScratch = layout.take(exports.implicitGemmScratch(channels));
+      const base = w.scratch(layout.total);
+
+      // Pixels that no tap reaches: a stride larger than the kernel.
+      if (plans.some(({ k }) => k === 0)) exports.fill(dx, 0, o.dx.size);
+      for (const { phase, k, atTaps, atWeights } of plans) {
+        if (k === 0) continue;
+        const taps = phase.index.length;
+        w.writeInts(base + atIndex, phase.index);
+        w.writeInts(
+          base + atOffsets,
+          phase.deltas.map(([dh, dw]) => 4 * ((dh + s.padTop) * s.phaseLength + dw + s.padLeft)),
+        );
+        exports.expandTaps(base + atTaps, m, s.planeBytes, base + atOffsets, taps);
+        for (let g = 0; g < groups; g++) {
+          const to = base + atWeights + g * panelBytes(channels, k);
+          exports.packTransposed(weight + g * m * channels * kernel * 4, to, m, channels, kernel, base + atIndex, taps);
+        }
+      }
+      for (let n = 0; n < batch; n += chunk) {
+        const images = Math.min(chunk, batch - n);
+        const from = dy + n * outChannels * outPlane;
+        if (s.padded) pad(from, base + atPadded, images * outChannels, o.outHeight, o.outWidth, s);
+        const source = s.padded ? base + atPadded : from;
+        for (const { phase, k, atTaps, atWeights } of plans) {
+          if (k === 0) continue;
+          for (let g = 0; g < groups; g++) {
+            const to = dx + (n * inChannels + g * channels) * inPlane + 4 * (phase.top * o.inWidth + phase.left);
+            // The order of fields of ImplicitGemm.
+            w.writeInts(base + atStruct, [
+              ...[images, phase.rows, phase.cols],
+              ...[source + g * m * s.planeBytes, outChannels * s.planeBytes, s.rowBytes, s.colBytes],
+              ...[base + atTaps, k, base + atWeights + g * panelBytes(channels, k), channels, 0],
+              ...[to, inChannels * inPlane, inPlane, o.strideHeight * o.inWidth * 4, o.strideWidth * 4],
+              base + atScratch,
+            ]);
+            exports.implicitGemm(base + atStruct);
+          }
+        }
+      }
+    },
+
+    conv2dBackwardWeight(o) {
+      const { batch, inChannels, outChannels, groups } = o;
+      const [x, dy, dweight] = [w.address(o.x), w.address(o.dy), w.address(o.dweight)];
+      const channels = inChannels / groups;
+      const m = outChannels / groups;
+      const s = inputSource(o);
+      const offsets = inputTaps(o, s);
+      const k = channels * offsets.length;
+      const plane = o.outHeight * o.outWidth;
+      const inPlane = o.inHeight * o.inWidth * 4;
+      const [xImage, dyImage] = [inChannels * inPlane, outChannels * plane * 4];
+
+      // A padded zero times an infinite gradient would not be nothing.
+      if (s.padded && exports.allFinite(dy, o.dy.size) === 0) {
+        for (let g = 0; g < groups; g++) {
+          exports.backwardWeightPlain(
+            x + g * channels * inPlane,
+            dy + g * m * plane * 4,
+            dweight + g * m * k * 4,
+            ...([batch, xImage, dyImage, channels, o.inHeight, o.inWidth, m, o.outHeight, o.outWidth] as const),
+            ...([o.kernelHeight, o.kernelWidth, o.strideHeight, o.strideWidth] as const),
+            ...([o.padTop, o.padLeft, o.dilationHeight, o.dilationWidth] as const),
+          );
+        }
+        return;
+      }
+
+      // A block of q meets at most this many images.
+      const slots = s.padded ? Math.min(batch, Math.ceil(WEIGHT_BLOCK / plane) + 1) : batch;
+      const layout = new ScratchLayout();
+      const atOffsets = layout.take(offsets.length * 4);
+      const atTaps = layout.take(k * 4);
+      const atStruct = layout.take(128);
+      const atSums = layout.take(Math.ceil(k / 4) * Math.ceil(m / 8) * 256);
+      const atPadded = layout.take(s.padded ? slots * channels * s.planeBytes : 0);
+      const atScratch = layout.take(exports.weightGemmScratch(m));
+      const base = w.scratch(layout.total);
+
+      w.writeInts(base + atOffsets, offsets);
+      exports.expandTaps(base + atTaps, channels, s.planeBytes, base + atOffsets, offsets.length);
+      const total = batch * plane;
+      if (total === 0) exports.fill(dweight, 0, o.dweight.size);
+      for (let g = 0; g < groups && total > 0; g++) {
+        const from = x + g * channels * inPlane;
+        // The order of fields of WeightGemm.
+        w.writeInts(base + atStruct, [
+          ...[o.outHeight, o.outWidth, batch],
+          ...[s.padded ? base + atPadded : from, slots, s.padded ? channels * s.planeBytes : xImage],
+          ...[s.rowBytes, s.colBytes, base + atTaps, k],
+          ...[dy + g * m * plane * 4, dyImage, m, base + atSums, base + atScratch],
+        ]);
+        let copied = 0;
+        for (let q = 0; q < total; q += WEIGHT_BLOCK) {
+          const count = Math.min(WEIGHT_BLOCK, total - q);
+          if (s.padded) {
+            for (; copied * plane < q + count; copied++) {
+              const slot = base + atPadded + (copied % slots) * channels * s.planeBytes;
+              pad(from + copied * xImage, slot, channels, o.inHeight, o.inWidth, s);
+            }
+          }
+          exports.weightGemmBlock(base + atStruct, q, count);
+        }
+        exports.weightGemmFinish(base + atStruct, dweight + g * m * k * 4);
+      }
+    },
+  };
+}
