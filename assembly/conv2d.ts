@@ -1,13 +1,14 @@
 /**
  * Convolution as a matrix product that never writes its column matrix down: forward and, a stride phase at a time, the
- * input gradient. Blocks of 32 pixel panels × KC taps are packed on the fly; blocking over k goes on from the stored
- * sums, so every output is one sum in the order of the reference.
+ * input gradient. A panel of 8 pixels × KC taps is packed, stays in the first-level cache and meets every row panel of
+ * the weights. Blocking over k goes on from the stored sums, so every output is one sum in the order of the reference.
  */
 import { tileContinue, tileZero, TILE_BYTES } from './gemm';
-import { packColumns } from './im2col';
+import { packPanel } from './im2col';
+import { packRows, packTransposed } from './pack';
 
-const BLOCK_PANELS: i32 = 32;
-const BLOCK_PIXELS: i32 = 256;
+const BLOCK_PANELS: i32 = 64;
+const BLOCK_PIXELS: i32 = 512;
 const KC: i32 = 288;
 
 /** Fields in the order in which `device/wasm/conv2d.ts` writes them; addresses and strides in bytes. */
@@ -24,9 +25,17 @@ export class ImplicitGemm {
   /** tap[k], k of them. */
   taps: usize;
   k: i32;
-  /** Row panels [panel][k][4] of m rows. */
-  weights: usize;
+  /** Rows of the product, and the weights they come from as the tensor holds them. */
   m: i32;
+  weight: usize;
+  /** Input gradient: rows are input channels. Taps of the whole kernel, those of this phase, and which they are. */
+  transposed: i32;
+  allTaps: i32;
+  phaseTaps: i32;
+  tapIndex: usize;
+  /** Room for row panels [panel][k][4]; `ready` when an earlier call has packed them all. */
+  packed: usize;
+  ready: i32;
   /** m floats, or 0. */
   bias: usize;
   out: usize;
@@ -38,22 +47,34 @@ export class ImplicitGemm {
   scratch: usize;
 }
 
-/** Bytes of scratch for m rows: pixel tables, a block of packed columns, tiles that cannot be stored straight. */
+/** Bytes of scratch for m rows: pixel tables, a panel of packed columns, tiles that cannot be stored straight. */
 export function implicitGemmScratch(m: i32): i32 {
-  return BLOCK_PIXELS * 8 + BLOCK_PIXELS * KC * 4 + ((m + 3) >> 2) * BLOCK_PANELS * <i32>TILE_BYTES;
+  return BLOCK_PIXELS * 8 + KC * 32 + ((m + 3) >> 2) * BLOCK_PANELS * <i32>TILE_BYTES;
+}
+
+/** Packs k0 … k0 + kb of every row panel; panels lie `panelBytes` apart. */
+function packWeights(g: ImplicitGemm, k0: i32, kb: i32, out: usize, panelBytes: usize): void {
+  if (g.transposed) packTransposed(g.weight, out, panelBytes, g.m, k0, kb, g.allTaps, g.tapIndex, g.phaseTaps);
+  else packRows(g.weight + ((<usize>k0) << 2), out, panelBytes, g.m, kb, (<usize>g.k) << 2);
 }
 
 export function implicitGemm(g: ImplicitGemm): void {
   const bases: usize = g.scratch;
   const dsts: usize = bases + BLOCK_PIXELS * 4;
   const columns: usize = dsts + BLOCK_PIXELS * 4;
-  const tiles: usize = columns + BLOCK_PIXELS * KC * 4;
+  const tiles: usize = columns + KC * 32;
   const k = g.k;
   const kBlocks = (k + KC - 1) / KC;
   const kc = (k + kBlocks - 1) / kBlocks;
   const m = g.m;
   const pixels = g.images * g.rows * g.cols;
   const plane: usize = g.outPlane;
+  // One block of pixels meets each weight once: then a k block of them is packed into the cache just before its use.
+  const lazy = !g.ready && pixels <= BLOCK_PIXELS;
+  const rowBytes: usize = (<usize>(lazy ? kc : k)) << 4;
+  if (!lazy && !g.ready) {
+    for (let k0 = 0; k0 < k; k0 += kc) packWeights(g, k0, min(kc, k - k0), g.packed + ((<usize>k0) << 4), rowBytes);
+  }
 
   let image = 0;
   let row = 0;
@@ -86,27 +107,31 @@ export function implicitGemm(g: ImplicitGemm): void {
 
     for (let k0 = 0; k0 < k; k0 += kc) {
       const kb = min(kc, k - k0);
-      const panelBytes: usize = (<usize>kb) << 5;
-      packColumns(bases, panels, g.taps + ((<usize>k0) << 2), kb, columns);
-      let a: usize = g.weights + ((<usize>k0) << 4);
-      for (let r = 0; r < m; r += 4) {
-        const whole = m - r >= 4;
-        const rowOffset: usize = <usize>r * plane;
-        let tile: usize = tiles + <usize>(r >> 2) * <usize>BLOCK_PANELS * TILE_BYTES;
-        let b = columns;
-        let d = dsts;
-        for (let p = 0; p < panels; p++) {
-          const first: usize = load<u32>(d);
-          const straight = whole && <usize>load<u32>(d, 28) - first === 28;
-          const c = straight ? first + rowOffset : tile;
-          const ldc: usize = straight ? plane : 32;
-          if (k0 === 0) tileZero(a, b, b + panelBytes, c, ldc);
-          else tileContinue(a, b, b + panelBytes, c, ldc);
-          b += panelBytes;
-          d += 32;
-          tile += TILE_BYTES;
+      const columnsEnd: usize = columns + ((<usize>kb) << 5);
+      const taps: usize = g.taps + ((<usize>k0) << 2);
+      let rows: usize = g.packed + ((<usize>k0) << 4);
+      if (lazy) {
+        rows = g.packed;
+        packWeights(g, k0, kb, rows, rowBytes);
+      }
+      for (let p = 0; p < panels; p++) {
+        const pixel: usize = (<usize>p) << 5;
+        packPanel(bases + pixel, taps, kb, columns);
+        const first: usize = load<u32>(dsts + pixel);
+        const contiguous = <usize>load<u32>(dsts + pixel, 28) - first === 28;
+        let tile: usize = tiles + <usize>p * TILE_BYTES;
+        let straight = first;
+        let a = rows;
+        for (let r = 0; r < m; r += 4) {
+          const direct = contiguous && m - r >= 4;
+          const c = direct ? straight : tile;
+          const ldc: usize = direct ? plane : 32;
+          if (k0 === 0) tileZero(a, columns, columnsEnd, c, ldc);
+          else tileContinue(a, columns, columnsEnd, c, ldc);
+          a += rowBytes;
+          tile += <usize>BLOCK_PANELS * TILE_BYTES;
+          straight += plane << 2;
         }
-        a += (<usize>k) << 4;
       }
     }
     finishBlock(g, dsts, tiles, panels, count);

@@ -27,8 +27,10 @@ export class WeightGemm {
   dy: usize;
   dyImage: usize;
   m: i32;
-  /** float64 sums [k panel][m panel][4][8]. */
+  /** float64 sums [k panel][m panel][4][8]; 0 when one block is all there is. */
   sums: usize;
+  /** [m][k] */
+  dweight: usize;
   /** Scratch: see `weightGemmScratch`. */
   scratch: usize;
 }
@@ -37,7 +39,10 @@ export function weightGemmScratch(m: i32): i32 {
   return BLOCK * 4 + BLOCK * 16 + 128 + ((m + 7) >> 3) * BLOCK * 32;
 }
 
-/** Adds one block, q from q0, into the sums (or, for the first block, starts them). Its images are in their slots. */
+/**
+ * Adds one block, q from q0, into the sums; the first block starts them, and the only one goes straight to dweight. Its
+ * images are in their slots.
+ */
 export function weightGemmBlock(g: WeightGemm, q0: i32, count: i32): void {
   const bases: usize = g.scratch;
   const tile: usize = bases + BLOCK * 4;
@@ -73,7 +78,8 @@ export function weightGemmBlock(g: WeightGemm, q0: i32, count: i32): void {
     let b = columns;
     for (let p = 0; p < panels; p++) {
       tileZero(rowsPanel, b, b + panelBytes, tile, 32);
-      if (q0 === 0) storeWide(tile, sum);
+      if (g.sums === 0) storeTile(g, tile, t, p << 3);
+      else if (q0 === 0) storeWide(tile, sum);
       else addWide(tile, sum);
       b += panelBytes;
       sum += 256;
@@ -194,17 +200,56 @@ function addWide(tile: usize, sum: usize): void {
   }
 }
 
-/** Rounds the sums once into dweight [m][k]. */
-export function weightGemmFinish(g: WeightGemm, dweight: usize): void {
-  const panels = (g.m + 7) >> 3;
-  const k = g.k;
-  for (let m = 0; m < g.m; m++) {
-    for (let t = 0; t < k; t++) {
-      const sum: usize = g.sums + ((<usize>((((t >> 2) * panels + (m >> 3)) << 5) + ((t & 3) << 3) + (m & 7))) << 3);
-      store<f32>(dweight, <f32>load<f64>(sum));
-      dweight += 4;
+/** Rounds the sums once into dweight. `scratch` is as it was for the blocks. */
+export function weightGemmFinish(g: WeightGemm): void {
+  const tile: usize = g.scratch + BLOCK * 4;
+  let sum: usize = g.sums;
+  for (let t = 0; t < g.k; t += 4) {
+    for (let m = 0; m < g.m; m += 8) {
+      for (let i: usize = 0; i < 128; i += 16) {
+        const a = f32x4.demote_f64x2_zero(v128.load(sum));
+        const b = f32x4.demote_f64x2_zero(v128.load(sum, 16));
+        v128.store(tile + i, v128.shuffle<f64>(a, b, 0, 2));
+        sum += 32;
+      }
+      storeTile(g, tile, t, m);
     }
   }
+}
+
+/** A tile of 4 taps × 8 output channels into dweight. */
+function storeTile(g: WeightGemm, tile: usize, t: i32, m: i32): void {
+  const row: usize = (<usize>g.k) << 2;
+  const out: usize = g.dweight + <usize>m * row + ((<usize>t) << 2);
+  if (g.k - t >= 4 && g.m - m >= 8) {
+    storeQuarter(tile, out, row);
+    storeQuarter(tile + 16, out + (row << 2), row);
+    return;
+  }
+  const rows = min(8, g.m - m);
+  const cols = min(4, g.k - t);
+  for (let r = 0; r < rows; r++) {
+    for (let c = 0; c < cols; c++) {
+      store<u32>(out + <usize>r * row + ((<usize>c) << 2), load<u32>(tile + ((<usize>((c << 3) + r)) << 2)));
+    }
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function storeQuarter(tile: usize, out: usize, row: usize): void {
+  const r0 = v128.load(tile);
+  const r1 = v128.load(tile, 32);
+  const r2 = v128.load(tile, 64);
+  const r3 = v128.load(tile, 96);
+  const t0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
+  const t1 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
+  const t2 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+  const t3 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
+  v128.store(out, v128.shuffle<f64>(t0, t1, 0, 2));
+  v128.store(out + row, v128.shuffle<f64>(t0, t1, 1, 3));
+  v128.store(out + 2 * row, v128.shuffle<f64>(t2, t3, 0, 2));
+  v128.store(out + 3 * row, v128.shuffle<f64>(t2, t3, 1, 3));
 }
 
 /** The weight gradient as the reference writes it, for output gradients that are not finite. One group. */

@@ -118,63 +118,50 @@ export function expandTaps(out: usize, channels: i32, planeBytes: i32, offsets: 
 }
 
 /**
- * Packs `panels` panels of the column matrix as [panel][k][8] for k in a block of taps. `bases` holds one address a
- * pixel, ascending; four neighbours 12 bytes apart are one load.
+ * Packs one panel of the column matrix as [k][8] for a block of k taps. `bases` holds one address a pixel; four
+ * neighbours, the last 12 bytes after the first, are one load.
  */
-export function packColumns(bases: usize, panels: i32, taps: usize, k: i32, out: usize): void {
-  const tapsEnd = taps + ((<usize>k) << 2);
-  for (let p = 0; p < panels; p++) {
-    const b0: usize = load<u32>(bases);
-    const b3: usize = load<u32>(bases, 12);
-    const b4: usize = load<u32>(bases, 16);
-    const b7: usize = load<u32>(bases, 28);
-    if (b3 - b0 === 12 && b7 - b4 === 12) {
-      for (let t = taps; t < tapsEnd; t += 4) {
-        const offset: usize = load<i32>(t);
-        v128.store(out, v128.load(b0 + offset));
-        v128.store(out, v128.load(b4 + offset), 16);
-        out += 32;
-      }
-    } else {
-      const b1: usize = load<u32>(bases, 4);
-      const b2: usize = load<u32>(bases, 8);
-      const b5: usize = load<u32>(bases, 20);
-      const b6: usize = load<u32>(bases, 24);
-      if (b3 - b0 === 12) {
-        for (let t = taps; t < tapsEnd; t += 4) {
-          const offset: usize = load<i32>(t);
-          v128.store(out, v128.load(b0 + offset));
-          store<u32>(out, load<u32>(b4 + offset), 16);
-          store<u32>(out, load<u32>(b5 + offset), 20);
-          store<u32>(out, load<u32>(b6 + offset), 24);
-          store<u32>(out, load<u32>(b7 + offset), 28);
-          out += 32;
-        }
-      } else if (b7 - b4 === 12) {
-        for (let t = taps; t < tapsEnd; t += 4) {
-          const offset: usize = load<i32>(t);
-          store<u32>(out, load<u32>(b0 + offset));
-          store<u32>(out, load<u32>(b1 + offset), 4);
-          store<u32>(out, load<u32>(b2 + offset), 8);
-          store<u32>(out, load<u32>(b3 + offset), 12);
-          v128.store(out, v128.load(b4 + offset), 16);
-          out += 32;
-        }
-      } else {
-        for (let t = taps; t < tapsEnd; t += 4) {
-          const offset: usize = load<i32>(t);
-          store<u32>(out, load<u32>(b0 + offset));
-          store<u32>(out, load<u32>(b1 + offset), 4);
-          store<u32>(out, load<u32>(b2 + offset), 8);
-          store<u32>(out, load<u32>(b3 + offset), 12);
-          store<u32>(out, load<u32>(b4 + offset), 16);
-          store<u32>(out, load<u32>(b5 + offset), 20);
-          store<u32>(out, load<u32>(b6 + offset), 24);
-          store<u32>(out, load<u32>(b7 + offset), 28);
-          out += 32;
-        }
-      }
+export function packPanel(bases: usize, taps: usize, k: i32, out: usize): void {
+  const b0: usize = load<u32>(bases);
+  const b3: usize = load<u32>(bases, 12);
+  const b4: usize = load<u32>(bases, 16);
+  const b7: usize = load<u32>(bases, 28);
+  const left = b3 - b0 === 12;
+  const right = b7 - b4 === 12;
+  if (left && right) {
+    const tapsEnd = taps + ((<usize>k) << 2);
+    for (; taps < tapsEnd; taps += 4) {
+      const offset: usize = load<i32>(taps);
+      v128.store(out, v128.load(b0 + offset));
+      v128.store(out, v128.load(b4 + offset), 16);
+      out += 32;
     }
-    bases += 32;
+    return;
+  }
+  packHalf(bases, left, taps, k, out);
+  packHalf(bases + 16, right, taps, k, out + 16);
+}
+
+/** Four lanes of a panel. */
+function packHalf(bases: usize, neighbours: bool, taps: usize, k: i32, out: usize): void {
+  const tapsEnd = taps + ((<usize>k) << 2);
+  const b0: usize = load<u32>(bases);
+  if (neighbours) {
+    for (; taps < tapsEnd; taps += 4) {
+      v128.store(out, v128.load(b0 + <usize>load<i32>(taps)));
+      out += 32;
+    }
+    return;
+  }
+  const b1: usize = load<u32>(bases, 4);
+  const b2: usize = load<u32>(bases, 8);
+  const b3: usize = load<u32>(bases, 12);
+  for (; taps < tapsEnd; taps += 4) {
+    const offset: usize = load<i32>(taps);
+    store<u32>(out, load<u32>(b0 + offset));
+    store<u32>(out, load<u32>(b1 + offset), 4);
+    store<u32>(out, load<u32>(b2 + offset), 8);
+    store<u32>(out, load<u32>(b3 + offset), 12);
+    out += 32;
   }
 }

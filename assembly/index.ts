@@ -7,7 +7,7 @@ export { tilePeak } from './gemm';
 export { expandTaps, padPlanes } from './im2col';
 export { matmul, matmulScratch } from './matmul';
 export { adam, rmsprop, sgd } from './optim';
-export { allFinite, packRows, packTransposed } from './pack';
+export { allFinite } from './pack';
 export {
   adaptiveAvgPool2d,
   adaptiveAvgPool2dBackward,

@@ -34,7 +34,7 @@ export function matmul(
   const kBlocks = (k + KC - 1) / KC;
   const kc = (k + kBlocks - 1) / kBlocks;
   const outRow: usize = (<usize>n) << 2;
-  if (aCol === 4) packRows(a, rows, m, k, aRow);
+  if (aCol === 4) packRows(a, rows, (<usize>k) << 4, m, k, aRow);
   else packStrided(a, aRow, aCol, rows, m, k, 4);
 
   for (let n0 = 0; n0 < n; n0 += BLOCK_COLUMNS) {

@@ -4,48 +4,50 @@
 
 const EXPONENT: i32 = 0x7f800000;
 
-/** Panels of `rows` rows of `k` floats, `rowBytes` apart, neighbours contiguous. */
-export function packRows(a: usize, out: usize, rows: i32, k: i32, rowBytes: usize): void {
+/** Panels of `rows` rows of `k` floats, rows `rowBytes` apart, neighbours contiguous; panels `panelBytes` apart. */
+export function packRows(a: usize, out: usize, panelBytes: usize, rows: i32, k: i32, rowBytes: usize): void {
   for (let r = 0; r < rows; r += 4) {
     const left = rows - r;
     let p0 = a;
     let p1 = a + rowBytes;
     let p2 = p1 + rowBytes;
     let p3 = p2 + rowBytes;
+    let o = out;
     if (left >= 4) {
       let i = 0;
       for (; i + 4 <= k; i += 4) {
-        transpose4(v128.load(p0), v128.load(p1), v128.load(p2), v128.load(p3), out);
+        transpose4(v128.load(p0), v128.load(p1), v128.load(p2), v128.load(p3), o);
         p0 += 16;
         p1 += 16;
         p2 += 16;
         p3 += 16;
-        out += 64;
+        o += 64;
       }
       for (; i < k; i++) {
-        store<u32>(out, load<u32>(p0));
-        store<u32>(out, load<u32>(p1), 4);
-        store<u32>(out, load<u32>(p2), 8);
-        store<u32>(out, load<u32>(p3), 12);
+        store<u32>(o, load<u32>(p0));
+        store<u32>(o, load<u32>(p1), 4);
+        store<u32>(o, load<u32>(p2), 8);
+        store<u32>(o, load<u32>(p3), 12);
         p0 += 4;
         p1 += 4;
         p2 += 4;
         p3 += 4;
-        out += 16;
+        o += 16;
       }
     } else {
       for (let i = 0; i < k; i++) {
-        store<u32>(out, load<u32>(p0));
-        store<u32>(out, left > 1 ? load<u32>(p1) : 0, 4);
-        store<u32>(out, left > 2 ? load<u32>(p2) : 0, 8);
-        store<u32>(out, 0, 12);
+        store<u32>(o, load<u32>(p0));
+        store<u32>(o, left > 1 ? load<u32>(p1) : 0, 4);
+        store<u32>(o, left > 2 ? load<u32>(p2) : 0, 8);
+        store<u32>(o, 0, 12);
         p0 += 4;
         p1 += 4;
         p2 += 4;
-        out += 16;
+        o += 16;
       }
     }
     a += rowBytes << 2;
+    out += panelBytes;
   }
 }
 
@@ -64,45 +66,68 @@ export function transpose4(r0: v128, r1: v128, r2: v128, r3: v128, out: usize): 
 }
 
 /**
- * Panels for the input gradient: row = input channel, k = (output channel, tap). `weight` is [outChannels][channels][all
- * taps]; `tapIndex` lists the taps of this stride phase.
+ * Panels for the input gradient: row = input channel, k = (output channel, tap), k0 … k0 + kb of them. `weight` is
+ * [outChannels][channels][allTaps]; `tapIndex` lists the `taps` of this stride phase.
  */
 export function packTransposed(
   weight: usize,
   out: usize,
-  outChannels: i32,
+  panelBytes: usize,
   channels: i32,
+  k0: i32,
+  kb: i32,
   allTaps: i32,
   tapIndex: usize,
   taps: i32,
 ): void {
   const step: usize = (<usize>allTaps) << 2;
   const filter: usize = step * <usize>channels;
+  const firstFilter: usize = weight + <usize>(k0 / taps) * filter;
+  const firstTap = k0 % taps;
   for (let c = 0; c < channels; c += 4) {
     const left = channels - c;
-    let w = weight + <usize>c * step;
-    for (let o = 0; o < outChannels; o++) {
+    let w = firstFilter + <usize>c * step;
+    let t = firstTap;
+    let o = out;
+    let i = 0;
+    while (i < kb) {
       if (left >= 4) {
-        for (let t = 0; t < taps; t++) {
-          const p = w + ((<usize>load<i32>(tapIndex + ((<usize>t) << 2))) << 2);
-          store<u32>(out, load<u32>(p));
-          store<u32>(out, load<u32>(p + step), 4);
-          store<u32>(out, load<u32>(p + 2 * step), 8);
-          store<u32>(out, load<u32>(p + 3 * step), 12);
-          out += 16;
+        // A 3×3 kernel at stride 1 has all taps in order: two transposes and a column.
+        if (taps === 9 && t === 0 && i + 9 <= kb) {
+          const w1 = w + step;
+          const w2 = w1 + step;
+          const w3 = w2 + step;
+          transpose4(v128.load(w), v128.load(w1), v128.load(w2), v128.load(w3), o);
+          transpose4(v128.load(w, 16), v128.load(w1, 16), v128.load(w2, 16), v128.load(w3, 16), o + 64);
+          store<u32>(o, load<u32>(w, 32), 128);
+          store<u32>(o, load<u32>(w1, 32), 132);
+          store<u32>(o, load<u32>(w2, 32), 136);
+          store<u32>(o, load<u32>(w3, 32), 140);
+          o += 144;
+          i += 9;
+          w += filter;
+          continue;
         }
+        const p = w + ((<usize>load<i32>(tapIndex + ((<usize>t) << 2))) << 2);
+        store<u32>(o, load<u32>(p));
+        store<u32>(o, load<u32>(p + step), 4);
+        store<u32>(o, load<u32>(p + 2 * step), 8);
+        store<u32>(o, load<u32>(p + 3 * step), 12);
       } else {
-        for (let t = 0; t < taps; t++) {
-          const p = w + ((<usize>load<i32>(tapIndex + ((<usize>t) << 2))) << 2);
-          store<u32>(out, load<u32>(p));
-          store<u32>(out, left > 1 ? load<u32>(p + step) : 0, 4);
-          store<u32>(out, left > 2 ? load<u32>(p + 2 * step) : 0, 8);
-          store<u32>(out, 0, 12);
-          out += 16;
-        }
+        const p = w + ((<usize>load<i32>(tapIndex + ((<usize>t) << 2))) << 2);
+        store<u32>(o, load<u32>(p));
+        store<u32>(o, left > 1 ? load<u32>(p + step) : 0, 4);
+        store<u32>(o, left > 2 ? load<u32>(p + 2 * step) : 0, 8);
+        store<u32>(o, 0, 12);
       }
-      w += filter;
+      o += 16;
+      i++;
+      if (++t === taps) {
+        t = 0;
+        w += filter;
+      }
     }
+    out += panelBytes;
   }
 }
 

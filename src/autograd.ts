@@ -14,6 +14,7 @@ export type BuffersOf<I extends readonly (Tensor | null)[]> = {
 
 /** What an op's forward pass works with. */
 export interface ForwardContext<I extends readonly (Tensor | null)[]> {
+  readonly device: Device;
   readonly kernels: Kernels;
   /** Buffers of the inputs, null where an optional one was left out. */
   readonly inputs: BuffersOf<I>;
@@ -21,6 +22,8 @@ export interface ForwardContext<I extends readonly (Tensor | null)[]> {
   readonly out: Buffer;
   /** Memory that the backward pass will find as `saved[i]`, i counting calls. Freed by the graph. */
   save(size: number, dtype: DType): Buffer;
+  /** Memory in the device's dtype until the forward pass ends. */
+  scratch(size: number): Buffer;
 }
 
 /** What an op's backward pass works with. */
@@ -32,6 +35,8 @@ export interface BackwardContext<I extends readonly (Tensor | null)[]> {
   readonly saved: readonly Buffer[];
   /** Gradient of the result. */
   readonly dy: Buffer;
+  /** Memory in the device's dtype until the backward pass of this op ends. */
+  scratch(size: number): Buffer;
   /** A buffer to fill with the gradient of input i, or null when nobody asks for it. */
   grad(i: number): Buffer | null;
   /** Says that the gradient of input i is `dy` itself. */
@@ -135,6 +140,15 @@ export function defineOp<I extends readonly (Tensor | null)[], O, P extends Plan
     const plan = definition.plan(inputs, options);
     const recorded = noGradDepth === 0 && inputs.some((input) => input?.requiresGrad);
     const saved: Buffer[] = [];
+    const scratch: Buffer[] = [];
+    const takeScratch = (size: number): Buffer => {
+      const buffer = device.alloc(size);
+      scratch.push(buffer);
+      return buffer;
+    };
+    const freeScratch = (): void => {
+      for (const buffer of scratch.splice(0)) buffer.release();
+    };
 
     let out: Buffer;
     if (definition.view) {
@@ -144,6 +158,7 @@ export function defineOp<I extends readonly (Tensor | null)[], O, P extends Plan
       try {
         definition.forward(
           {
+            device,
             kernels: device.kernels,
             inputs: inputs.map((input) => input?.buffer ?? null) as unknown as BuffersOf<I>,
             out,
@@ -152,6 +167,7 @@ export function defineOp<I extends readonly (Tensor | null)[], O, P extends Plan
               saved.push(buffer);
               return buffer;
             },
+            scratch: takeScratch,
           },
           plan,
         );
@@ -159,6 +175,8 @@ export function defineOp<I extends readonly (Tensor | null)[], O, P extends Plan
         out.release();
         for (const buffer of saved) buffer.release();
         throw error;
+      } finally {
+        freeScratch();
       }
     }
     const y = new Tensor(device, plan.shape, out, recorded);
@@ -186,6 +204,7 @@ export function defineOp<I extends readonly (Tensor | null)[], O, P extends Plan
             out: needsOut ? bufferOf('the result', y) : dy,
             saved,
             dy,
+            scratch: takeScratch,
             grad(i) {
               if (!wanted[i]) return null;
               grads[i] = device.alloc((inputs[i] as Tensor).size);
@@ -200,6 +219,8 @@ export function defineOp<I extends readonly (Tensor | null)[], O, P extends Plan
       } catch (error) {
         for (const buffer of grads) buffer?.release();
         throw error;
+      } finally {
+        freeScratch();
       }
       return grads;
     });

@@ -175,9 +175,6 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
 
       w.writeInts(base + atOffsets, offsets);
       exports.expandTaps(base + atTaps, channels, s.planeBytes, base + atOffsets, offsets.length);
-      for (let g = 0; g < groups; g++) {
-        exports.packRows(weight + g * m * k * 4, base + atWeights + g * panelBytes(m, k), m, k, k * 4);
-      }
       const inImage = inChannels * o.inHeight * o.inWidth * 4;
       const outPlane = o.outHeight * o.outWidth * 4;
       for (let n = 0; n < batch; n += chunk) {
@@ -189,7 +186,8 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
           w.writeInts(base + atStruct, [
             ...[images, o.outHeight, o.outWidth],
             ...[source + g * channels * s.planeBytes, inChannels * s.planeBytes, s.rowBytes, s.colBytes],
-            ...[base + atTaps, k, base + atWeights + g * panelBytes(m, k), m, bias === 0 ? 0 : bias + g * m * 4],
+            ...[base + atTaps, k, m, weight + g * m * k * 4, 0, 0, 0, 0],
+            ...[base + atWeights + g * panelBytes(m, k), n > 0 ? 1 : 0, bias === 0 ? 0 : bias + g * m * 4],
             ...[out + (n * outChannels + g * m) * outPlane, outChannels * outPlane, outPlane, o.outWidth * 4, 4],
             base + atScratch,
           ]);
@@ -237,11 +235,17 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       const chunk = s.padded ? imagesPerChunk(batch, outChannels * s.planeBytes) : batch;
       const layout = new ScratchLayout();
       const atOffsets = layout.take(kernel * 4);
-      const atIndex = layout.take(kernel * 4);
       const atStruct = layout.take(128);
       const plans = phases.map((phase) => {
         const k = m * phase.index.length;
-        return { phase, k, atTaps: layout.take(k * 4), atWeights: layout.take(groups * panelBytes(channels, k)) };
+        const atIndex = layout.take(kernel * 4);
+        return {
+          phase,
+          k,
+          atIndex,
+          atTaps: layout.take(k * 4),
+          atWeights: layout.take(groups * panelBytes(channels, k)),
+        };
       });
       const atPadded = layout.take(s.padded ? chunk * outChannels * s.planeBytes : 0);
       const atScratch = layout.take(exports.implicitGemmScratch(channels));
@@ -249,26 +253,21 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
 
       // Pixels that no tap reaches: a stride larger than the kernel.
       if (plans.some(({ k }) => k === 0)) exports.fill(dx, 0, o.dx.size);
-      for (const { phase, k, atTaps, atWeights } of plans) {
+      for (const { phase, k, atIndex, atTaps } of plans) {
         if (k === 0) continue;
-        const taps = phase.index.length;
         w.writeInts(base + atIndex, phase.index);
         w.writeInts(
           base + atOffsets,
           phase.deltas.map(([dh, dw]) => 4 * ((dh + s.padTop) * s.phaseLength + dw + s.padLeft)),
         );
-        exports.expandTaps(base + atTaps, m, s.planeBytes, base + atOffsets, taps);
-        for (let g = 0; g < groups; g++) {
-          const to = base + atWeights + g * panelBytes(channels, k);
-          exports.packTransposed(weight + g * m * channels * kernel * 4, to, m, channels, kernel, base + atIndex, taps);
-        }
+        exports.expandTaps(base + atTaps, m, s.planeBytes, base + atOffsets, phase.index.length);
       }
       for (let n = 0; n < batch; n += chunk) {
         const images = Math.min(chunk, batch - n);
         const from = dy + n * outChannels * outPlane;
         if (s.padded) pad(from, base + atPadded, images * outChannels, o.outHeight, o.outWidth, s);
         const source = s.padded ? base + atPadded : from;
-        for (const { phase, k, atTaps, atWeights } of plans) {
+        for (const { phase, k, atIndex, atTaps, atWeights } of plans) {
           if (k === 0) continue;
           for (let g = 0; g < groups; g++) {
             const to = dx + (n * inChannels + g * channels) * inPlane + 4 * (phase.top * o.inWidth + phase.left);
@@ -276,7 +275,9 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
             w.writeInts(base + atStruct, [
               ...[images, phase.rows, phase.cols],
               ...[source + g * m * s.planeBytes, outChannels * s.planeBytes, s.rowBytes, s.colBytes],
-              ...[base + atTaps, k, base + atWeights + g * panelBytes(channels, k), channels, 0],
+              ...[base + atTaps, k, channels, weight + g * m * channels * kernel * 4],
+              ...[1, kernel, phase.index.length, base + atIndex],
+              ...[base + atWeights + g * panelBytes(channels, k), n > 0 ? 1 : 0, 0],
               ...[to, inChannels * inPlane, inPlane, o.strideHeight * o.inWidth * 4, o.strideWidth * 4],
               base + atScratch,
             ]);
@@ -319,14 +320,15 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       const atOffsets = layout.take(offsets.length * 4);
       const atTaps = layout.take(k * 4);
       const atStruct = layout.take(128);
-      const atSums = layout.take(Math.ceil(k / 4) * Math.ceil(m / 8) * 256);
+      const total = batch * plane;
+      const oneBlock = total <= WEIGHT_BLOCK;
+      const atSums = layout.take(oneBlock ? 0 : Math.ceil(k / 4) * Math.ceil(m / 8) * 256);
       const atPadded = layout.take(s.padded ? slots * channels * s.planeBytes : 0);
       const atScratch = layout.take(exports.weightGemmScratch(m));
       const base = w.scratch(layout.total);
 
       w.writeInts(base + atOffsets, offsets);
       exports.expandTaps(base + atTaps, channels, s.planeBytes, base + atOffsets, offsets.length);
-      const total = batch * plane;
       if (total === 0) exports.fill(dweight, 0, o.dweight.size);
       for (let g = 0; g < groups && total > 0; g++) {
         const from = x + g * channels * inPlane;
@@ -335,7 +337,14 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
           ...[o.outHeight, o.outWidth, batch],
           ...[s.padded ? base + atPadded : from, slots, s.padded ? channels * s.planeBytes : xImage],
           ...[s.rowBytes, s.colBytes, base + atTaps, k],
-          ...[dy + g * m * plane * 4, dyImage, m, base + atSums, base + atScratch],
+          ...[
+            dy + g * m * plane * 4,
+            dyImage,
+            m,
+            oneBlock ? 0 : base + atSums,
+            dweight + g * m * k * 4,
+            base + atScratch,
+          ],
         ]);
         let copied = 0;
         for (let q = 0; q < total; q += WEIGHT_BLOCK) {
@@ -348,7 +357,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
           }
           exports.weightGemmBlock(base + atStruct, q, count);
         }
-        exports.weightGemmFinish(base + atStruct, dweight + g * m * k * 4);
+        if (!oneBlock) exports.weightGemmFinish(base + atStruct);
       }
     },
   };

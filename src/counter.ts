@@ -1,0 +1,30 @@
+/**
+ * Counter: an int64 scalar whose value the host knows too, so that counting never waits for a device.
+ */
+import type { Device } from './device/device.js';
+import { keep, Tensor } from './tensor.js';
+
+/** A kept int64 tensor of shape `[]`. */
+export class Counter extends Tensor {
+  private current = 0n;
+
+  constructor(device: Device) {
+    super(device, [], device.alloc(1, 'int64'));
+    keep(this);
+    this.value = 0n;
+  }
+
+  get value(): bigint {
+    return this.current;
+  }
+
+  set value(value: bigint) {
+    this.write([value]);
+  }
+
+  override write(data: ArrayLike<number> | ArrayLike<bigint>): void {
+    const exact = BigInt64Array.of(BigInt(data[0]));
+    super.write(exact);
+    this.current = exact[0];
+  }
+}

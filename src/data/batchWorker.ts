@@ -1,0 +1,15 @@
+/** The thread that prepares batches ahead of use. Started by `prefetch.ts`; takes indices, answers with floats. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { BatchMaker, type Geometry } from './prepare.js';
+
+export interface WorkerInput {
+  readonly images: SharedArrayBuffer;
+  readonly geometry: Geometry;
+}
+
+const { images, geometry } = workerData as WorkerInput;
+const maker = new BatchMaker(new Uint8Array(images), geometry);
+parentPort?.on('message', (indices: Int32Array) => {
+  const batch = maker.make(indices);
+  parentPort?.postMessage(batch, [batch.buffer]);
+});

@@ -1,0 +1,115 @@
+/**
+ * The reference device: the whole contract of `device.ts` in plain loops, the specification that every other device is
+ * judged by. Its kernels stand in `reference/`, one file a family. In float32 each step is rounded by `Math.fround`;
+ * in float64 the same loops run unrounded, for gradient checks and error bounds.
+ */
+import { ArgumentError } from '../errors.js';
+import type { Buffer, Device, DType, FloatType, Kernels, MemoryUse, TypedArray } from './device.js';
+import { conv } from './reference/conv.js';
+import { elementwise } from './reference/elementwise.js';
+import { Host } from './reference/host.js';
+import { matmul } from './reference/matmul.js';
+import { norm } from './reference/norm.js';
+import { optim } from './reference/optim.js';
+import { pool } from './reference/pool.js';
+import { softmax } from './reference/softmax.js';
+import { ScopeStack } from './scope.js';
+
+export interface ReferenceOptions {
+  /** `'float32'` by default. */
+  dtype?: FloatType;
+}
+
+class ReferenceDevice implements Device {
+  readonly name: string;
+  readonly kernels: Kernels;
+  readonly scopes = new ScopeStack();
+  private readonly host: Host;
+
+  constructor(readonly dtype: FloatType) {
+    this.name = dtype === 'float32' ? 'reference' : `reference-${dtype}`;
+    const host = new Host(this.name, dtype);
+    this.host = host;
+    this.kernels = {
+      ...elementwise(host),
+      ...matmul(host),
+      ...conv(host),
+      ...pool(host),
+      ...norm(host),
+      ...softmax(host),
+      ...optim(host),
+    };
+  }
+
+  alloc(size: number, dtype: DType = this.dtype): Buffer {
+    if (!Number.isInteger(size) || size < 0) {
+      throw new ArgumentError(`alloc: size is ${String(size)}; want a whole number of at least 0`);
+    }
+    return this.host.alloc(size, dtype);
+  }
+
+  write(buffer: Buffer, data: ArrayLike<number> | ArrayLike<bigint>): void {
+    const array = this.host.array('write', 'buffer', buffer);
+    if (data.length !== array.length) {
+      throw new ArgumentError(`write: data has ${data.length} elements; the buffer wants ${array.length}`);
+    }
+    if (array instanceof BigInt64Array) array.set(toInt64(data));
+    else array.set(toNumbers(data, array instanceof Int32Array));
+  }
+
+  async read(buffer: Buffer): Promise<TypedArray> {
+    return this.readSync(buffer);
+  }
+
+  readSync(buffer: Buffer): TypedArray {
+    return this.host.array('read', 'buffer', buffer).slice();
+  }
+
+  scope<T>(fn: () => T): T {
+    return this.scopes.run(fn);
+  }
+
+  memory(): MemoryUse {
+    return this.host.memory();
+  }
+
+  dispose(): void {
+    this.host.dispose();
+  }
+}
+
+/** Whole numbers of 64 bits, from bigints or numbers. */
+function toInt64(data: ArrayLike<number> | ArrayLike<bigint>): ArrayLike<bigint> {
+  if (data instanceof BigInt64Array) return data;
+  return Array.from<number | bigint, bigint>(data, (value, i) => {
+    const whole = typeof value === 'bigint' || Number.isInteger(value) ? BigInt(value) : null;
+    if (whole === null || BigInt.asIntN(64, whole) !== whole) {
+      throw new ArgumentError(`write: data[${i}] is ${String(value)}; an int64 buffer wants whole numbers of 64 bits`);
+    }
+    return whole;
+  });
+}
+
+function toNumbers(data: ArrayLike<number> | ArrayLike<bigint>, whole: boolean): ArrayLike<number> {
+  for (let i = 0; i < data.length; i++) {
+    const value = data[i];
+    if (typeof value !== 'number' || (whole && value !== (value | 0))) {
+      throw new ArgumentError(
+        `write: data[${i}] is the ${typeof value} ${String(value)}; the buffer wants ${whole ? 'whole numbers of 32 bits' : 'numbers'}`,
+      );
+    }
+  }
+  return data as ArrayLike<number>;
+}
+
+/**
+ * A reference device: plain loops on the CPU that run in any JavaScript engine. `float32` (the default) gives the
+ * bits that the exact mode of every other device gives; `float64` the same sums nearly without rounding.
+ * @throws ArgumentError when dtype is neither
+ */
+export function reference({ dtype = 'float32' }: ReferenceOptions = {}): Device {
+  if (dtype !== 'float32' && dtype !== 'float64') {
+    throw new ArgumentError(`reference: dtype is ${JSON.stringify(dtype)}; want 'float32' or 'float64'`);
+  }
+  return new ReferenceDevice(dtype);
+}

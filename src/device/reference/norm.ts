@@ -1,0 +1,114 @@
+/** Batch normalisation: statistics in float64 lanes, one rounding when a result is stored. */
+import type { BatchNormGeometry, Buffer, Kernels } from '../device.js';
+import { type Floats, type Host, Lanes } from './host.js';
+
+/** The elements of one channel in the order (image, pixel). */
+function forChannel(g: BatchNormGeometry, channel: number, visit: (at: number, pixel: number) => void): void {
+  for (let image = 0; image < g.batch; image++) {
+    const first = (image * g.channels + channel) * g.spatial;
+    for (let pixel = 0; pixel < g.spatial; pixel++) visit(first + pixel, pixel);
+  }
+}
+
+/** Lane sum over a channel: the k-th pixel of every image goes to lane k mod 8. */
+function channelSum(g: BatchNormGeometry, channel: number, term: (at: number) => number): number {
+  const lanes = new Lanes();
+  forChannel(g, channel, (at, pixel) => lanes.add(pixel, term(at)));
+  return lanes.total();
+}
+
+export function norm(host: Host): Pick<Kernels, 'batchNormTrain' | 'batchNormEval' | 'batchNormBackward'> {
+  function optional(op: string, argument: string, buffer: Buffer | null, size: number): Floats | null {
+    return buffer && host.floats(op, argument, buffer, size);
+  }
+
+  /** out = (x − mean)·(weight·invstd) + bias; a missing weight is 1 and a missing bias +0. */
+  function normalise(
+    g: BatchNormGeometry,
+    channel: number,
+    t: { x: Floats; weight: Floats | null; bias: Floats | null; out: Floats },
+    mean: number,
+    invstd: number,
+  ): void {
+    const scale = (t.weight ? t.weight[channel] : 1) * invstd;
+    const shift = t.bias ? t.bias[channel] : 0;
+    forChannel(g, channel, (at) => {
+      t.out[at] = (t.x[at] - mean) * scale + shift;
+    });
+  }
+
+  return {
+    batchNormTrain(o) {
+      const { batch, channels, spatial, momentum, eps } = o;
+      const size = batch * channels * spatial;
+      const x = host.floats('batchNormTrain', 'x', o.x, size);
+      const out = host.floats('batchNormTrain', 'out', o.out, size);
+      const weight = optional('batchNormTrain', 'weight', o.weight, channels);
+      const bias = optional('batchNormTrain', 'bias', o.bias, channels);
+      const runningMean = optional('batchNormTrain', 'runningMean', o.runningMean, channels);
+      const runningVar = optional('batchNormTrain', 'runningVar', o.runningVar, channels);
+      const saved = host.wide('batchNormTrain', 'saved', o.saved, 2 * channels);
+      const count = batch * spatial;
+      for (let channel = 0; channel < channels; channel++) {
+        const mean = channelSum(o, channel, (at) => x[at]) / count;
+        const variance = channelSum(o, channel, (at) => (x[at] - mean) * (x[at] - mean)) / count;
+        const invstd = 1 / Math.sqrt(variance + eps);
+        saved[channel] = mean;
+        saved[channels + channel] = invstd;
+        normalise(o, channel, { x, weight, bias, out }, mean, invstd);
+        if (runningMean) runningMean[channel] = (1 - momentum) * runningMean[channel] + momentum * mean;
+        if (runningVar) {
+          const unbiased = variance * (count / (count - 1));
+          runningVar[channel] = (1 - momentum) * runningVar[channel] + momentum * unbiased;
+        }
+      }
+    },
+
+    batchNormEval(o) {
+      const { batch, channels, spatial, eps } = o;
+      const size = batch * channels * spatial;
+      const x = host.floats('batchNormEval', 'x', o.x, size);
+      const out = host.floats('batchNormEval', 'out', o.out, size);
+      const weight = optional('batchNormEval', 'weight', o.weight, channels);
+      const bias = optional('batchNormEval', 'bias', o.bias, channels);
+      const runningMean = host.floats('batchNormEval', 'runningMean', o.runningMean, channels);
+      const runningVar = host.floats('batchNormEval', 'runningVar', o.runningVar, channels);
+      const saved = host.wide('batchNormEval', 'saved', o.saved, 2 * channels);
+      for (let channel = 0; channel < channels; channel++) {
+        const mean = runningMean[channel];
+        const invstd = 1 / Math.sqrt(runningVar[channel] + eps);
+        saved[channel] = mean;
+        saved[channels + channel] = invstd;
+        normalise(o, channel, { x, weight, bias, out }, mean, invstd);
+      }
+    },
+
+    batchNormBackward(o) {
+      const { batch, channels, spatial, training } = o;
+      const size = batch * channels * spatial;
+      const x = host.floats('batchNormBackward', 'x', o.x, size);
+      const dy = host.floats('batchNormBackward', 'dy', o.dy, size);
+      const weight = optional('batchNormBackward', 'weight', o.weight, channels);
+      const saved = host.wide('batchNormBackward', 'saved', o.saved, 2 * channels);
+      const dx = optional('batchNormBackward', 'dx', o.dx, size);
+      const dweight = optional('batchNormBackward', 'dweight', o.dweight, channels);
+      const dbias = optional('batchNormBackward', 'dbias', o.dbias, channels);
+      const count = batch * spatial;
+      for (let channel = 0; channel < channels; channel++) {
+        const mean = saved[channel];
+        const invstd = saved[channels + channel];
+        const sumDy = channelSum(o, channel, (at) => dy[at]);
+        const sumDyX = channelSum(o, channel, (at) => dy[at] * (x[at] - mean));
+        if (dbias) dbias[channel] = sumDy;
+        if (dweight) dweight[channel] = sumDyX * invstd;
+        if (!dx) continue;
+        const scale = (weight ? weight[channel] : 1) * invstd;
+        const meanDy = sumDy / count;
+        const slope = (sumDyX * invstd * invstd) / count;
+        forChannel(o, channel, (at) => {
+          dx[at] = training ? (dy[at] - meanDy - (x[at] - mean) * slope) * scale : dy[at] * scale;
+        });
+      }
+    },
+  };
+}

@@ -1,0 +1,26 @@
+/**
+ * atalho: residual networks in TypeScript, exact and fast. The public surface; sub-paths (`atalho/nn`, `atalho/optim`,
+ * ...) hold the same names.
+ */
+export { grad, noGrad } from './autograd.js';
+export type { Device, DType, FloatType, MemoryUse, TypedArray } from './device/device.js';
+export { reference } from './device/reference.js';
+export {
+  ArgumentError,
+  AtalhoError,
+  AutogradError,
+  DeviceError,
+  FormatError,
+  OutOfMemoryError,
+  StateDictError,
+} from './errors.js';
+export { readSafetensors, writeSafetensors } from './io/safetensors.js';
+export * from './models/index.js';
+export * from './nn/index.js';
+export { NUMERICS_VERSION } from './numerics.js';
+export * from './ops/index.js';
+export * from './optim/index.js';
+export { Generator } from './random.js';
+export type { Pair, Shape } from './shape.js';
+export type { StateEntry } from './stateDict.js';
+export { keep, Tensor, type TensorData, type TensorOptions, tensor } from './tensor.js';

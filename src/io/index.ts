@@ -1,0 +1,14 @@
+/**
+ * `atalho/io`: file formats, bytes in and bytes out, no file system. (`atomic.ts`, which needs Node, stays inside.)
+ */
+export { type GunzipOptions, gunzip } from './gzip.js';
+export { type Idx, readIdx } from './idx.js';
+export {
+  readSafetensors,
+  type Safetensors,
+  type SafetensorsData,
+  type SafetensorsDtype,
+  type SafetensorsEntry,
+  type SafetensorsInput,
+  writeSafetensors,
+} from './safetensors.js';

@@ -1,0 +1,72 @@
+import { Counter } from '../counter.js';
+import type { Device } from '../device/device.js';
+import { ArgumentError } from '../errors.js';
+import { batchNorm } from '../ops/batchNorm.js';
+import { checkRank } from '../shape.js';
+import { keep, type Tensor, tensor } from '../tensor.js';
+import { whole } from './init.js';
+import { Module } from './module.js';
+
+export interface BatchNorm2dOptions {
+  readonly device: Device;
+  /** Added to the variance. Default 1e-5. */
+  readonly eps?: number;
+  /** Share of a batch in the running statistics; null averages over all batches alike. Default 0.1. */
+  readonly momentum?: number | null;
+  /** Whether to scale and shift. Default true. */
+  readonly affine?: boolean;
+  /** Whether to keep running statistics; without, `eval` uses the batch's own too. Default true. */
+  readonly trackRunningStats?: boolean;
+}
+
+/**
+ * Batch normalisation of x `[N, C, H, W]` per channel. Weight starts at 1, bias at 0, running mean at 0, running
+ * variance at 1.
+ * @see https://pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html
+ */
+export class BatchNorm2d extends Module {
+  readonly weight: Tensor | null;
+  readonly bias: Tensor | null;
+  readonly runningMean: Tensor | null;
+  readonly runningVar: Tensor | null;
+  /** Training batches seen. */
+  readonly numBatchesTracked: Counter | null;
+  readonly eps: number;
+  readonly momentum: number | null;
+
+  constructor(
+    readonly numFeatures: number,
+    o: BatchNorm2dOptions,
+  ) {
+    super();
+    const { device, eps = 1e-5, momentum = 0.1, affine = true, trackRunningStats = true } = o;
+    whole('BatchNorm2d', 'numFeatures', numFeatures);
+    if (!(eps >= 0 && eps < Number.POSITIVE_INFINITY)) {
+      throw new ArgumentError(`BatchNorm2d: eps is ${eps}; want a finite number of at least 0`);
+    }
+    if (momentum !== null && !(momentum >= 0 && momentum <= 1)) {
+      throw new ArgumentError(`BatchNorm2d: momentum is ${momentum}; want null or a number from 0 to 1`);
+    }
+    const filled = (value: number, requiresGrad: boolean): Tensor =>
+      keep(tensor(new Float32Array(numFeatures).fill(value), { device, requiresGrad }));
+    this.weight = affine ? filled(1, true) : null;
+    this.bias = affine ? filled(0, true) : null;
+    this.runningMean = trackRunningStats ? filled(0, false) : null;
+    this.runningVar = trackRunningStats ? filled(1, false) : null;
+    this.numBatchesTracked = trackRunningStats ? new Counter(device) : null;
+    this.eps = eps;
+    this.momentum = momentum;
+  }
+
+  override forward(x: Tensor): Tensor {
+    checkRank('BatchNorm2d', 'x', x.shape, 4, '[N, C, H, W]');
+    const { weight, bias, runningMean, runningVar, eps } = this;
+    const training = this.training || runningMean === null;
+    const counter = this.training ? this.numBatchesTracked : null;
+    const seen = counter === null ? 0n : counter.value + 1n;
+    const momentum = this.momentum ?? (seen > 0n ? 1 / Number(seen) : 0);
+    const y = batchNorm(x, { runningMean, runningVar, weight, bias, training, momentum, eps });
+    if (counter !== null) counter.value = seen;
+    return y;
+  }
+}

@@ -1,0 +1,10 @@
+/** Layers: modules with PyTorch's names, defaults and state dicts. */
+export { BatchNorm2d, type BatchNorm2dOptions } from './batchNorm2d.js';
+export { Conv2d, type Conv2dLayerOptions } from './conv2d.js';
+export { DEFAULT_SEED, type InitOptions } from './init.js';
+export { Linear, type LinearOptions } from './linear.js';
+export { Module } from './module.js';
+export { Residual, type ResidualOptions, type ResnetBlockOptions, resnetBlock } from './residual.js';
+export { Sequential } from './sequential.js';
+export { AdaptiveAvgPool2d, AvgPool2d, Flatten, Identity, MaxPool2d, ReLU } from './stateless.js';
+export { initXavierUniform } from './xavier.js';

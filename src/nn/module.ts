@@ -1,0 +1,125 @@
+/**
+ * Module: the base of all layers and networks. Nothing is registered: parameters, buffers and children are found by
+ * walking an object's plain fields in the order in which they were declared.
+ */
+import { StateDictError } from '../errors.js';
+import { copyStateDict, type StateEntry } from '../stateDict.js';
+import { Tensor } from '../tensor.js';
+
+/** The state-dict name of a field: `runningMean` is `running_mean`, as in PyTorch. */
+function stateName(field: string): string {
+  return field.replace(/([a-z0-9])([A-Z])/g, (_, before: string, capital: string) => {
+    return `${before}_${capital.toLowerCase()}`;
+  });
+}
+
+/** The fields of `module` that pass `is`, alone or in an array (`name.0`, `name.1`, ...), under their state names. */
+function walk<T>(module: Module, is: (value: unknown) => value is T): Map<string, T> {
+  const found = new Map<string, T>();
+  const put = (name: string, value: T): void => {
+    if (found.has(name)) throw new StateDictError(`${module.constructor.name}: two fields share the name ${name}`);
+    found.set(name, value);
+  };
+  for (const [field, value] of Object.entries(module)) {
+    const name = stateName(field);
+    if (is(value)) put(name, value);
+    else if (Array.isArray(value)) {
+      value.forEach((item: unknown, i) => {
+        if (is(item)) put(`${name}.${i}`, item);
+      });
+    }
+  }
+  return found;
+}
+
+const isTensor = (value: unknown): value is Tensor => value instanceof Tensor;
+const isModule = (value: unknown): value is Module => value instanceof Module;
+
+/**
+ * A part of a network. Subclasses keep tensors and modules in plain fields, alone or in arrays: a tensor that requires
+ * a gradient is a parameter, any other is a buffer. Both should be `keep`-ed, so that they outlive scopes; every layer
+ * of this library does so. Fields that begin with `#` are not seen.
+ */
+export abstract class Module {
+  /** Whether layers such as batch norm behave as in training. Set by `train` and `eval`. */
+  training = true;
+
+  abstract forward(x: Tensor): Tensor;
+
+  /** The modules directly inside, by name. */
+  children(): Map<string, Module> {
+    return walk(this, isModule);
+  }
+
+  /** Every parameter once, under its full name, in the order of PyTorch: own ones, then the children's. */
+  namedParameters(): Map<string, Tensor> {
+    return this.collect((t) => t.requiresGrad, true);
+  }
+
+  parameters(): Tensor[] {
+    return [...this.namedParameters().values()];
+  }
+
+  /** Every buffer once (running statistics and the like), under its full name. */
+  namedBuffers(): Map<string, Tensor> {
+    return this.collect((t) => !t.requiresGrad, true);
+  }
+
+  /**
+   * Parameters and buffers under PyTorch's names and in its order: a module's own parameters, its own buffers, then
+   * its children. The tensors themselves, not copies.
+   * @see https://pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module.state_dict
+   */
+  stateDict(): Map<string, Tensor> {
+    return this.collect(() => true, false);
+  }
+
+  /**
+   * Copies `entries` into the parameters and buffers, which keep their identity. Values are rounded to the device's
+   * dtype; an int64 entry may come as a BigInt64Array or as whole numbers.
+   * @throws StateDictError that names every missing, unexpected and misshapen entry; nothing has changed then
+   */
+  loadStateDict(entries: ReadonlyMap<string, StateEntry>): this {
+    copyStateDict('loadStateDict', this.stateDict(), entries);
+    return this;
+  }
+
+  train(mode = true): this {
+    return this.apply((module) => {
+      module.training = mode;
+    });
+  }
+
+  eval(): this {
+    return this.train(false);
+  }
+
+  /** Calls `fn` on every module inside, children first, then on this one. */
+  apply(fn: (module: Module) => void): this {
+    for (const child of this.children().values()) child.apply(fn);
+    fn(this);
+    return this;
+  }
+
+  /** Gives the memory of all parameters and buffers back. */
+  dispose(): void {
+    for (const t of this.stateDict().values()) t.dispose();
+  }
+
+  private collect(wanted: (t: Tensor) => boolean, once: boolean): Map<string, Tensor> {
+    const found = new Map<string, Tensor>();
+    const seen = new Set<Tensor>();
+    const visit = (module: Module, prefix: string): void => {
+      const own = [...walk(module, isTensor)];
+      const ordered = [...own.filter(([, t]) => t.requiresGrad), ...own.filter(([, t]) => !t.requiresGrad)];
+      for (const [name, t] of ordered) {
+        if (!wanted(t) || (once && seen.has(t))) continue;
+        seen.add(t);
+        found.set(prefix + name, t);
+      }
+      for (const [name, child] of module.children()) visit(child, `${prefix}${name}.`);
+    };
+    visit(this, '');
+    return found;
+  }
+}

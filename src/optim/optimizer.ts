@@ -1,0 +1,198 @@
+/**
+ * What all optimizers share: checks, a step count, state tensors per parameter that outlive scopes, and saving and
+ * loading them so that training goes on bit for bit.
+ */
+import { Counter } from '../counter.js';
+import type { Buffer, Kernels } from '../device/device.js';
+import { ArgumentError, DeviceError, StateDictError } from '../errors.js';
+import { formatShape, sameShape } from '../shape.js';
+import { copyStateDict, type StateEntry } from '../stateDict.js';
+import { keep, Tensor } from '../tensor.js';
+
+export interface OptimizerOptions {
+  /** Learning rate. */
+  readonly lr: number;
+  /** Multiple of the parameter that is added to its gradient (adamw: subtracted from the parameter). */
+  readonly weightDecay?: number;
+}
+
+/** What one parameter's update works with. */
+export interface Update {
+  readonly kernels: Kernels;
+  readonly param: Buffer;
+  readonly grad: Buffer;
+  /** The parameter's state, in the order of `slots`. */
+  readonly state: readonly Buffer[];
+}
+
+/** An option as a number from `min` up to, but not including, `end`; or an error that says so. */
+export function numberFrom(op: string, option: string, value: number, min: number, end: number): number {
+  if (!(typeof value === 'number' && value >= min && value < end)) {
+    const upper = end === Number.POSITIVE_INFINITY ? '' : ` and below ${end}`;
+    throw new ArgumentError(`${op}: ${option} is ${value}; want a finite number of at least ${min}${upper}`);
+  }
+  return value;
+}
+
+export abstract class Optimizer {
+  readonly params: readonly Tensor[];
+  protected readonly weightDecay: number;
+  private readonly count: Counter;
+  /** One list a parameter, in the order of `slots`; null before the first step. */
+  private slotTensors: Tensor[][] | null = null;
+  private learningRate: number;
+
+  /** `slots` are PyTorch's names of the state tensors that each parameter has. */
+  constructor(
+    readonly name: string,
+    params: Iterable<Tensor>,
+    o: OptimizerOptions,
+    private readonly slots: readonly string[],
+  ) {
+    this.params = [...params];
+    if (this.params.length === 0) throw new ArgumentError(`${name}: params is empty; want at least one tensor`);
+    const [{ device }] = this.params;
+    this.params.forEach((p, i) => {
+      if (!(p instanceof Tensor)) throw new ArgumentError(`${name}: params[${i}] is not a Tensor`);
+      if (!p.requiresGrad) {
+        throw new ArgumentError(`${name}: params[${i}] ${formatShape(p.shape)} has requiresGrad false; want true`);
+      }
+      if (p.node !== null) {
+        throw new ArgumentError(`${name}: params[${i}] ${formatShape(p.shape)} is the result of an op; want a leaf`);
+      }
+      if (p.device !== device) {
+        throw new DeviceError(`${name}: params[0] is on ${device.name}, params[${i}] is not; want all on one device`);
+      }
+    });
+    if (new Set(this.params).size < this.params.length) {
+      throw new ArgumentError(`${name}: params holds a tensor twice; want each once`);
+    }
+    this.learningRate = numberFrom(name, 'lr', o.lr, 0, Number.POSITIVE_INFINITY);
+    this.weightDecay = numberFrom(name, 'weightDecay', o.weightDecay ?? 0, 0, Number.POSITIVE_INFINITY);
+    this.count = new Counter(device);
+  }
+
+  /** Learning rate of the steps to come. */
+  get lr(): number {
+    return this.learningRate;
+  }
+
+  set lr(value: number) {
+    this.learningRate = numberFrom(this.name, 'lr', value, 0, Number.POSITIVE_INFINITY);
+  }
+
+  /** Steps taken so far. */
+  get steps(): number {
+    return Number(this.count.value);
+  }
+
+  /**
+   * Updates the parameters in place. `grads[i]` is the gradient of `params[i]` and has its shape.
+   * @throws ArgumentError when a gradient is missing or misshapen; nothing has changed then
+   */
+  step(grads: readonly Tensor[]): void {
+    const { params, name } = this;
+    if (grads.length !== params.length) {
+      throw new ArgumentError(`${name}: step got ${grads.length} gradients; want ${params.length}, one a parameter`);
+    }
+    params.forEach((p, i) => {
+      const g = grads[i];
+      if (!(g instanceof Tensor) || !sameShape(g.shape, p.shape) || g.dtype !== p.dtype) {
+        const got = g instanceof Tensor ? `has shape ${formatShape(g.shape)}, ${g.dtype}` : 'is not a Tensor';
+        throw new ArgumentError(`${name}: grads[${i}] ${got}; want ${formatShape(p.shape)}, ${p.dtype}`);
+      }
+      if (g.device !== p.device || g.disposed || p.disposed) {
+        const why = g.disposed || p.disposed ? 'was disposed' : `is on ${g.device.name}, not on ${p.device.name}`;
+        throw new DeviceError(`${name}: grads[${i}] or its parameter ${why}`);
+      }
+    });
+    this.slotTensors ??= this.allocate();
+    const first = this.count.value === 0n;
+    this.count.value += 1n;
+    this.advance(1);
+    params.forEach((p, i) => {
+      const state = (this.slotTensors as Tensor[][])[i].map((t) => t.buffer);
+      this.update({ kernels: p.device.kernels, param: p.buffer, grad: grads[i].buffer, state }, first);
+    });
+  }
+
+  /**
+   * Everything that the next step depends on besides options and parameters: `step`, an int64 scalar, and once a step
+   * was taken, `i.<name>` for each state tensor of parameter i, under PyTorch's names. The tensors, not copies.
+   */
+  state(): Map<string, Tensor> {
+    return this.named(this.slotTensors);
+  }
+
+  /**
+   * Takes over a state that `state()` gave, from tensors or plain data; training then goes on bit for bit.
+   * @throws StateDictError that names every missing, unexpected and misshapen entry; nothing has changed then
+   */
+  loadState(entries: ReadonlyMap<string, StateEntry>): void {
+    const count = this.stepOf(entries);
+    const fresh = count === 0n ? null : (this.slotTensors ?? this.allocate());
+    try {
+      copyStateDict(`${this.name}.loadState`, this.named(fresh), entries);
+    } catch (error) {
+      if (fresh !== this.slotTensors) for (const t of fresh?.flat() ?? []) t.dispose();
+      throw error;
+    }
+    if (fresh !== this.slotTensors) for (const t of this.slotTensors?.flat() ?? []) t.dispose();
+    this.slotTensors = fresh;
+    this.restart();
+    this.advance(this.steps);
+  }
+
+  /** Gives the memory of the state back; the parameters stay. */
+  dispose(): void {
+    for (const t of this.state().values()) t.dispose();
+  }
+
+  /** Updates one parameter; `first` on the very first step. */
+  protected abstract update(u: Update, first: boolean): void;
+
+  /** Forgets what `advance` worked out. */
+  protected restart(): void {}
+
+  /** Moves what depends on the number of steps, such as βᵗ, on by `steps`. */
+  protected advance(_steps: number): void {}
+
+  private named(slotTensors: Tensor[][] | null): Map<string, Tensor> {
+    const all = new Map<string, Tensor>([['step', this.count]]);
+    slotTensors?.forEach((tensors, i) => {
+      tensors.forEach((t, j) => {
+        all.set(`${i}.${this.slots[j]}`, t);
+      });
+    });
+    return all;
+  }
+
+  private stepOf(entries: ReadonlyMap<string, StateEntry>): bigint | null {
+    const entry = entries instanceof Map ? entries.get('step') : undefined;
+    if (entry === undefined) return null;
+    const data = entry instanceof Tensor ? (entry instanceof Counter ? [entry.value] : entry.dataSync()) : entry.data;
+    const value = Number(data[0]);
+    if (data.length !== 1 || !Number.isSafeInteger(value) || value < 0) {
+      throw new StateDictError(`${this.name}.loadState: step is ${String(data[0])}; want a whole number of at least 0`);
+    }
+    return BigInt(value);
+  }
+
+  /** State tensors of zeros for every parameter; all or none. */
+  private allocate(): Tensor[][] {
+    const made: Tensor[] = [];
+    try {
+      return this.params.map((p) =>
+        this.slots.map(() => {
+          const t = keep(new Tensor(p.device, p.shape, p.device.alloc(p.size)));
+          made.push(t);
+          p.device.kernels.fill({ out: t.buffer, value: 0 });
+          return t;
+        }),
+      );
+    } catch (error) {
+      for (const t of made) t.dispose();
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,230 @@
+/**
+ * How far a float32 device may be from float64, proved and not guessed. Sums of products have a closed
+ * formula; composed ops are evaluated in `Balls`, which carries a bound through every operation.
+ *
+ * Notation: u is a unit roundoff (half the distance from 1 to the next number), γ_n(u) = n·u/(1 − n·u). A
+ * product of n factors (1 + δ), |δ| ≤ u, lies within γ_n(u) of 1.
+ * @see Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., lemma 3.1 and section 3.3
+ */
+import type { Sums } from './naive.js';
+
+/** What a device's arithmetic is assumed to be. */
+export interface Precision {
+  /** Unit roundoff of stored values and of f32 steps. */
+  readonly unit: number;
+  /** Unit roundoff inside what the contract calls wide: batch norm, softmax, cross-entropy. */
+  readonly wide: number;
+  /** Smallest subnormal: what one underflowing operation may lose. */
+  readonly tiny: number;
+  /** Unit roundoffs that a quotient may be off: 1 where it is rounded correctly. */
+  readonly quotient: number;
+  /** The same for a square root. */
+  readonly root: number;
+}
+
+/** A float32 device that keeps the contract: wide work in float64, rounded once when stored. */
+export const WIDE: Precision = { unit: 2 ** -24, wide: 2 ** -53, tiny: 2 ** -149, quotient: 1, root: 1 };
+
+/**
+ * A float32 device without float64, such as WebGPU: everything in float32, quotients to 2.5 ulp (an ulp being at
+ * most two units), roots as 1/inverseSqrt with 2 ulp of its own.
+ * @see https://www.w3.org/TR/WGSL/#floating-point-accuracy
+ */
+export const NARROW: Precision = { unit: 2 ** -24, wide: 2 ** -24, tiny: 2 ** -149, quotient: 5, root: 10 };
+
+/** A float64 device; also the naive functions themselves. */
+export const DOUBLE: Precision = { unit: 2 ** -53, wide: 2 ** -53, tiny: 2 ** -1074, quotient: 1, root: 1 };
+
+/** γ_n(u). Infinite when n·u reaches 1. */
+export function gamma(n: number, u: number): number {
+  return n * u < 1 ? (n * u) / (1 - n * u) : Infinity;
+}
+
+/**
+ * An expected result: what the naive function found, and how far each element may be from it on a device of
+ * a given precision. `error` leaves out the naive function's own rounding; `allowance` adds it.
+ */
+export interface Expected {
+  readonly value: Float64Array;
+  error(precision: Precision): Float64Array;
+}
+
+/** |computed − naive| may be this large: the device's error, and that of the naive float64 loops. */
+export function allowance(expected: Expected, precision: Precision): Float64Array {
+  const own = expected.error(DOUBLE);
+  return expected.error(precision).map((e, i) => e + own[i]);
+}
+
+/** Results that only choose or copy: no error at all. */
+export function exact(value: Float64Array): Expected {
+  return { value, error: () => new Float64Array(value.length) };
+}
+
+/** One rounding. */
+export function rounded(value: Float64Array): Expected {
+  return { value, error: ({ unit, tiny }) => value.map((v) => unit * Math.abs(v) + tiny) };
+}
+
+/** One quotient. */
+export function quotient(value: Float64Array): Expected {
+  return { value, error: ({ unit, tiny, quotient }) => value.map((v) => quotient * unit * Math.abs(v) + tiny) };
+}
+
+/**
+ * Sums of n products (the bias is one more, with factor 1), added in any order, fused or not:
+ * |computed − true| ≤ γ_n(u)·Σ|products| + n·tiny, since no product passes through more than n roundings (its
+ * own, and n − 1 additions) and each may underflow once. `extra` counts further roundings of each term, say of a
+ * quotient. Assumes nothing of the order, and that no partial sum overflows.
+ * @see Higham, section 3.1
+ */
+export function sumOfProducts(sums: Sums, extra: (precision: Precision) => number = () => 0): Expected {
+  return {
+    value: sums.value,
+    error: (precision) =>
+      sums.magnitude.map((magnitude, i) => {
+        const n = sums.terms[i] + extra(precision);
+        return sums.terms[i] === 0 ? 0 : gamma(n, precision.unit) * magnitude + n * precision.tiny;
+      }),
+  };
+}
+
+/**
+ * Sums that the contract calls wide: γ_n of the wide precision, then one rounding of the result. Before or after
+ * adding, each term may be divided once.
+ */
+export function wideSum(sums: Sums): Expected {
+  return {
+    value: sums.value,
+    error: ({ unit, wide, tiny, quotient }) =>
+      sums.magnitude.map((magnitude, i) => {
+        const n = sums.terms[i] + quotient;
+        if (sums.terms[i] === 0) return 0;
+        const sum = gamma(n, wide) * magnitude;
+        return sum + unit * (Math.abs(sums.value[i]) + sum) + (wide === unit ? n + 1 : 1) * tiny;
+      }),
+  };
+}
+
+/** A number known to within `error`. */
+export interface Ball {
+  readonly value: number;
+  readonly error: number;
+}
+
+/**
+ * Arithmetic on balls: running error analysis. Each operation adds the error that its operands bring
+ * (exactly, second order included) and one rounding of its own. exp and log are assumed to be at least as good as
+ * WGSL's: (3 + 2|x|) ulp, and 3 ulp or 2⁻²¹.
+ * @see Higham, section 3.3
+ * @see https://www.w3.org/TR/WGSL/#floating-point-accuracy
+ */
+export class Balls {
+  /** Unit roundoff of the operations. */
+  readonly unit: number;
+  /** What an operation may lose by underflow. */
+  private readonly tiny: number;
+
+  /** `inside`: operations are of the wide precision, else each is rounded to the stored one. */
+  constructor(
+    private readonly precision: Precision,
+    inside: 'wide' | 'stored',
+  ) {
+    this.unit = inside === 'wide' ? precision.wide : precision.unit;
+    // Wide work in float64 is far from its underflow; work in the stored precision may lose `tiny` each time.
+    this.tiny = this.unit === precision.unit ? precision.tiny : 0;
+  }
+
+  private round(value: number, error: number, units = 1): Ball {
+    return { value, error: error + units * (this.unit * (Math.abs(value) + error) + this.tiny) };
+  }
+
+  /** A stored number. */
+  exact(value: number): Ball {
+    return { value, error: 0 };
+  }
+
+  /** One rounding more, to the dtype that buffers hold. */
+  store(a: Ball): Ball {
+    const { unit, tiny } = this.precision;
+    return { value: a.value, error: a.error + unit * (Math.abs(a.value) + a.error) + tiny };
+  }
+
+  /** A scalar, rounded once when the kernel receives it. */
+  scalar(value: number): Ball {
+    return this.round(value, 0);
+  }
+
+  add(a: Ball, b: Ball): Ball {
+    return this.round(a.value + b.value, a.error + b.error);
+  }
+
+  sub(a: Ball, b: Ball): Ball {
+    return this.round(a.value - b.value, a.error + b.error);
+  }
+
+  mul(a: Ball, b: Ball): Ball {
+    return this.round(a.value * b.value, Math.abs(a.value) * b.error + Math.abs(b.value) * a.error + a.error * b.error);
+  }
+
+  div(a: Ball, b: Ball): Ball {
+    const value = a.value / b.value;
+    const least = Math.abs(b.value) - b.error;
+    return this.round(
+      value,
+      least > 0 ? (a.error + Math.abs(value) * b.error) / least : Infinity,
+      this.precision.quotient,
+    );
+  }
+
+  /** |√(a ± e) − √a| ≤ e/√a, and at most √e where a is near 0. */
+  sqrt(a: Ball): Ball {
+    const value = Math.sqrt(a.value);
+    const least = Math.max(a.value - a.error, 0);
+    const error = a.error === 0 ? 0 : a.error / (value + Math.sqrt(least));
+    return this.round(value, error, this.precision.root);
+  }
+
+  /** `value` is eᵃ as the naive function has it. |e^(a ± e) − eᵃ| ≤ eᵃ·e/(1 − e). */
+  exp(a: Ball, value: number): Ball {
+    const brought = a.error < 1 ? a.error / (1 - a.error) : Infinity;
+    return this.round(value, value * brought, 6 + 4 * (Math.abs(a.value) + a.error));
+  }
+
+  /** `value` is ln a as the naive function has it. |ln(a ± e) − ln a| ≤ e/(a − e). */
+  log(a: Ball, value: number): Ball {
+    const brought = a.error < a.value ? a.error / (a.value - a.error) : Infinity;
+    return this.round(value, brought + 8 * this.unit, 6);
+  }
+
+  /** A sum in any order: γ_n(u)·Σ|terms| beside what the terms bring. */
+  sum(terms: readonly Ball[]): Ball {
+    let value = 0;
+    let error = 0;
+    let magnitude = 0;
+    for (const term of terms) {
+      value += term.value;
+      error += term.error;
+      magnitude += Math.abs(term.value) + term.error;
+    }
+    return { value, error: error + gamma(terms.length, this.unit) * magnitude };
+  }
+}
+
+/** Results found by evaluating a formula in balls of the wide precision, rounded once when stored. */
+export function wide(value: Float64Array, evaluate: (balls: Balls) => readonly Ball[]): Expected {
+  return {
+    value,
+    error(precision) {
+      const balls = new Balls(precision, 'wide');
+      return Float64Array.from(evaluate(balls), (ball) => balls.store(ball).error);
+    },
+  };
+}
+
+/** Results found by evaluating a formula in balls of the stored precision: each operation rounded. */
+export function stepwise(value: Float64Array, evaluate: (balls: Balls) => readonly Ball[]): Expected {
+  return {
+    value,
+    error: (precision) => Float64Array.from(evaluate(new Balls(precision, 'stored')), (ball) => ball.error),
+  };
+}

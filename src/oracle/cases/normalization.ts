@@ -1,0 +1,271 @@
+/** Rows of batchNorm, training and evaluating, with the bounds that its statistics need. */
+import { batchNorm } from '../../ops/index.js';
+import { type Shape, sizeOf } from '../../shape.js';
+import { type Ball, type Balls, type Expected, wide } from '../bounds.js';
+import type { Draw } from '../draw.js';
+import * as naive from '../naive.js';
+import { defineCase, drawSalt, drawShape, type Input, input, LANES, type OpCase, type TypedCase } from './case.js';
+
+export interface BatchNormCaseOptions {
+  readonly salt: number;
+  /** [N, C, ...] */
+  readonly shape: Shape;
+  readonly weight: boolean;
+  readonly bias: boolean;
+  readonly running: boolean;
+  readonly momentum: number;
+  readonly eps: number;
+  /** x is drawn from [offset − 1, offset + 1]. */
+  readonly offset: number;
+}
+
+type Geometry = naive.NaiveBatchNorm;
+
+/** Elements of channel c, in order. */
+function channel(values: ArrayLike<number>, c: number, { batch, channels, spatial }: Geometry): number[] {
+  const out: number[] = [];
+  for (let n = 0; n < batch; n++) for (let i = 0; i < spatial; i++) out.push(values[(n * channels + c) * spatial + i]);
+  return out;
+}
+
+/** Puts balls of one channel back where the channel's elements lie. */
+function spread(all: Ball[], balls: readonly Ball[], c: number, { channels, spatial }: Geometry): void {
+  balls.forEach((ball, k) => {
+    all[(Math.floor(k / spatial) * channels + c) * spatial + (k % spatial)] = ball;
+  });
+}
+
+interface Statistics {
+  readonly mean: Ball;
+  readonly variance: Ball;
+  readonly invstd: Ball;
+  readonly deviations: readonly Ball[];
+}
+
+function invstdOf(balls: Balls, variance: Ball, eps: number): Ball {
+  return balls.div(balls.exact(1), balls.sqrt(balls.add(variance, balls.scalar(eps))));
+}
+
+/**
+ * Statistics of one channel, two passes: mean = Σx / n, then variance = Σ(x − mean)² / n. The sums may be added in
+ * any order. A device that takes E[x²] − mean² instead cancels, and is rightly found out when it computes in
+ * float32.
+ */
+function statistics(balls: Balls, x: readonly number[], eps: number): Statistics {
+  const count = balls.exact(x.length);
+  const mean = balls.div(balls.sum(x.map((v) => balls.exact(v))), count);
+  const deviations = x.map((v) => balls.sub(balls.exact(v), mean));
+  const variance = balls.div(balls.sum(deviations.map((v) => balls.mul(v, v))), count);
+  return { mean, variance, invstd: invstdOf(balls, variance, eps), deviations };
+}
+
+/** The same where mean and variance are given numbers. */
+function givenStatistics(
+  balls: Balls,
+  x: readonly number[],
+  meanValue: number,
+  varianceValue: number,
+  eps: number,
+): Statistics {
+  const mean = balls.exact(meanValue);
+  const variance = balls.exact(varianceValue);
+  const deviations = x.map((v) => balls.sub(balls.exact(v), mean));
+  return { mean, variance, invstd: invstdOf(balls, variance, eps), deviations };
+}
+
+/**
+ * (x − mean)·(weight·invstd) + bias. A device may fold this into x·scale + (bias − mean·scale): the roundings
+ * then are of |x·scale| and |mean·scale|, three each, which is added.
+ */
+function normalised(balls: Balls, s: Statistics, x: readonly number[], weight: number, bias: number): Ball[] {
+  const scale = balls.mul(balls.exact(weight), s.invstd);
+  return s.deviations.map((deviation, i) => {
+    const y = balls.add(balls.mul(deviation, scale), balls.exact(bias));
+    const folded = (Math.abs(x[i]) + Math.abs(s.mean.value)) * Math.abs(scale.value) + Math.abs(bias);
+    return { value: y.value, error: y.error + 3 * balls.unit * folded };
+  });
+}
+
+/** (1 − momentum)·running + momentum·batch. */
+function mixed(balls: Balls, running: number, batch: Ball, momentum: number): Ball {
+  const share = balls.scalar(momentum);
+  return balls.add(balls.mul(balls.sub(balls.exact(1), share), balls.exact(running)), balls.mul(share, batch));
+}
+
+/**
+ * dbias = Σdy, dweight = Σdy·(x − mean)·invstd, and dx = (dy − dbias/n − x̂·dweight/n)·(weight·invstd), without the
+ * middle terms when the statistics were given. Evaluated as the contract writes it; x̂·dweight = (x − mean)·S2·invstd².
+ */
+function gradients(
+  balls: Balls,
+  s: Statistics,
+  dy: readonly number[],
+  weight: number,
+  training: boolean,
+): { dx: Ball[]; dweight: Ball; dbias: Ball } {
+  const count = balls.exact(dy.length);
+  const dbias = balls.sum(dy.map((v) => balls.exact(v)));
+  const s2 = balls.sum(s.deviations.map((deviation, i) => balls.mul(balls.exact(dy[i]), deviation)));
+  const dweight = balls.mul(s2, s.invstd);
+  const scale = balls.mul(balls.exact(weight), s.invstd);
+  const shift = balls.div(dbias, count);
+  const slope = balls.div(balls.mul(dweight, s.invstd), count);
+  const dx = s.deviations.map((deviation, i) => {
+    const g = balls.exact(dy[i]);
+    if (!training) return balls.mul(g, scale);
+    return balls.mul(balls.sub(balls.sub(g, shift), balls.mul(deviation, slope)), scale);
+  });
+  return { dx, dweight, dbias };
+}
+
+function drawOptions(d: Draw, training: boolean): BatchNormCaseOptions {
+  const shape =
+    d.int(0, 5) === 0
+      ? [d.int(2, 3), d.int(1, 2), d.int(17, 21), d.int(17, 21)]
+      : [d.int(1, 4), d.pick(LANES), ...drawShape(d, d.int(0, 3), 80)];
+  const count = shape[0] * sizeOf(shape.slice(2));
+  if (training && count < 2) shape[0] = 2;
+  return {
+    salt: drawSalt(d),
+    shape,
+    weight: d.bool(),
+    bias: d.bool(),
+    running: !training || d.bool(),
+    momentum: d.pick([0.1, 0.1, 0, 1, 0.25]),
+    eps: d.pick([1e-5, 1e-5, 1e-3, 0.1]),
+    offset: d.pick([0, 0, 3]),
+  };
+}
+
+/**
+ * Bounds: the formulas above in balls, rounded once to the stored dtype. Assumes two-pass statistics, and on a
+ * float32 device that computes them in float64 (WIDE) or in float32 (NARROW); nothing of the order of sums.
+ */
+function batchNormCase(training: boolean): TypedCase<BatchNormCaseOptions> {
+  return defineCase<BatchNormCaseOptions>({
+    name: training ? 'batchNorm.train' : 'batchNorm.eval',
+    op: 'batchNorm',
+    options: (d) => drawOptions(d, training),
+    trial(o) {
+      const { salt, shape, momentum, eps, offset } = o;
+      const [batch, channels] = shape;
+      const spatial = sizeOf(shape.slice(2));
+      const g: Geometry = { batch, channels, spatial, eps };
+      const inputs: Input[] = [input(salt, 'x', shape, { low: offset - 1, high: offset + 1 })];
+      const place = (given: boolean, made: Input): number => (given ? inputs.push(made) - 1 : -1);
+      const weightAt = place(o.weight, input(salt, 'weight', [channels], { low: -1.5, high: 1.5 }));
+      const biasAt = place(o.bias, input(salt, 'bias', [channels]));
+      const statistic = { differentiable: false };
+      const meanAt = place(
+        o.running,
+        input(salt, 'runningMean', [channels], { low: offset - 0.1, high: offset + 0.1, ...statistic }),
+      );
+      const varAt = place(o.running, input(salt, 'runningVar', [channels], { low: 0.5, high: 1.5, ...statistic }));
+      const pick = (v: readonly Float64Array[], at: number): Float64Array | null => (at < 0 ? null : v[at]);
+
+      const statisticsOf = (v: readonly Float64Array[]) =>
+        training ? naive.channelStatistics(v[0], g) : { mean: v[meanAt], variance: v[varAt] };
+      /** Statistics of channel c in balls. */
+      const inBalls = (balls: Balls, v: readonly Float64Array[], c: number): Statistics => {
+        const x = channel(v[0], c, g);
+        return training ? statistics(balls, x, eps) : givenStatistics(balls, x, v[meanAt][c], v[varAt][c], eps);
+      };
+      const perChannel = (of: (c: number) => Ball): Ball[] => Array.from({ length: channels }, (_, c) => of(c));
+
+      return {
+        inputs,
+        shape,
+        smooth: true,
+        flops: (training ? 7 : 2) * sizeOf(shape),
+        run: (t) =>
+          batchNorm(t[0], {
+            weight: weightAt < 0 ? null : t[weightAt],
+            bias: biasAt < 0 ? null : t[biasAt],
+            runningMean: meanAt < 0 ? null : t[meanAt],
+            runningVar: varAt < 0 ? null : t[varAt],
+            training,
+            momentum,
+            eps,
+          }),
+        forward(v) {
+          const { mean, variance } = statisticsOf(v);
+          const weight = pick(v, weightAt);
+          const bias = pick(v, biasAt);
+          const y = wide(naive.batchNorm(v[0], mean, variance, weight, bias, g), (balls) => {
+            const all = new Array<Ball>(v[0].length);
+            for (let c = 0; c < channels; c++) {
+              const s = inBalls(balls, v, c);
+              spread(all, normalised(balls, s, channel(v[0], c, g), weight?.[c] ?? 1, bias?.[c] ?? 0), c, g);
+            }
+            return all;
+          });
+          const changed: Record<string, Expected> = {};
+          if (o.running && training) {
+            const count = batch * spatial;
+            changed.runningMean = wide(naive.runningStatistics(v[meanAt], mean, momentum, count, false), (balls) =>
+              perChannel((c) => mixed(balls, v[meanAt][c], inBalls(balls, v, c).mean, momentum)),
+            );
+            changed.runningVar = wide(naive.runningStatistics(v[varAt], variance, momentum, count, true), (balls) =>
+              perChannel((c) => {
+                const unbias = balls.div(balls.exact(count), balls.exact(count - 1));
+                return mixed(balls, v[varAt][c], balls.mul(inBalls(balls, v, c).variance, unbias), momentum);
+              }),
+            );
+          }
+          return { y, changed };
+        },
+        backward(v, dy) {
+          const { mean, variance } = statisticsOf(v);
+          const weight = pick(v, weightAt);
+          const found = naive.batchNormBackward(v[0], mean, variance, weight, g, training, dy);
+          const inChannel = (balls: Balls, c: number) =>
+            gradients(balls, inBalls(balls, v, c), channel(dy, c, g), weight?.[c] ?? 1, training);
+          const grads: Record<string, Expected> = {
+            x: wide(found.dx, (balls) => {
+              const all = new Array<Ball>(v[0].length);
+              for (let c = 0; c < channels; c++) spread(all, inChannel(balls, c).dx, c, g);
+              return all;
+            }),
+          };
+          if (o.weight) grads.weight = wide(found.dweight, (balls) => perChannel((c) => inChannel(balls, c).dweight));
+          if (o.bias) grads.bias = wide(found.dbias, (balls) => perChannel((c) => inChannel(balls, c).dbias));
+          return grads;
+        },
+      };
+    },
+    badInput: training
+      ? [
+          { why: 'one value per channel', shapes: [[1, 3, 1, 1]], call: ([x]) => batchNorm(x, { training }) },
+          { why: 'an x of one axis', shapes: [[4]], call: ([x]) => batchNorm(x, { training }) },
+          {
+            why: 'a weight of another length',
+            shapes: [[2, 3, 2, 2], [2]],
+            call: ([x, weight]) => batchNorm(x, { training, weight }),
+          },
+          {
+            why: 'a running mean alone',
+            shapes: [[2, 3, 2, 2], [3]],
+            call: ([x, runningMean]) => batchNorm(x, { training, runningMean }),
+          },
+          {
+            why: 'momentum above 1',
+            shapes: [[2, 3, 2, 2]],
+            call: ([x]) => batchNorm(x, { training, momentum: 1.5 }),
+          },
+          { why: 'negative eps', shapes: [[2, 3, 2, 2]], call: ([x]) => batchNorm(x, { training, eps: -1 }) },
+        ]
+      : [
+          { why: 'no running statistics', shapes: [[2, 3, 2, 2]], call: ([x]) => batchNorm(x) },
+          {
+            why: 'running statistics of another length',
+            shapes: [[2, 3, 2, 2], [2], [2]],
+            call: ([x, runningMean, runningVar]) => batchNorm(x, { runningMean, runningVar }),
+          },
+        ],
+  });
+}
+
+export const batchNormTrainCase = batchNormCase(true);
+export const batchNormEvalCase = batchNormCase(false);
+
+export const normalizationCases: readonly OpCase[] = [batchNormTrainCase, batchNormEvalCase];

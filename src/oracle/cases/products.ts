@@ -1,0 +1,420 @@
+/** Rows of matmul, linear and conv2d: sums of products all, so one formula bounds them and their gradients. */
+import { conv2d, linear, matmul } from '../../ops/index.js';
+import { broadcastShapes, type Pair, type Shape, sizeOf } from '../../shape.js';
+import { type Expected, sumOfProducts, wideSum } from '../bounds.js';
+import type { Draw } from '../draw.js';
+import * as naive from '../naive.js';
+import { defineCase, drawSalt, input, LANES, type OpCase, pairOrNumber } from './case.js';
+
+export interface MatmulOptions {
+  readonly salt: number;
+  readonly a: Shape;
+  readonly b: Shape;
+}
+
+/** Extents [m, n, k]: mostly small, now and then one of them beyond a block of the kernels. */
+function drawProduct(d: Draw): [number, number, number] {
+  const small = () => d.pick(LANES);
+  switch (d.int(0, 6)) {
+    case 0:
+      return [d.int(1, 9), d.int(1, 9), d.int(289, 330)];
+    case 1:
+      return [d.int(1, 5), d.int(257, 290), d.int(1, 9)];
+    case 2:
+      return [d.int(1, 3), d.int(1, 5), d.int(1025, 1100)];
+    case 3:
+      return [d.int(1025, 1100), d.int(1, 5), d.int(1, 3)];
+    default:
+      return [small(), small(), small()];
+  }
+}
+
+/**
+ * γ_n over n = k products; a gradient's n counts the repeats of a broadcast operand as well, whether they are
+ * summed with the rest or afterwards.
+ */
+export const matmulCase = defineCase<MatmulOptions>({
+  name: 'matmul',
+  op: 'matmul',
+  options(d) {
+    const [m, n, k] = drawProduct(d);
+    const salt = drawSalt(d);
+    if (m * n * k > 6000 || d.bool()) {
+      const a = m === 1 && d.bool() ? [k] : [m, k];
+      const b = n === 1 && d.bool() ? [k] : [k, n];
+      return { salt, a, b };
+    }
+    const batch = [d.int(1, 3), d.int(1, 3)].slice(d.int(0, 1));
+    const narrow = () => batch.map((extent) => (d.int(0, 2) > 0 ? extent : 1)).slice(d.int(0, batch.length));
+    return { salt, a: [...narrow(), m, k], b: [...narrow(), k, n] };
+  },
+  trial({ salt, a, b }) {
+    const left = a.length === 1 ? [1, ...a] : a;
+    const right = b.length === 1 ? [...b, 1] : b;
+    const batch = broadcastShapes('matmul', left.slice(0, -2), right.slice(0, -2));
+    const [m, k] = left.slice(-2);
+    const n = right[right.length - 1];
+    return {
+      inputs: [input(salt, 'a', a), input(salt, 'b', b)],
+      shape: [...batch, ...(a.length > 1 ? [m] : []), ...(b.length > 1 ? [n] : [])],
+      smooth: true,
+      flops: 2 * sizeOf(batch) * m * n * k,
+      run: (t) => matmul(t[0], t[1]),
+      forward: (v) => ({ y: sumOfProducts(naive.matmul(v[0], left, v[1], right, batch)), changed: {} }),
+      backward(v, dy) {
+        const { da, db } = naive.matmulBackward(v[0], left, v[1], right, batch, dy);
+        return { a: sumOfProducts(da), b: sumOfProducts(db) };
+      },
+    };
+  },
+  badInput: [
+    {
+      why: 'inner extents that differ',
+      shapes: [
+        [2, 3],
+        [2, 3],
+      ],
+      call: ([a, b]) => matmul(a, b),
+    },
+    { why: 'a scalar operand', shapes: [[2, 3], []], call: ([a, b]) => matmul(a, b) },
+    {
+      why: 'batches that do not broadcast',
+      shapes: [
+        [2, 3, 4],
+        [3, 4, 5],
+      ],
+      call: ([a, b]) => matmul(a, b),
+    },
+  ],
+});
+
+export interface LinearOptions {
+  readonly salt: number;
+  /** Leading axes of x. */
+  readonly lead: Shape;
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  readonly bias: boolean;
+}
+
+/** γ_n over n = in features, one more with a bias. The bias gradient is a wide sum of dy. */
+export const linearCase = defineCase<LinearOptions>({
+  name: 'linear',
+  op: 'linear',
+  options(d) {
+    const [rows, outFeatures, inFeatures] = drawProduct(d);
+    const lead = rows === 1 && d.bool() ? [] : rows < 10 && d.bool() ? [rows, d.int(1, 3)] : [rows];
+    return { salt: drawSalt(d), lead, inFeatures, outFeatures, bias: d.bool() };
+  },
+  trial({ salt, lead, inFeatures, outFeatures, bias }) {
+    const geometry = { rows: sizeOf(lead), inFeatures, outFeatures };
+    const inputs = [input(salt, 'x', [...lead, inFeatures]), input(salt, 'weight', [outFeatures, inFeatures])];
+    if (bias) inputs.push(input(salt, 'bias', [outFeatures]));
+    return {
+      inputs,
+      shape: [...lead, outFeatures],
+      smooth: true,
+      flops: 2 * geometry.rows * inFeatures * outFeatures,
+      run: (t) => linear(t[0], t[1], t[2] ?? null),
+      forward: (v) => ({ y: sumOfProducts(naive.linear(v[0], v[1], v[2] ?? null, geometry)), changed: {} }),
+      backward(v, dy) {
+        const { dx, dweight, dbias } = naive.linearBackward(v[0], v[1], geometry, dy);
+        const grads: Record<string, Expected> = { x: sumOfProducts(dx), weight: sumOfProducts(dweight) };
+        if (bias) grads.bias = wideSum(dbias);
+        return grads;
+      },
+    };
+  },
+  badInput: [
+    {
+      why: 'features that differ',
+      shapes: [
+        [2, 3],
+        [4, 2],
+      ],
+      call: ([x, w]) => linear(x, w, null),
+    },
+    { why: 'a weight of one axis', shapes: [[2, 3], [3]], call: ([x, w]) => linear(x, w, null) },
+    { why: 'a bias of another length', shapes: [[2, 3], [4, 3], [3]], call: ([x, w, b]) => linear(x, w, b) },
+    { why: 'a scalar x', shapes: [[], [4, 3]], call: ([x, w]) => linear(x, w, null) },
+  ],
+});
+
+export interface ConvOptions {
+  readonly salt: number;
+  readonly batch: number;
+  readonly inChannels: number;
+  readonly outChannels: number;
+  readonly height: number;
+  readonly width: number;
+  readonly kernel: readonly [number, number];
+  readonly stride: Pair;
+  readonly padding: Pair | 'same' | 'valid';
+  readonly dilation: Pair;
+  readonly groups: number;
+  readonly bias: boolean;
+}
+
+type Axes = readonly [number, number];
+const both = (value: Pair): Axes => (typeof value === 'number' ? [value, value] : value);
+
+/** top, bottom, left, right; 'same' puts the odd zero behind. */
+function sides(padding: Pair | 'same' | 'valid', kernel: Axes, dilation: Axes): [number, number, number, number] {
+  if (padding === 'valid') return [0, 0, 0, 0];
+  if (padding === 'same') {
+    const [rows, columns] = [dilation[0] * (kernel[0] - 1), dilation[1] * (kernel[1] - 1)];
+    return [Math.floor(rows / 2), Math.ceil(rows / 2), Math.floor(columns / 2), Math.ceil(columns / 2)];
+  }
+  const [rows, columns] = both(padding);
+  return [rows, rows, columns, columns];
+}
+
+/** Kinds of convolution by what they try: each limit that a blocked kernel may have is crossed by one. */
+type ConvKind = 'any' | 'lanes' | 'depthwise' | 'deep' | 'pixels' | 'long' | 'pointwise' | 'block';
+
+function drawConv(d: Draw, kind: ConvKind): ConvOptions {
+  const salt = drawSalt(d);
+  const bias = d.bool();
+  const square = (low: number, high: number): Axes => {
+    const one = d.int(low, high);
+    return [one, d.int(0, 2) > 0 ? one : d.int(low, high)];
+  };
+  const plain = { salt, bias, stride: 1, padding: 0, dilation: 1, groups: 1 } as const;
+  switch (kind) {
+    case 'deep':
+      // More than 288 terms an output.
+      return {
+        ...plain,
+        batch: d.int(1, 2),
+        inChannels: d.int(33, 40),
+        outChannels: d.int(1, 9),
+        height: d.int(2, 6),
+        width: d.int(2, 6),
+        kernel: [3, 3],
+        stride: d.int(1, 2),
+        padding: 1,
+      };
+    case 'pixels':
+      // More than 256 pixels a plane.
+      return {
+        ...plain,
+        batch: 1,
+        inChannels: d.int(1, 3),
+        outChannels: d.int(1, 5),
+        height: d.int(17, 22),
+        width: d.int(17, 22),
+        kernel: square(1, 3),
+        padding: 1,
+      };
+    case 'long':
+      // Weight gradients over more than 512, or 1024, pixels of the batch, not a multiple of either.
+      return {
+        ...plain,
+        batch: d.int(2, 4),
+        inChannels: d.int(1, 2),
+        outChannels: d.int(1, 3),
+        height: d.int(18, 23),
+        width: d.int(18, 23),
+        kernel: square(1, 3),
+        stride: 1,
+        padding: d.int(0, 1),
+      };
+    case 'pointwise':
+      return {
+        ...plain,
+        batch: d.int(1, 3),
+        inChannels: d.pick(LANES),
+        outChannels: d.pick(LANES),
+        height: d.int(1, 9),
+        width: d.int(1, 9),
+        kernel: [1, 1],
+        stride: d.int(1, 2),
+      };
+    case 'block':
+      // As in a residual network: 3×3, padding 1, stride 1 or 2.
+      return {
+        ...plain,
+        batch: d.int(1, 3),
+        inChannels: d.pick([3, 8, 16]),
+        outChannels: d.pick([8, 16, 17]),
+        height: d.int(3, 9),
+        width: d.int(3, 9),
+        kernel: [3, 3],
+        stride: d.int(1, 2),
+        padding: 1,
+      };
+    default: {
+      const groups = kind === 'depthwise' ? d.int(2, 9) : d.pick([1, 1, 1, 2, 3]);
+      const perGroup = kind === 'depthwise' ? 1 : d.int(1, 4);
+      const outPerGroup = kind === 'depthwise' ? d.int(1, 2) : kind === 'lanes' ? d.pick(LANES) : d.int(1, 5);
+      const kernel = square(1, 4);
+      const dilation = d.int(0, 2) === 0 ? square(1, 3) : ([1, 1] as const);
+      const padding = d.pick<Axes | 'same' | 'valid'>([[0, 0], square(0, 3), square(0, 3), 'same', 'valid']);
+      const stride = padding === 'same' ? ([1, 1] as const) : square(1, 5);
+      const [top, bottom, left, right] = sides(padding, kernel, dilation);
+      // The padded input must hold the kernel once.
+      const extent = (k: number, dilated: number, padded: number): number => {
+        const least = Math.max(1, dilated * (k - 1) + 1 - padded);
+        return Math.max(least, kind === 'lanes' ? d.pick(LANES) : d.int(1, 9));
+      };
+      return {
+        salt,
+        batch: d.int(1, 3),
+        inChannels: groups * perGroup,
+        outChannels: groups * outPerGroup,
+        height: extent(kernel[0], dilation[0], top + bottom),
+        width: extent(kernel[1], dilation[1], left + right),
+        kernel,
+        stride: pairOrNumber(d, stride),
+        padding: typeof padding === 'string' ? padding : pairOrNumber(d, padding),
+        dilation: pairOrNumber(d, dilation),
+        groups,
+        bias,
+      };
+    }
+  }
+}
+
+const CONV_KINDS: readonly ConvKind[] = [
+  'any',
+  'any',
+  'lanes',
+  'depthwise',
+  'pointwise',
+  'block',
+  'deep',
+  'pixels',
+  'long',
+];
+
+/**
+ * γ_n over n = in channels / groups × kernel taps, one more with a bias; taps in the padding count as products
+ * with zero. Input and weight gradients sum over the taps that hit; the bias gradient is a wide sum of dy.
+ */
+export const conv2dCase = defineCase<ConvOptions>({
+  name: 'conv2d',
+  op: 'conv2d',
+  options: (d) => drawConv(d, d.pick(CONV_KINDS)),
+  trial(o) {
+    const geometry: naive.NaiveConv = {
+      batch: o.batch,
+      inChannels: o.inChannels,
+      inHeight: o.height,
+      inWidth: o.width,
+      outChannels: o.outChannels,
+      kernel: o.kernel,
+      stride: both(o.stride),
+      dilation: both(o.dilation),
+      padding: sides(o.padding, o.kernel, both(o.dilation)),
+      groups: o.groups,
+    };
+    const shape = [o.batch, o.outChannels, ...naive.convOutput(geometry)];
+    const weight = [o.outChannels, o.inChannels / o.groups, ...o.kernel];
+    const inputs = [input(o.salt, 'x', [o.batch, o.inChannels, o.height, o.width]), input(o.salt, 'weight', weight)];
+    if (o.bias) inputs.push(input(o.salt, 'bias', [o.outChannels]));
+    const { stride, padding, dilation, groups } = o;
+    return {
+      inputs,
+      shape,
+      smooth: true,
+      flops: 2 * sizeOf(shape) * sizeOf(weight.slice(1)),
+      run: (t) => conv2d(t[0], t[1], t[2] ?? null, { stride, padding, dilation, groups }),
+      forward: (v) => ({ y: sumOfProducts(naive.conv2d(v[0], v[1], v[2] ?? null, geometry)), changed: {} }),
+      backward(v, dy) {
+        const { dx, dweight, dbias } = naive.conv2dBackward(v[0], v[1], geometry, dy);
+        const grads: Record<string, Expected> = { x: sumOfProducts(dx), weight: sumOfProducts(dweight) };
+        if (o.bias) grads.bias = wideSum(dbias);
+        return grads;
+      },
+    };
+  },
+  badInput: [
+    {
+      why: 'an x of three axes',
+      shapes: [
+        [3, 8, 8],
+        [4, 3, 3, 3],
+      ],
+      call: ([x, w]) => conv2d(x, w, null),
+    },
+    {
+      why: 'a weight of two axes',
+      shapes: [
+        [1, 3, 8, 8],
+        [4, 3],
+      ],
+      call: ([x, w]) => conv2d(x, w, null),
+    },
+    {
+      why: 'channels that differ',
+      shapes: [
+        [1, 2, 8, 8],
+        [4, 3, 3, 3],
+      ],
+      call: ([x, w]) => conv2d(x, w, null),
+    },
+    {
+      why: 'groups that do not divide',
+      shapes: [
+        [1, 4, 8, 8],
+        [3, 2, 3, 3],
+      ],
+      call: ([x, w]) => conv2d(x, w, null, { groups: 2 }),
+    },
+    {
+      why: 'zero groups',
+      shapes: [
+        [1, 4, 8, 8],
+        [3, 4, 3, 3],
+      ],
+      call: ([x, w]) => conv2d(x, w, null, { groups: 0 }),
+    },
+    {
+      why: 'a bias of another length',
+      shapes: [[1, 3, 8, 8], [4, 3, 3, 3], [3]],
+      call: ([x, w, b]) => conv2d(x, w, b),
+    },
+    {
+      why: 'stride 0',
+      shapes: [
+        [1, 3, 8, 8],
+        [4, 3, 3, 3],
+      ],
+      call: ([x, w]) => conv2d(x, w, null, { stride: 0 }),
+    },
+    {
+      why: 'negative padding',
+      shapes: [
+        [1, 3, 8, 8],
+        [4, 3, 3, 3],
+      ],
+      call: ([x, w]) => conv2d(x, w, null, { padding: -1 }),
+    },
+    {
+      why: "padding 'same' with a stride",
+      shapes: [
+        [1, 3, 8, 8],
+        [4, 3, 3, 3],
+      ],
+      call: ([x, w]) => conv2d(x, w, null, { padding: 'same', stride: 2 }),
+    },
+    {
+      why: 'a kernel larger than the padded input',
+      shapes: [
+        [1, 3, 2, 8],
+        [4, 3, 3, 3],
+      ],
+      call: ([x, w]) => conv2d(x, w, null),
+    },
+    {
+      why: 'dilation NaN',
+      shapes: [
+        [1, 3, 8, 8],
+        [4, 3, 3, 3],
+      ],
+      call: ([x, w]) => conv2d(x, w, null, { dilation: Number.NaN }),
+    },
+  ],
+});
+
+export const productCases: readonly OpCase[] = [matmulCase, linearCase, conv2dCase];

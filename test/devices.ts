@@ -1,0 +1,14 @@
+/** The devices that golden values, gradients and training are checked on. */
+import { type Device, reference } from '../src/index.js';
+
+export interface DeviceMaker {
+  readonly name: string;
+  readonly make: () => Promise<Device>;
+  /** False where whole networks at full size would take minutes. */
+  readonly fast: boolean;
+}
+
+export const devices: readonly DeviceMaker[] = [
+  { name: 'reference float32', make: async () => reference(), fast: false },
+  { name: 'reference float64', make: async () => reference({ dtype: 'float64' }), fast: false },
+];

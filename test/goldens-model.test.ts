@@ -1,0 +1,151 @@
+/** The chapter's ResNet-18 against PyTorch: stages, logits, loss, every gradient, running statistics, twelve steps. */
+import { readFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { resizeBilinear } from '../src/data/resize.js';
+import { crossEntropy, type Device, d2lResnet18, grad, noGrad, type Sequential, sgd, tensor } from '../src/index.js';
+import { gunzip } from '../src/io/gzip.js';
+import { readIdx } from '../src/io/idx.js';
+import { devices } from './devices.js';
+import { expectWithin, formula, goldens, labelsFor, loadFormula } from './goldens.js';
+
+/**
+ * What rounding may do, relative to the size of the thing compared. A float32 network is off by about 1e-6 where
+ * nothing is near a kink; a ReLU or a maximum decided the other way moves a gradient by more.
+ */
+const BOUNDS = {
+  float32: { forward: 2e-5, gradient: 2e-3 },
+  float64: { forward: 1e-12, gradient: 1e-10 },
+} as const;
+
+const largest = (values: ArrayLike<number>): number => Array.from(values).reduce((a, v) => Math.max(a, Math.abs(v)), 0);
+const norm = (values: ArrayLike<number>): number => Math.sqrt(Array.from(values).reduce((a, v) => a + v * v, 0));
+
+describe.each(devices)('d2lResnet18 against PyTorch on $name', ({ make, fast }) => {
+  const file = goldens('d2l_resnet18');
+  const shape = JSON.parse(file.metadata.x) as number[];
+  let device: Device;
+  let net: Sequential;
+  beforeAll(async () => {
+    device = await make();
+    net = d2lResnet18({ device });
+    loadFormula(net);
+  });
+  afterAll(() => device.dispose());
+
+  it('gives the stages and logits of eval mode, and changes no buffer', { timeout: 120_000 }, async () => {
+    const bound = BOUNDS[device.dtype].forward;
+    const buffers = [...net.namedBuffers()];
+    const before = await Promise.all(buffers.map(([, t]) => t.data()));
+    net.eval();
+    const outputs = device.scope(() =>
+      noGrad(() => {
+        let x = tensor(formula('x', shape, 0, 1), shape, { device });
+        return [...net].map((layer) => {
+          x = layer.forward(x);
+          return x;
+        });
+      }),
+    );
+    for (const [i, t] of outputs.entries()) {
+      const values = Float64Array.from(await t.data(), Number);
+      const mean = values.reduce((a, v) => a + Math.abs(v), 0) / values.length;
+      const want = file.get(`eval.stage${i}.mean_abs`).data[0];
+      expectWithin(`stage ${i}: mean |x|`, [mean], [want], bound * want);
+      if (i === outputs.length - 1) {
+        const logits = file.get('eval.logits');
+        expect(t.shape).toEqual(logits.shape);
+        expectWithin('eval.logits', values, logits.data, bound * largest(logits.data));
+      }
+      t.dispose();
+    }
+    const after = await Promise.all(buffers.map(([, t]) => t.data()));
+    expect(after).toEqual(before);
+  });
+
+  it('gives the logits, loss, gradients and running statistics of one training pass', {
+    timeout: 240_000,
+  }, async () => {
+    const { forward, gradient } = BOUNDS[device.dtype];
+    net.train();
+    const params = net.namedParameters();
+    const used = device.memory().used;
+    const { logits, loss, grads } = device.scope(() => {
+      const x = tensor(formula('x', shape, 0, 1), shape, { device });
+      const logits = net.forward(x);
+      const loss = crossEntropy(logits, labelsFor(shape[0]));
+      return { logits, loss, grads: grad(loss, [...params.values()]) };
+    });
+    const wanted = file.get('train.logits').data;
+    expectWithin('train.logits', Float64Array.from(await logits.data(), Number), wanted, forward * largest(wanted));
+    expectWithin('train.loss', await loss.data(), file.get('train.loss').data, forward * 3);
+
+    const names = [...params.keys()];
+    for (const [i, name] of names.entries()) {
+      const values = Float64Array.from(await grads[i].data(), Number);
+      const head = file.get(`grad.${name}.head`).data;
+      const size = file.get(`grad.${name}.norm`).data[0];
+      // A convolution's bias before a batch norm has gradient 0, the sum of terms that cancel: judged by their size.
+      const cancels = /(^0\.0|conv\d)\.bias$/.test(name);
+      const weight = cancels ? file.get(`grad.${name.replace(/bias$/, 'weight')}.norm`).data[0] : size;
+      expectWithin(`|grad ${name}|`, [norm(values)], [size], gradient * weight);
+      expectWithin(`grad ${name}`, values.subarray(0, head.length), head, gradient * weight);
+    }
+    for (const [name, t] of net.namedBuffers()) {
+      const values = Float64Array.from(await t.data(), Number);
+      if (name.endsWith('num_batches_tracked')) {
+        expect(values[0], name).toBe(1);
+        continue;
+      }
+      const head = file.get(`buffer.${name}.head`).data;
+      expectWithin(name, values.subarray(0, head.length), head, forward * Math.max(1, largest(head)));
+    }
+    for (const t of [logits, loss, ...grads]) t.dispose();
+    expect(device.memory().used).toBe(used);
+  });
+
+  // Plain loops would take a quarter of an hour.
+  it.skipIf(!fast)('follows twelve steps of SGD', { timeout: 240_000 }, async () => {
+    const curve = goldens('curve_d2l_resnet18');
+    const [batch, side, steps] = [32, 96, 12];
+    const idx = async (name: string): Promise<Uint8Array> => {
+      const packed = readFileSync(new URL(`../data/fashion-mnist/${name}.gz`, import.meta.url));
+      return readIdx(await gunzip(packed, { maxBytes: 60_000 * 784 + 16 })).data as Uint8Array;
+    };
+    const images = await idx('train-images-idx3-ubyte');
+    const labels = await idx('train-labels-idx1-ubyte');
+    loadFormula(net);
+    net.train();
+    const params = net.parameters();
+    const optimizer = sgd(params, { lr: 0.0005 });
+    for (let step = 0; step < steps; step++) {
+      const pixels = new Float32Array(batch * side * side);
+      const own = Int32Array.from({ length: batch }, (_, i) => labels[step * batch + i]);
+      for (let i = 0; i < batch; i++) {
+        const at = (step * batch + i) * 784;
+        const resized = resizeBilinear(images.subarray(at, at + 784), 28, 28, side, side);
+        pixels.set(
+          Float32Array.from(resized, (v) => v / 255),
+          i * side * side,
+        );
+      }
+      const { logits, loss } = device.scope(() => {
+        const logits = net.forward(tensor(pixels, [batch, 1, side, side], { device }));
+        const loss = crossEntropy(logits, own);
+        optimizer.step(grad(loss, params));
+        return { logits, loss };
+      });
+      // Each step multiplies the difference that rounding made before it: PyTorch's own float32 run ends 2.7e-5 off.
+      const want = curve.get('loss.float64').data[step];
+      expectWithin(`loss of step ${step}`, await loss.data(), [want], 1e-5 * (1 + step));
+      const scores = Float64Array.from(await logits.data(), Number);
+      const right = own.filter((label, i) => {
+        const row = scores.subarray(i * 10, i * 10 + 10);
+        return row.indexOf(Math.max(...row)) === label;
+      }).length;
+      expect(right / batch, `accuracy of step ${step}`).toBe(curve.get('accuracy').data[step]);
+      logits.dispose();
+      loss.dispose();
+    }
+    optimizer.dispose();
+  });
+});
