@@ -9,7 +9,7 @@ import { packRows, packTransposed } from './pack';
 
 const BLOCK_PANELS: i32 = 64;
 const BLOCK_PIXELS: i32 = 512;
-const KC: i32 = 288;
+const KC: i32 = 576;
 
 /** Fields in the order in which `device/wasm/conv2d.ts` writes them; addresses and strides in bytes. */
 @unmanaged

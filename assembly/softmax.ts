@@ -73,10 +73,15 @@ export function crossEntropy(
     const max = maximum(logits, classes, 4);
     const lse = max + log(sumExp(logits, classes, 4, max));
     store<f64>(saved + ((<usize>r) << 3), lse);
-    let rest: f64 = 0;
-    for (let c = 0; c < classes; c++) rest += lse - at(logits, c, 4);
     const label = load<i32>(labels + ((<usize>r) << 2));
-    total += (1 - smoothing) * (lse - at(logits, label, 4)) + (smoothing / <f64>classes) * rest;
+    let loss = (1 - smoothing) * (lse - at(logits, label, 4));
+    // Without smoothing an infinite logit of another class must not count.
+    if (smoothing > 0) {
+      let rest: f64 = 0;
+      for (let c = 0; c < classes; c++) rest += lse - at(logits, c, 4);
+      loss += (smoothing / <f64>classes) * rest;
+    }
+    total += loss;
     logits += (<usize>classes) << 2;
   }
   store<f32>(out, <f32>(total / <f64>rows));

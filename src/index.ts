@@ -5,6 +5,7 @@
 export { grad, noGrad } from './autograd.js';
 export type { Device, DType, FloatType, MemoryUse, TypedArray } from './device/device.js';
 export { reference } from './device/reference.js';
+export { type WasmOptions, wasm } from './device/wasm/index.js';
 export {
   ArgumentError,
   AtalhoError,

@@ -2,25 +2,39 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { resizeBilinear } from '../src/data/resize.js';
-import { crossEntropy, type Device, d2lResnet18, grad, noGrad, type Sequential, sgd, tensor } from '../src/index.js';
+import {
+  crossEntropy,
+  type Device,
+  d2lResnet18,
+  grad,
+  keep,
+  noGrad,
+  type Sequential,
+  sgd,
+  tensor,
+} from '../src/index.js';
 import { gunzip } from '../src/io/gzip.js';
 import { readIdx } from '../src/io/idx.js';
 import { devices } from './devices.js';
 import { expectWithin, formula, goldens, labelsFor, loadFormula } from './goldens.js';
 
 /**
- * What rounding may do, relative to the size of the thing compared. A float32 network is off by about 1e-6 where
- * nothing is near a kink; a ReLU or a maximum decided the other way moves a gradient by more.
+ * What rounding may do, relative to the size of the thing compared. In float32 a ReLU or a maximum decided the other
+ * way, by an input that is 0 but for rounding, moves a gradient by far more than rounding itself: by 3e-3 of the norm
+ * in stage 1. In float64 no decision differs.
  */
 const BOUNDS = {
-  float32: { forward: 2e-5, gradient: 2e-3 },
-  float64: { forward: 1e-12, gradient: 1e-10 },
+  float32: { forward: 5e-6, gradient: 6e-3 },
+  float64: { forward: 1e-13, gradient: 1e-12 },
 } as const;
+
+/** The plain loops take a minute for this network. In float64 they run only when ATALHO_SLOW is set. */
+const chosen = devices.filter((d) => d.fast || d.name === 'reference float32' || process.env.ATALHO_SLOW);
 
 const largest = (values: ArrayLike<number>): number => Array.from(values).reduce((a, v) => Math.max(a, Math.abs(v)), 0);
 const norm = (values: ArrayLike<number>): number => Math.sqrt(Array.from(values).reduce((a, v) => a + v * v, 0));
 
-describe.each(devices)('d2lResnet18 against PyTorch on $name', ({ make, fast }) => {
+describe.each(chosen)('d2lResnet18 against PyTorch on $name', ({ make, fast }) => {
   const file = goldens('d2l_resnet18');
   const shape = JSON.parse(file.metadata.x) as number[];
   let device: Device;
@@ -32,7 +46,7 @@ describe.each(devices)('d2lResnet18 against PyTorch on $name', ({ make, fast }) 
   });
   afterAll(() => device.dispose());
 
-  it('gives the stages and logits of eval mode, and changes no buffer', { timeout: 120_000 }, async () => {
+  it('gives the stages and logits of eval mode, and changes no buffer', { timeout: 600_000 }, async () => {
     const bound = BOUNDS[device.dtype].forward;
     const buffers = [...net.namedBuffers()];
     const before = await Promise.all(buffers.map(([, t]) => t.data()));
@@ -63,7 +77,7 @@ describe.each(devices)('d2lResnet18 against PyTorch on $name', ({ make, fast }) 
   });
 
   it('gives the logits, loss, gradients and running statistics of one training pass', {
-    timeout: 240_000,
+    timeout: 600_000,
   }, async () => {
     const { forward, gradient } = BOUNDS[device.dtype];
     net.train();
@@ -71,7 +85,7 @@ describe.each(devices)('d2lResnet18 against PyTorch on $name', ({ make, fast }) 
     const used = device.memory().used;
     const { logits, loss, grads } = device.scope(() => {
       const x = tensor(formula('x', shape, 0, 1), shape, { device });
-      const logits = net.forward(x);
+      const logits = keep(net.forward(x));
       const loss = crossEntropy(logits, labelsFor(shape[0]));
       return { logits, loss, grads: grad(loss, [...params.values()]) };
     });
@@ -104,7 +118,7 @@ describe.each(devices)('d2lResnet18 against PyTorch on $name', ({ make, fast }) 
   });
 
   // Plain loops would take a quarter of an hour.
-  it.skipIf(!fast)('follows twelve steps of SGD', { timeout: 240_000 }, async () => {
+  it.skipIf(!fast)('follows twelve steps of SGD', { timeout: 600_000 }, async () => {
     const curve = goldens('curve_d2l_resnet18');
     const [batch, side, steps] = [32, 96, 12];
     const idx = async (name: string): Promise<Uint8Array> => {
@@ -129,7 +143,7 @@ describe.each(devices)('d2lResnet18 against PyTorch on $name', ({ make, fast }) 
         );
       }
       const { logits, loss } = device.scope(() => {
-        const logits = net.forward(tensor(pixels, [batch, 1, side, side], { device }));
+        const logits = keep(net.forward(tensor(pixels, [batch, 1, side, side], { device })));
         const loss = crossEntropy(logits, own);
         optimizer.step(grad(loss, params));
         return { logits, loss };

@@ -45,7 +45,8 @@ function share(images: Uint8Array): SharedArrayBuffer {
 async function workerPreparer(images: Uint8Array, geometry: Geometry, script: URL): Promise<Preparer> {
   const { Worker } = await import('node:worker_threads');
   const input: WorkerInput = { images: share(images), geometry };
-  const worker = new Worker(script, { workerData: input });
+  // Without the flags of this process, which may suit only its own main file (--input-type, --import).
+  const worker = new Worker(script, { workerData: input, execArgv: [] });
   // It must not keep the process alive, except while someone waits for it (see `next`).
   worker.unref();
 

@@ -253,7 +253,7 @@ export interface Kernels {
 
   /**
    * Mean over rows of (1 − s)·(lse − x[label]) + (s/classes)·Σ(lse − x), lse = max + log Σ exp(x − max), all
-   * float64 in order, rounded once. `labels` int32. `saved` (float64, rows) receives lse.
+   * float64 in order, rounded once; the second term only when s > 0, so that other classes may be −∞. `labels` int32. `saved` (float64, rows) receives lse.
    */
   crossEntropy(o: {
     logits: Buffer;

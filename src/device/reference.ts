@@ -10,9 +10,10 @@ import { elementwise } from './reference/elementwise.js';
 import { Host } from './reference/host.js';
 import { matmul } from './reference/matmul.js';
 import { norm } from './reference/norm.js';
-import { optim } from './reference/optim.js';
+
 import { pool } from './reference/pool.js';
 import { softmax } from './reference/softmax.js';
+import { update } from './reference/update.js';
 import { ScopeStack } from './scope.js';
 
 export interface ReferenceOptions {
@@ -37,7 +38,7 @@ class ReferenceDevice implements Device {
       ...pool(host),
       ...norm(host),
       ...softmax(host),
-      ...optim(host),
+      ...update(host),
     };
   }
 

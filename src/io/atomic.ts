@@ -41,6 +41,7 @@ export function writeFileAtomic(path: string, content: Uint8Array | string): voi
     }
     renameSync(temporary, path);
   } catch (error) {
+    rmSync(temporary, { force: true });
     throw error;
   }
   syncFolder(folder);

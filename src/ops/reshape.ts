@@ -21,17 +21,22 @@ function resolve(x: Shape, shape: Shape): number[] {
   return shape.map((extent, i) => (i === free ? size / rest : extent));
 }
 
-const op = defineOp({
-  name: 'reshape',
-  inputs: ['x'],
-  plan: ([x]: readonly [Tensor], shape: Shape) => ({ shape: resolve(x.shape, shape) }),
-  view: true,
-  forward() {},
-  needs: { inputs: false, out: false },
-  backward({ pass }) {
-    pass(0);
-  },
-});
+function defineView(name: 'reshape' | 'flatten'): (inputs: readonly [Tensor], shape: Shape) => Tensor {
+  return defineOp({
+    name,
+    inputs: ['x'],
+    plan: ([x]: readonly [Tensor], shape: Shape) => ({ shape: resolve(x.shape, shape) }),
+    view: true,
+    forward() {},
+    needs: { inputs: false, out: false },
+    backward({ pass }) {
+      pass(0);
+    },
+  });
+}
+
+const reshapeOp = defineView('reshape');
+const flattenOp = defineView('flatten');
 
 /**
  * The same elements in row-major order under another shape, which may hold one −1. Shares x's memory.
@@ -39,7 +44,7 @@ const op = defineOp({
  * @see https://pytorch.org/docs/stable/generated/torch.reshape.html
  */
 export function reshape(x: Tensor, shape: Shape): Tensor {
-  return op([x], shape);
+  return reshapeOp([x], shape);
 }
 
 /**
@@ -55,5 +60,5 @@ export function flatten(x: Tensor, startDim = 0, endDim = -1): Tensor {
   if (start > end) {
     throw new ArgumentError(`flatten: startDim ${startDim} comes after endDim ${endDim} for x ${formatShape(x.shape)}`);
   }
-  return op([x], [...own.slice(0, start), sizeOf(own.slice(start, end + 1)), ...own.slice(end + 1)]);
+  return flattenOp([x], [...own.slice(0, start), sizeOf(own.slice(start, end + 1)), ...own.slice(end + 1)]);
 }

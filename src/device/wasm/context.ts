@@ -2,7 +2,7 @@
  * What the kernels of this device share: the compiled exports, the heap, addresses of buffers, scratch.
  */
 import { ArgumentError, DeviceError } from '../../errors.js';
-import { Buffer, type DType, type TypedArray } from '../device.js';
+import { Buffer, type DType, type MemoryUse, type TypedArray } from '../device.js';
 import type { WasmExports } from './exports.gen.js';
 import type { Heap } from './heap.js';
 
@@ -106,6 +106,13 @@ export class WasmContext {
   writeInts(address: number, values: ArrayLike<number>): void {
     const view = new Int32Array(this.heap.memory.buffer, address, values.length);
     for (let i = 0; i < values.length; i++) view[i] = values[i];
+  }
+
+  /** The heap's figures; scratch counts only in the peak. */
+  memory(): MemoryUse {
+    const use = this.heap.use();
+    const scratch = this.scratchAddress === 0 ? 0 : this.heap.sizeOf(this.scratchAddress);
+    return { ...use, used: use.used - scratch };
   }
 
   close(): void {

@@ -59,6 +59,11 @@ export class Heap {
     this.insert(start, bytes);
   }
 
+  /** Bytes of an allocated block, rounding included. */
+  sizeOf(start: number): number {
+    return this.sizes.get(start) ?? 0;
+  }
+
   use(): MemoryUse {
     return { used: this.used, peak: this.peak, reserved: this.memory.buffer.byteLength };
   }

@@ -71,7 +71,7 @@ class WasmDevice implements Device {
   }
 
   memory(): MemoryUse {
-    return this.context.heap.use();
+    return this.context.memory();
   }
 
   dispose(): void {

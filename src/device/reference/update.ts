@@ -5,7 +5,7 @@
 import type { Kernels } from '../device.js';
 import { type Host, round } from './host.js';
 
-export function optim(host: Host): Pick<Kernels, 'sgd' | 'adam' | 'rmsprop'> {
+export function update(host: Host): Pick<Kernels, 'sgd' | 'adam' | 'rmsprop'> {
   const { single } = host;
   const r = (value: number) => round(value, single);
   return {

@@ -1,0 +1,92 @@
+/**
+ * Every convolution of ResNet-18 at 224×224 and of the chapter's training step, as kernels: forward, input gradient,
+ * weight gradient. FLOPs are those of the direct convolution, two for each tap, padding counted.
+ */
+
+import { oracle } from './library.mjs';
+import { measure } from './measure.mjs';
+
+const GRADIENT_TARGET = 0.88;
+
+/** Square maps and kernels; padding keeps the map at stride 1. */
+function convolution(label, batch, inChannels, outChannels, extent, kernel, stride, target) {
+  const out = Math.floor((extent - 1) / stride) + 1;
+  const pad = (kernel - 1) / 2;
+  return {
+    label: `${label} b${batch}`,
+    target,
+    geometry: {
+      batch,
+      inChannels,
+      outChannels,
+      inHeight: extent,
+      inWidth: extent,
+      outHeight: out,
+      outWidth: out,
+      kernelHeight: kernel,
+      kernelWidth: kernel,
+      strideHeight: stride,
+      strideWidth: stride,
+      padTop: pad,
+      padLeft: pad,
+      dilationHeight: 1,
+      dilationWidth: 1,
+      groups: 1,
+    },
+  };
+}
+
+export const convolutions = [
+  convolution('64@56', 1, 64, 64, 56, 3, 1, 0.9),
+  convolution('128@28', 1, 128, 128, 28, 3, 1, 0.9),
+  convolution('256@14', 1, 256, 256, 14, 3, 1, 0.9),
+  convolution('512@7', 1, 512, 512, 7, 3, 1, 0.78),
+  convolution('64@24', 32, 64, 64, 24, 3, 1, 0.9),
+  convolution('128@12', 32, 128, 128, 12, 3, 1, 0.9),
+  convolution('256@6', 32, 256, 256, 6, 3, 1, 0.9),
+  convolution('512@3', 32, 512, 512, 3, 3, 1, 0.9),
+  convolution('stem 3→64@224 7×7/2', 1, 3, 64, 224, 7, 2, 0.9),
+  convolution('stem 1→64@96 7×7/2', 32, 1, 64, 96, 7, 2, 0.9),
+  convolution('64→128@56 3×3/2', 1, 64, 128, 56, 3, 2, 0.78),
+  convolution('128→256@28 3×3/2', 1, 128, 256, 28, 3, 2, 0.78),
+  convolution('256→512@14 3×3/2', 1, 256, 512, 14, 3, 2, 0.78),
+  convolution('64→128@56 1×1/2', 1, 64, 128, 56, 1, 2, 0.78),
+];
+
+/** Rows of the convolutions whose names `wanted` accepts. */
+export function* benchConvolutions(device, wanted, context) {
+  for (const { label, geometry: g, target } of convolutions) {
+    const kinds = [
+      ['forward', target],
+      ['input gradient', GRADIENT_TARGET],
+      ['weight gradient', GRADIENT_TARGET],
+    ].map(([kind, goal]) => ({ kind, goal, name: `conv ${label} ${kind}` }));
+    if (!kinds.some(({ name }) => wanted(name))) continue;
+
+    const buffers = [];
+    const random = (name, size) => {
+      const buffer = device.alloc(size);
+      device.write(buffer, oracle.numbers(3, name, size, -1, 1));
+      buffers.push(buffer);
+      return buffer;
+    };
+    const inSize = g.batch * g.inChannels * g.inHeight * g.inWidth;
+    const outSize = g.batch * g.outChannels * g.outHeight * g.outWidth;
+    const weightSize = g.outChannels * g.inChannels * g.kernelHeight * g.kernelWidth;
+    const [x, weight, dy] = [random('x', inSize), random('weight', weightSize), random('dy', outSize)];
+    // Written once, so that no kernel stores into pages that were never touched.
+    const [out, dx, dweight] = [random('out', outSize), random('dx', inSize), random('dweight', weightSize)];
+    const run = {
+      forward: () => device.kernels.conv2d({ ...g, x, weight, bias: null, out }),
+      'input gradient': () => device.kernels.conv2dBackwardInput({ ...g, dy, weight, dx }),
+      'weight gradient': () => device.kernels.conv2dBackwardWeight({ ...g, x, dy, dweight }),
+    };
+    const flops = 2 * outSize * g.inChannels * g.kernelHeight * g.kernelWidth;
+    for (const { kind, goal, name } of kinds) {
+      if (!wanted(name)) continue;
+      const row = measure(name, run[kind], { flops }, context);
+      yield { ...row, section: 'conv', target: goal, met: row.share.best >= goal };
+    }
+    for (const buffer of buffers) buffer.release();
+  }
+}

@@ -1,0 +1,143 @@
+/** Whole models: ResNet-18's forward pass at 224×224, and the chapter's training step with its time split by kernel. */
+import { performance } from 'node:perf_hooks';
+import { crossEntropy, d2lResnet18, grad, noGrad, oracle, sgd, tensor } from './library.mjs';
+import { measure } from './measure.mjs';
+
+/** The forward pass of the chapter's network on 3×224×224 images and 1000 classes; `dispose` frees it. */
+export function resnetForward(device, batch = 1) {
+  const net = d2lResnet18({ inChannels: 3, numClasses: 1000, device, seed: 0 }).eval();
+  const x = tensor(oracle.numbers(7, 'image', batch * 3 * 224 * 224, 0, 1), [batch, 3, 224, 224], { device });
+  return {
+    net,
+    x,
+    images: batch,
+    run: () =>
+      device.scope(() => {
+        noGrad(() => net.forward(x));
+      }),
+    dispose() {
+      x.dispose();
+      for (const t of net.stateDict().values()) t.dispose();
+    },
+  };
+}
+
+/** One step of the chapter's training at 96×96: forward, loss, gradients, plain SGD. Returns the loss. */
+export function trainingStep(device, batch) {
+  const net = d2lResnet18({ device, seed: 0 }).train();
+  const params = net.parameters();
+  const optimizer = sgd(params, { lr: 0.01 });
+  const x = tensor(oracle.numbers(7, 'image', batch * 96 * 96, 0, 1), [batch, 1, 96, 96], { device });
+  const labels = Int32Array.from({ length: batch }, (_, i) => (3 * i) % 10);
+  return {
+    images: batch,
+    run: () =>
+      device.scope(() => {
+        const loss = crossEntropy(net.forward(x), labels);
+        optimizer.step(grad(loss, params));
+        return loss.dataSync()[0];
+      }),
+    dispose() {
+      x.dispose();
+      optimizer.dispose();
+      for (const t of net.stateDict().values()) t.dispose();
+    },
+  };
+}
+
+const CONVOLUTIONS = ['conv2d', 'conv2dBackwardInput', 'conv2dBackwardWeight'];
+
+/** FLOPs of one call of a kernel that sums products; 0 for all others. */
+function productFlops(name, o) {
+  if (name === 'matmul') return 2 * o.batch * o.m * o.n * o.k;
+  if (!CONVOLUTIONS.includes(name)) return 0;
+  const outputs = o.batch * o.outChannels * o.outHeight * o.outWidth;
+  return (2 * outputs * o.inChannels * o.kernelHeight * o.kernelWidth) / o.groups;
+}
+
+/**
+ * Runs `fn` once with a clock around every kernel of `device`: time, calls and FLOPs by kernel. The rest of the time is
+ * JavaScript: graph, shapes, allocation.
+ */
+export function splitByKernel(device, fn) {
+  const { kernels } = device;
+  const originals = { ...kernels };
+  const byKernel = new Map();
+  for (const [name, kernel] of Object.entries(originals)) {
+    const entry = { name, ms: 0, calls: 0, flops: 0 };
+    byKernel.set(name, entry);
+    kernels[name] = (o) => {
+      const start = performance.now();
+      kernel(o);
+      entry.ms += performance.now() - start;
+      entry.calls++;
+      entry.flops += productFlops(name, o);
+    };
+  }
+  const start = performance.now();
+  try {
+    fn();
+  } finally {
+    Object.assign(kernels, originals);
+  }
+  const total = performance.now() - start;
+  const parts = [...byKernel.values()].filter(({ calls }) => calls > 0).sort((a, b) => b.ms - a.ms);
+  const inKernels = parts.reduce((sum, { ms }) => sum + ms, 0);
+  parts.push({ name: 'JavaScript', ms: total - inKernels, calls: 1, flops: 0 });
+  const convolution = parts.filter(({ name }) => CONVOLUTIONS.includes(name)).reduce((sum, { ms }) => sum + ms, 0);
+  return {
+    ms: total,
+    flops: parts.reduce((sum, part) => sum + part.flops, 0),
+    convolutionShare: convolution / total,
+    otherShare: 1 - convolution / total,
+    parts: parts.map((part) => ({ ...part, share: part.ms / total })),
+  };
+}
+
+/** The split of least total time out of a few: the least disturbed one. */
+function bestSplit(device, fn, tries) {
+  let best = null;
+  for (let i = 0; i < tries; i++) {
+    const split = splitByKernel(device, fn);
+    if (best === null || split.ms < best.ms) best = split;
+  }
+  return best;
+}
+
+const FORWARD = 'model resnet18 forward 224×224 b1';
+const STEP = 'model d2l training step 96×96 b32';
+
+/** Rows of the models whose names `wanted` accepts. */
+export function* benchModels(device, wanted, context) {
+  const models = [
+    { name: FORWARD, make: () => resnetForward(device), iterations: 10 },
+    {
+      name: STEP,
+      make: () => trainingStep(device, 32),
+      iterations: 4,
+      imagesTarget: 19,
+      otherTarget: 0.11,
+    },
+  ];
+  for (const { name, make, iterations, imagesTarget, otherTarget } of models) {
+    if (!wanted(name)) continue;
+    const model = make();
+    // Also warms up: every kernel is compiled when the clock starts.
+    model.run();
+    const split = bestSplit(device, model.run, context.quick ? 1 : 3);
+    let loss = null;
+    const step = () => {
+      loss = model.run();
+    };
+    const row = measure(name, step, { flops: split.flops, iterations, time: 1000 }, context);
+    if (imagesTarget !== undefined && !Number.isFinite(loss)) throw new Error(`${name}: loss is ${loss}`);
+    model.dispose();
+    const images = { best: (model.images * 1000) / row.ms.min, median: (model.images * 1000) / row.ms.median };
+    const targets = {};
+    if (imagesTarget !== undefined) {
+      targets.imagesPerSecond = { value: images.best, target: imagesTarget, met: images.best >= imagesTarget };
+      targets.otherShare = { value: split.otherShare, target: otherTarget, met: split.otherShare < otherTarget };
+    }
+    yield { ...row, section: 'model', images: model.images, imagesPerSecond: images, split, targets };
+  }
+}

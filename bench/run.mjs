@@ -1,0 +1,92 @@
+/**
+ * `npm run bench`: convolutions, every op of the oracle's table, whole models and memory, on one thread in exact mode,
+ * each next to the micro-kernel's peak of the same moment. See --help.
+ */
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { benchConvolutions } from './convolutions.mjs';
+import { wasm } from './library.mjs';
+import { median } from './measure.mjs';
+import { benchMemory } from './memory.mjs';
+import { benchModels } from './models.mjs';
+import { benchOps } from './ops.mjs';
+import { Peak } from './peak.mjs';
+import { machine, printMachine, printRow, verdicts, writeJson } from './report.mjs';
+
+const HELP = `usage: npm run bench -- [options]
+  --quick         a quarter of the measuring time
+  --filter NAME   only rows whose name contains NAME, any case; may be given more than once.
+                  Names start with conv, op, model or memory, as in "conv 64@56 b1 weight gradient"
+  --json PATH     where the results go as JSON; default bench/results/<date>.json`;
+
+function parse() {
+  try {
+    return parseArgs({
+      options: {
+        quick: { type: 'boolean', default: false },
+        filter: { type: 'string', multiple: true, default: [] },
+        json: { type: 'string' },
+        help: { type: 'boolean', default: false },
+      },
+    }).values;
+  } catch (error) {
+    console.error(`bench: ${error.message}\n${HELP}`);
+    process.exit(2);
+  }
+}
+
+const options = parse();
+if (options.help) {
+  console.log(HELP);
+  process.exit(0);
+}
+const filters = options.filter.map((text) => text.toLowerCase());
+const wanted = (name) => filters.length === 0 || filters.some((text) => name.toLowerCase().includes(text));
+
+const about = machine();
+printMachine(about);
+const device = await wasm();
+const context = { peak: new Peak(), quick: options.quick };
+const results = [];
+
+// Memory comes first: nothing else should be running beside those processes.
+for (const rows of [
+  benchMemory(wanted),
+  benchConvolutions(device, wanted, context),
+  benchOps(device, wanted, context),
+  benchModels(device, wanted, context),
+]) {
+  for (const row of rows) {
+    printRow(row);
+    results.push(row);
+  }
+}
+if (results.length === 0) {
+  console.error(`bench: no row's name contains ${options.filter.join(' or ')}`);
+  process.exit(1);
+}
+
+const { all } = context.peak;
+const peakGflops =
+  all.length === 0 ? null : { min: Math.min(...all), median: median(all), max: Math.max(...all), samples: all.length };
+const judged = results.flatMap(verdicts);
+const met = judged.filter(Boolean).length;
+if (peakGflops) {
+  const { min, median: middle, max, samples } = peakGflops;
+  console.log(
+    `\nmicro-kernel peak, GFLOP/s: worst ${min.toFixed(1)}, median ${middle.toFixed(1)}, best ${max.toFixed(1)} of ${samples} samples`,
+  );
+}
+console.log(`targets met: ${met} of ${judged.length}`);
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const path = options.json ?? join(root, 'bench', 'results', `${about.date.replaceAll(':', '-')}.json`);
+writeJson(path, {
+  machine: about,
+  options: { quick: options.quick, filter: options.filter },
+  peakGflops,
+  targets: { met, of: judged.length },
+  results,
+});
+console.log(`written: ${relative(process.cwd(), path)}`);

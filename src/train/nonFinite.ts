@@ -1,0 +1,71 @@
+/** When the loss is NaN or infinite: which layer it came from. */
+import { type OpNode, topologicalOrder } from '../autograd.js';
+import { AtalhoError } from '../errors.js';
+import type { Module } from '../nn/module.js';
+import { formatShape } from '../shape.js';
+import type { Tensor } from '../tensor.js';
+
+/** The loss of a training step is NaN or infinite. The step has changed no parameter. */
+export class NonFiniteLossError extends AtalhoError {
+  override name = 'NonFiniteLossError';
+  constructor(
+    message: string,
+    /** The step, counted from 1. */
+    readonly step: number,
+    readonly loss: number,
+    /**
+     * What produced the first value that is not finite, such as "conv2d of 2.0.conv1" or "parameter 6.weight"; null
+     * on a device that the CPU cannot read at once.
+     */
+    readonly layer: string | null,
+  ) {
+    super(message);
+  }
+}
+
+function isFiniteTensor(t: Tensor): boolean {
+  const data = t.dataSync();
+  for (let i = 0; i < data.length; i++) if (!Number.isFinite(Number(data[i]))) return false;
+  return true;
+}
+
+/** "2.0.conv1" of "2.0.conv1.weight". */
+function owner(parameter: string): string {
+  const dot = parameter.lastIndexOf('.');
+  return dot < 0 ? parameter : parameter.slice(0, dot);
+}
+
+/** "conv2d of 2.0.conv1", or for an op without parameters "relu after batchNorm of 2.0.bn1". */
+function describe(t: Tensor, names: ReadonlyMap<Tensor, string>): string {
+  const passed: string[] = [];
+  for (let at: Tensor | null = t; at !== null; ) {
+    const node = at.node as OpNode | null;
+    if (node === null) break;
+    const parameter = node.inputs.map((input) => input && names.get(input)).find((name) => name);
+    if (parameter) return [...passed, `${node.name} of ${owner(parameter)}`].join(' after ');
+    // Only the op itself and the last layer matter to a reader, not every reshape between.
+    if (passed.length === 0) passed.push(node.name);
+    at = node.inputs[0];
+  }
+  return passed[0] ?? 'the loss';
+}
+
+/**
+ * What the first value that is not finite came from, walking the graph behind `loss` in the order in which it was
+ * computed: an input, a parameter that holds such a value already, or an op. Null when all are finite. To be called before
+ * `grad`, which spends the graph, on a device that the CPU sees.
+ */
+export function firstNonFinite(loss: Tensor, model: Module): string | null {
+  const names = new Map([...model.namedParameters()].map(([name, t]) => [t, name]));
+  const order = topologicalOrder(loss);
+  // Leaves first: an op can only be blamed if what it was given is sound.
+  for (const t of order) {
+    if (t.node !== null || isFiniteTensor(t)) continue;
+    const name = names.get(t);
+    return name === undefined ? `the input ${formatShape(t.shape)}` : `parameter ${name}`;
+  }
+  for (const t of order) {
+    if (t.node !== null && !isFiniteTensor(t)) return `${describe(t, names)}, result ${formatShape(t.shape)}`;
+  }
+  return null;
+}

@@ -1,0 +1,194 @@
+/**
+ * The chapter's training loop (`train_ch6` of d2l.ai), as a value that can stop after any step and go on bit for bit.
+ * It knows neither a file system nor a screen: hooks tell what happens.
+ */
+import type { ImageDataset } from '../data/dataset.js';
+import { batches, countBatches } from '../data/loader.js';
+import type { Prefetch } from '../data/prefetch.js';
+import { ArgumentError, FormatError } from '../errors.js';
+import type { Module } from '../nn/module.js';
+import { initXavierUniform } from '../nn/xavier.js';
+import type { Optimizer } from '../optim/optimizer.js';
+import { Generator } from '../random.js';
+import type { Pair } from '../shape.js';
+import { breathe } from './breathe.js';
+import { evaluateAccuracy } from './evaluate.js';
+import { constantSchedule, type Schedule } from './schedule.js';
+import type { HistoryPoint, TrainerState } from './state.js';
+import { trainStep } from './step.js';
+
+export interface TrainerOptions {
+  readonly model: Module;
+  /** Over the model's parameters, on its device. Its `lr` is what `schedule` multiplies. */
+  readonly optimizer: Optimizer;
+  /** Images to train on; each epoch takes all of them in a new order. */
+  readonly trainData: ImageDataset;
+  /** Images to test on after each epoch; none by default. */
+  readonly testData?: ImageDataset;
+  readonly epochs: number;
+  /** Images a batch; the last one of an epoch has the rest. */
+  readonly batchSize: number;
+  /** `size` or `[height, width]` in pixels, as Pillow's BILINEAR does; the images' own size by default. */
+  readonly resize?: Pair;
+  /** Where first weights and orders come from. The trainer goes on drawing from it. */
+  readonly generator: Generator;
+  /**
+   * 'xavierUniform' draws the weights of all Conv2d and Linear layers anew, as the chapter's trainer does first; 'asIs'
+   * leaves the model alone, for one that was trained before.
+   */
+  readonly init: 'xavierUniform' | 'asIs';
+  /** Constant by default. */
+  readonly schedule?: Schedule;
+  readonly prefetch?: Prefetch;
+}
+
+/** What one step did. */
+export interface StepEvent {
+  /** The running epoch, counted from 0. */
+  readonly epoch: number;
+  /** Batches done of this epoch, this one included, and how many it has. */
+  readonly position: number;
+  readonly batchesPerEpoch: number;
+  /** Steps done, this one included, and how many there will be. */
+  readonly step: number;
+  readonly totalSteps: number;
+  /** This batch's mean loss before the update. */
+  readonly loss: number;
+  /** Learning rate of this step. */
+  readonly lr: number;
+  /** Means over the images of the epoch so far. */
+  readonly trainLoss: number;
+  readonly trainAcc: number;
+  /** Images of this batch, and the seconds that the step took. */
+  readonly images: number;
+  readonly seconds: number;
+}
+
+/** Called between steps; training waits for a promise. What a hook throws ends the run. */
+export interface TrainerHooks {
+  /** After each step. `Trainer.state()` and the weights agree then: the moment to save. */
+  onStep?(event: StepEvent): void | Promise<void>;
+  /** After each new point of `history`: five times an epoch, and at its end with the test accuracy. */
+  onPoint?(point: HistoryPoint): void | Promise<void>;
+  /** After each test batch. */
+  onTest?(done: number, total: number): void;
+  /** After each epoch, tested; another moment to save. */
+  onEpoch?(point: HistoryPoint): void | Promise<void>;
+  /** When it aborts, the step at hand is finished and `run` returns 'stopped'. */
+  readonly signal?: AbortSignal;
+}
+
+/** Points of the plot within an epoch, as in the chapter. */
+const POINTS_PER_EPOCH = 5;
+
+function whole(option: string, value: number): void {
+  if (!Number.isInteger(value) || value < 1) {
+    throw new ArgumentError(`Trainer: ${option} is ${value}; want a whole number of at least 1`);
+  }
+}
+
+export class Trainer {
+  readonly model: Module;
+  readonly optimizer: Optimizer;
+  readonly epochs: number;
+  readonly batchesPerEpoch: number;
+  private readonly baseLr: number;
+  private readonly imageCount: number;
+  private generator: Generator;
+  private now: TrainerState;
+
+  /** @throws ArgumentError when an option is out of its range or there is nothing to train on */
+  constructor(private readonly o: TrainerOptions) {
+    const { model, optimizer, trainData, epochs, batchSize, generator, init } = o;
+    whole('epochs', epochs);
+    whole('batchSize', batchSize);
+    if (init !== 'xavierUniform' && init !== 'asIs') {
+      throw new ArgumentError(`Trainer: init is ${JSON.stringify(init)}; want 'xavierUniform' or 'asIs'`);
+    }
+    this.imageCount = trainData.shape[0];
+    this.batchesPerEpoch = countBatches(trainData, { batchSize });
+    if (this.batchesPerEpoch === 0) throw new ArgumentError('Trainer: trainData has no image; want at least one');
+    if (o.testData?.shape[0] === 0) throw new ArgumentError('Trainer: testData has no image; want some, or leave it out');
+    this.model = model;
+    this.optimizer = optimizer;
+    this.epochs = epochs;
+    this.baseLr = optimizer.lr;
+    this.generator = generator;
+    if (init === 'xavierUniform') initXavierUniform(model, generator);
+    this.now = {
+      epoch: 0,
+      position: 0,
+      step: 0,
+      lossSum: 0,
+      correct: 0,
+      count: 0,
+      images: 0,
+      seconds: 0,
+      generator: generator.state(),
+      history: [],
+    };
+  }
+
+  get totalSteps(): number {
+    return this.epochs * this.batchesPerEpoch;
+  }
+
+  /** Where the run stands. With the weights and the optimizer's state, all that the rest of the run depends on. */
+  state(): TrainerState {
+    return this.now;
+  }
+
+  /**
+   * Goes to where `state` was taken; the caller loads weights and optimizer of the same moment.
+   * @param where what the state was read from, for messages
+   * @throws FormatError when the state cannot be one of this run; nothing has changed then
+   */
+  restore(state: TrainerState, where = 'state'): void {
+    const { batchesPerEpoch, imageCount } = this;
+    const { batchSize } = this.o;
+    const check = (field: keyof TrainerState, good: boolean, want: string): void => {
+      if (!good) throw new FormatError(`${where}.${field} is ${String(state[field])}; want ${want}`);
+    };
+    const { epoch, position, step, correct, count, images } = state;
+    const steps = epoch * batchesPerEpoch + position;
+    const seen = Math.min(position * batchSize, imageCount);
+    check('epoch', epoch <= this.epochs, `at most ${this.epochs}`);
+    const last = epoch === this.epochs ? 0 : batchesPerEpoch;
+    check('position', position <= last, `at most ${last}`);
+    check('step', step === steps, `${steps}, for epoch ${epoch} and position ${position}`);
+    check('count', count === seen, `${seen}, the images of ${position} batches`);
+    check('correct', correct <= count, `at most ${count}`);
+    check('images', images === epoch * imageCount + seen, `${epoch * imageCount + seen}`);
+    this.generator = Generator.fromState(state.generator);
+    this.now = state;
+  }
+
+  /**
+   * Trains to the end, or until `hooks.signal` aborts; called again, it goes on.
+   * @throws NonFiniteLossError when the loss is NaN or infinite
+   */
+  async run(hooks: TrainerHooks = {}): Promise<'finished' | 'stopped'> {
+    while (this.now.epoch < this.epochs) {
+      if (!(await this.trainEpoch(hooks)) || !(await this.finishEpoch(hooks))) return 'stopped';
+    }
+    return 'finished';
+  }
+
+  /** The rest of the running epoch's steps; false when it was stopped before the last. */
+  private async trainEpoch(hooks: TrainerHooks): Promise<boolean> {
+    const { batchesPerEpoch, generator } = this;
+    const { trainData, batchSize, resize, prefetch } = this.o;
+    // Called again after a stop, the generator has drawn this epoch's order already.
+    this.generator = Generator.fromState(this.now.generator);
+    const { position: start } = this.now;
+    const order = { batchSize, resize, prefetch, shuffle: true, generator: this.generator, start };
+    const epoch = batches(trainData, order);
+    if (generator !== this.generator) this.model.train();
+    for await (const batch of epoch) {
+      if (hooks.signal?.aborted) return false;
+      await this.step(batch, hooks);
+      await breathe();
+    }
+    return this.now.position === batchesPerEpoch;
+  }
+}

@@ -1,0 +1,396 @@
+/**
+ * The case table on every device, with shapes and options drawn by fast-check; and the table on trial: devices that
+ * are broken by one term must be found out.
+ *
+ * ATALHO_RUNS sets the draws per row (default 25), ATALHO_SEED repeats the draws of a failure, whose message names
+ * it.
+ */
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Buffer, Device, Kernels } from '../src/device/device.js';
+import { reference } from '../src/device/reference.js';
+import * as ops from '../src/ops/index.js';
+import {
+  cases,
+  conformance,
+  conv2dCase,
+  DOUBLE,
+  drawFrom,
+  examine,
+  examineBadInput,
+  type Finding,
+  NARROW,
+  reluCase,
+  seededDraw,
+  type Trial,
+  WIDE,
+} from '../src/oracle/index.js';
+import { devices } from './devices.js';
+
+const RUNS = Number(process.env.ATALHO_RUNS ?? 25);
+const SEED = process.env.ATALHO_SEED === undefined ? {} : { seed: Number(process.env.ATALHO_SEED) };
+const MINUTES = 60_000;
+
+const failures = (findings: readonly Finding[]): string[] => findings.filter((f) => !f.passed).map((f) => f.detail);
+
+describe.each(devices)('conformance of $name', ({ make, exact = false }) => {
+  let device: Device;
+  let against: Device | null = null;
+  beforeAll(async () => {
+    device = await make();
+    if (exact) against = reference({ dtype: device.dtype });
+  });
+  afterAll(() => {
+    device.dispose();
+    against?.dispose();
+  });
+
+  it.each(cases)(
+    '$name',
+    async (row) => {
+      const precision = device.dtype === 'float64' ? DOUBLE : WIDE;
+      await fc.assert(
+        fc.asyncProperty(fc.gen(), async (g) => {
+          const trial = row.draw(drawFrom((min, max) => g(fc.integer, { min, max })));
+          expect(failures(await examine(row, trial, device, against, precision))).toEqual([]);
+        }),
+        { numRuns: RUNS, ...SEED },
+      );
+      expect(failures(examineBadInput(row, device))).toEqual([]);
+    },
+    5 * MINUTES,
+  );
+});
+
+describe('the table', () => {
+  it('has a row for every op', () => {
+    const covered = new Set(cases.map((row) => row.op));
+    expect(Object.keys(ops).filter((name) => !covered.has(name))).toEqual([]);
+  });
+
+  it('draws what kernels stumble over', () => {
+    const drawn = Array.from({ length: 400 }, (_, i) => conv2dCase.draw(seededDraw(i, 'conv2d')));
+    interface Conv {
+      kernel: [number, number];
+      stride: number | [number, number];
+      dilation: number | [number, number];
+      padding: unknown;
+      groups: number;
+      batch: number;
+      inChannels: number;
+    }
+    const some = (what: string, is: (o: Conv, trial: Trial) => boolean): void => {
+      const count = drawn.filter((trial) => is(trial.options as unknown as Conv, trial)).length;
+      expect(count, what).toBeGreaterThanOrEqual(5);
+    };
+    const both = (v: number | [number, number]): [number, number] => (typeof v === 'number' ? [v, v] : v);
+    const positions = (trial: Trial): number => trial.shape[0] * trial.shape[2] * trial.shape[3];
+    some('more than 288 terms', (o) => (o.inChannels / o.groups) * o.kernel[0] * o.kernel[1] > 288);
+    some('more than 256 pixels', (_, { shape }) => shape[2] * shape[3] > 256);
+    some('weight gradients over more than 512 pixels', (_, t) => positions(t) > 512);
+    some('weight gradients over more than 1024 pixels', (_, t) => positions(t) > 1024);
+    some('depthwise', (o) => o.groups > 1 && o.groups === o.inChannels);
+    some('groups of several channels', (o) => o.groups > 1 && o.groups < o.inChannels);
+    some('stride beyond the kernel', (o) => both(o.stride)[0] > o.kernel[0]);
+    some('dilation', (o) => both(o.dilation)[0] > 1 && o.kernel[0] > 1);
+    some("'same' with an even span", (o) => o.padding === 'same' && o.kernel[0] % 2 === 0);
+    some('oblong kernels', (o) => o.kernel[0] !== o.kernel[1]);
+    some('batch 1', (o) => o.batch === 1);
+    some('a single output pixel', (_, { shape }) => shape[2] === 1 && shape[3] === 1);
+    some('15 to 17 output channels', (_, { shape }) => shape[1] >= 15 && shape[1] <= 17);
+    some('one output channel', (_, { shape }) => shape[1] === 1);
+  });
+
+  it('a run repeats from its seed alone', async () => {
+    const device = reference();
+    const all = await conformance(device, { cases: ['conv2d', 'softmax'], seed: 5, runs: 3 });
+    const third = all.filter((f) => f.seed === 7 && f.case === 'softmax' && f.check !== 'badInput');
+    expect(third.length).toBe(3);
+    const again = await conformance(device, { cases: ['softmax'], seed: 7, runs: 1 });
+    expect(again.filter((f) => f.check !== 'badInput')).toEqual(third);
+    await expect(conformance(device, { cases: ['conv3d'] })).rejects.toThrow(/conv3d/);
+  });
+
+  it('a float32 device without float64 inside has room', async () => {
+    const findings = await conformance(reference(), { runs: 5, precision: NARROW });
+    expect(failures(findings)).toEqual([]);
+  });
+});
+
+/** A reference device with one kernel replaced; `original` are the sound ones. */
+function broken(dtype: 'float32' | 'float64', breakIt: (original: Kernels, device: Device) => Partial<Kernels>) {
+  const device = reference({ dtype });
+  Object.assign(device.kernels, breakIt({ ...device.kernels }, device));
+  return device;
+}
+
+/** Runs `use` with a copy of `buffer` whose elements went through `change`. */
+function changed(
+  device: Device,
+  buffer: Buffer,
+  change: (value: number, i: number) => number,
+  use: (b: Buffer) => void,
+) {
+  const copy = device.alloc(buffer.size, buffer.dtype);
+  const values = device.readSync?.(buffer) ?? new Float64Array();
+  device.write(copy, Array.from(values as Float64Array, change));
+  use(copy);
+  copy.release();
+}
+
+describe('a device broken by one term is found out', () => {
+  const breaks: [string, string, (original: Kernels, device: Device) => Partial<Kernels>][] = [
+    [
+      'conv2d drops the last tap',
+      'conv2d',
+      (k, d) => ({
+        conv2d(o) {
+          const taps = o.weight.size / o.outChannels;
+          changed(
+            d,
+            o.weight,
+            (v, i) => (i % taps === taps - 1 ? 0 : v),
+            (weight) => k.conv2d({ ...o, weight }),
+          );
+        },
+      }),
+    ],
+    [
+      'the input gradient drops the last output channel',
+      'conv2d',
+      (k, d) => ({
+        conv2dBackwardInput(o) {
+          const last = o.weight.size - o.weight.size / o.outChannels;
+          changed(
+            d,
+            o.weight,
+            (v, i) => (i >= last ? 0 : v),
+            (weight) => k.conv2dBackwardInput({ ...o, weight }),
+          );
+        },
+      }),
+    ],
+    [
+      'the weight gradient drops the last pixel',
+      'conv2d',
+      (k, d) => ({
+        conv2dBackwardWeight(o) {
+          changed(
+            d,
+            o.dy,
+            (v, i) => (i === o.dy.size - 1 ? 0 : v),
+            (dy) => k.conv2dBackwardWeight({ ...o, dy }),
+          );
+        },
+      }),
+    ],
+    [
+      'matmul drops the last term',
+      'matmul',
+      (k, d) => ({
+        matmul(o) {
+          changed(
+            d,
+            o.a,
+            (v, i) => (i === o.a.size - 1 ? 0 : v),
+            (a) => k.matmul({ ...o, a }),
+          );
+        },
+      }),
+    ],
+    [
+      'sum drops the first term',
+      'sum',
+      (k, d) => ({
+        sum(o) {
+          changed(
+            d,
+            o.x,
+            (v, i) => (i === 0 ? 0 : v),
+            (x) => k.sum({ ...o, x }),
+          );
+        },
+      }),
+    ],
+    ['mean takes one term too many', 'mean', (k) => ({ sum: (o) => k.sum({ ...o, divisor: o.divisor + 1 }) })],
+    ['sub adds', 'sub', (k) => ({ binary: (o) => k.binary({ ...o, operator: 'add' }) })],
+    ['relu lets its input through', 'relu', (k) => ({ reluBackward: (o) => k.reluBackward({ ...o, y: o.dy }) })],
+    [
+      'max pooling gives its gradient to the next pixel',
+      'maxPool2d',
+      (k, d) => ({
+        maxPool2dBackward(o) {
+          changed(
+            d,
+            o.indices,
+            (v) => Math.max(0, v - 1),
+            (indices) => k.maxPool2dBackward({ ...o, indices }),
+          );
+        },
+      }),
+    ],
+    [
+      'average pooling miscounts padding',
+      'avgPool2d',
+      (k) => ({ avgPool2d: (o) => k.avgPool2d({ ...o, countIncludePad: !o.countIncludePad }) }),
+    ],
+    [
+      'adaptive pooling gives no gradient',
+      'adaptiveAvgPool2d',
+      (k) => ({ adaptiveAvgPool2dBackward: (o) => k.fill({ out: o.dx, value: 0 }) }),
+    ],
+    [
+      'batch norm mixes its running statistics the other way round',
+      'batchNorm.train',
+      (k) => ({ batchNormTrain: (o) => k.batchNormTrain({ ...o, momentum: 1 - o.momentum }) }),
+    ],
+    [
+      'batch norm forgets that the statistics depend on x',
+      'batchNorm.train',
+      (k) => ({ batchNormBackward: (o) => k.batchNormBackward({ ...o, training: false }) }),
+    ],
+    ['evaluation forgets eps', 'batchNorm.eval', (k) => ({ batchNormEval: (o) => k.batchNormEval({ ...o, eps: 0 }) })],
+    [
+      'softmax’s gradient forgets the sum',
+      'softmax',
+      (k) => ({
+        softmaxBackward(o) {
+          k.binary({
+            operator: 'mul',
+            a: o.y,
+            b: o.dy,
+            out: o.dx,
+            shape: [o.dx.size],
+            aStrides: [1],
+            bStrides: [1],
+          });
+        },
+      }),
+    ],
+    ['logSoftmax’s gradient is softmax’s', 'logSoftmax', (k) => ({ logSoftmaxBackward: (o) => k.softmaxBackward(o) })],
+    [
+      'cross-entropy forgets smoothing backwards',
+      'crossEntropy',
+      (k) => ({ crossEntropyBackward: (o) => k.crossEntropyBackward({ ...o, labelSmoothing: 0 }) }),
+    ],
+    ['sgd ignores nesterov', 'sgd', (k) => ({ sgd: (o) => k.sgd({ ...o, nesterov: false }) })],
+    ['adam does not correct the bias', 'adam', (k) => ({ adam: (o) => k.adam({ ...o, correction2: 1 }) })],
+    ['adamw is adam', 'adamw', (k) => ({ adam: (o) => k.adam({ ...o, decoupled: false }) })],
+    ['rmsprop forgets its momentum', 'rmsprop', (k) => ({ rmsprop: (o) => k.rmsprop({ ...o, momentum: 0 }) })],
+    [
+      'relu writes to its input',
+      'relu',
+      (k) => ({
+        relu(o) {
+          k.relu(o);
+          k.relu({ x: o.out, out: o.x });
+        },
+      }),
+    ],
+  ];
+
+  it.each(breaks)('%s', async (_, name, breakIt) => {
+    for (const dtype of ['float32', 'float64'] as const) {
+      const findings = await conformance(broken(dtype, breakIt), { cases: [name], runs: 12 });
+      const red = failures(findings);
+      expect(red.length, `${dtype}: failures`).toBeGreaterThan(0);
+      // What was drawn, and one call that shows it again.
+      expect(red[0]).toMatch(/drawn: \{.*"salt":\d+.*\}; again: conformance\(device, \{ cases: \['.*'\], seed: \d+/);
+    }
+  });
+
+  it('a gradient that kernel and analytic formula get wrong alike does not meet the finite differences', async () => {
+    const device = broken('float64', (k) => ({
+      reluBackward(o) {
+        k.reluBackward(o);
+        k.accumulate({ x: o.dx, out: o.dx });
+      },
+    }));
+    const trial = reluCase.trial({ salt: 3, shape: [4, 5] });
+    const doubled: Trial = {
+      ...trial,
+      backward(values, dy) {
+        const { x } = trial.backward(values, dy);
+        return { x: { ...x, value: x.value.map((v) => 2 * v) } };
+      },
+    };
+    expect(failures(await examine(reluCase, trial, device, null, DOUBLE)).join()).toMatch(/% of the bound|want/);
+    expect(failures(await examine(reluCase, doubled, device, null, DOUBLE)).join()).toMatch(/finite difference is/);
+  });
+
+  it('another order of summation keeps the bound and loses the bits', async () => {
+    const device = broken('float32', (k, d) => ({
+      matmul(o) {
+        // B[k−1 … 0] against A's columns in the same order: the same products, added backwards.
+        const flip =
+          (rows: number, columns: number, along: 'rows' | 'columns', read: Float64Array) =>
+          (_: number, i: number): number => {
+            const size = rows * columns;
+            const base = Math.floor(i / size) * size;
+            const row = Math.floor((i % size) / columns);
+            const column = i % columns;
+            return along === 'columns'
+              ? read[base + row * columns + (columns - 1 - column)]
+              : read[base + (rows - 1 - row) * columns + column];
+          };
+        const values = (b: Buffer): Float64Array => Float64Array.from(d.readSync?.(b) as Float32Array);
+        const left = o.transposeA ? flip(o.k, o.m, 'rows', values(o.a)) : flip(o.m, o.k, 'columns', values(o.a));
+        const right = o.transposeB ? flip(o.n, o.k, 'columns', values(o.b)) : flip(o.k, o.n, 'rows', values(o.b));
+        changed(d, o.a, left, (a) => changed(d, o.b, right, (b) => k.matmul({ ...o, a, b })));
+      },
+    }));
+    const findings = await conformance(device, { cases: ['matmul', 'linear'], runs: 20, exact: true });
+    const red = new Set(findings.filter((f) => !f.passed).map((f) => f.check));
+    expect(red).toEqual(new Set(['bits', 'special']));
+    const bits = findings.find((f) => !f.passed && f.check === 'bits');
+    expect(bits?.detail).toMatch(/\[\d+\] is \S+; the reference has \S+; \d+ of \d+ elements differ/);
+  });
+
+  it('NaN lost and −0 kept by a clamp show among the special values', async () => {
+    const device = broken('float32', (_, d) => ({
+      relu(o) {
+        const x = d.readSync?.(o.x) as Float32Array;
+        d.write(
+          o.out,
+          x.map((v) => (v < 0 || Number.isNaN(v) ? 0 : v)),
+        );
+      },
+    }));
+    const findings = await conformance(device, { cases: ['relu'], runs: 40, exact: true });
+    expect(failures(findings.filter((f) => f.check !== 'special'))).toEqual([]);
+    const details = failures(findings).join('\n');
+    expect(details).toMatch(/the reference has NaN/);
+    expect(details).toMatch(/is -0; the reference has 0/);
+  });
+
+  it('a wrong call that is taken, or leaves memory behind, is found out', async () => {
+    const row = cases.find((one) => one.name === 'softmax');
+    if (!row) throw new Error('no row softmax');
+    const device = reference();
+    const lax = {
+      ...row,
+      badInput: [
+        { why: 'nothing', shapes: [[2]], call: () => null },
+        {
+          why: 'a foreign error',
+          shapes: [[2]],
+          call: () => {
+            throw new TypeError('softmax');
+          },
+        },
+        {
+          why: 'a leak',
+          shapes: [[2]],
+          call() {
+            device.alloc(3);
+            return ops.softmax(row.draw(seededDraw(1)).run([]) as never, 9);
+          },
+        },
+      ],
+    };
+    const red = failures(examineBadInput(lax, device));
+    expect(red.length).toBe(3);
+    expect(red[0]).toMatch(/nothing was taken/);
+    expect(red[1]).toMatch(/TypeError/);
+  });
+});

@@ -1,0 +1,204 @@
+/** Optimizers: PyTorch's golden values, resuming bit for bit, and what they refuse. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  ArgumentError,
+  adam,
+  adamw,
+  type Device,
+  DeviceError,
+  keep,
+  type Optimizer,
+  readSafetensors,
+  reference,
+  rmsprop,
+  StateDictError,
+  sgd,
+  sub,
+  type Tensor,
+  tensor,
+  writeSafetensors,
+} from '../src/index.js';
+import { devices } from './devices.js';
+import { expectWithin, formula, goldens } from './goldens.js';
+
+const SIZE = 11;
+const STEPS = 5;
+const makers: Record<string, (params: Tensor[]) => Optimizer> = {
+  sgd: (p) => sgd(p, { lr: 0.05 }),
+  sgd_momentum: (p) => sgd(p, { lr: 0.05, momentum: 0.9 }),
+  sgd_nesterov_wd: (p) => sgd(p, { lr: 0.05, momentum: 0.9, nesterov: true, weightDecay: 1e-4 }),
+  adam: (p) => adam(p, { lr: 0.01 }),
+  adam_wd: (p) => adam(p, { lr: 0.01, weightDecay: 0.1 }),
+  adamw: (p) => adamw(p, { lr: 0.01, weightDecay: 0.1 }),
+  rmsprop: (p) => rmsprop(p, { lr: 0.01, momentum: 0.9 }),
+};
+
+describe.each(devices)('optimizers on $name', ({ make }) => {
+  const file = goldens('optimizers');
+  let device: Device;
+  beforeAll(async () => {
+    device = await make();
+  });
+  afterAll(() => device.dispose());
+
+  const weights = (): Tensor => tensor(formula('optim.w', [SIZE]), { device, requiresGrad: true });
+  /** Step t with gradient w − target. */
+  const advance = (optimizer: Optimizer, w: Tensor, t: number): void =>
+    device.scope(() => optimizer.step([sub(w, tensor(formula(`optim.target${t}`, [SIZE]), { device }))]));
+
+  it('covers the golden file', () => {
+    expect(Object.keys(makers).sort()).toEqual(Object.keys(file.metadata).sort());
+  });
+
+  it.each(Object.keys(makers))('%s follows PyTorch', async (name) => {
+    const w = weights();
+    const optimizer = makers[name]([w]);
+    // Steps are at most 0.2 long and gradients below 2: each of a step's dozen roundings is below an ulp of 1.
+    const bound = device.dtype === 'float32' ? 12 * 2 ** -24 : 1e-13;
+    for (let t = 0; t < STEPS; t++) {
+      advance(optimizer, w, t);
+      const values = Float64Array.from(await w.data(), Number);
+      expectWithin(`${name}.w${t + 1}`, values, file.get(`${name}.w${t + 1}`).data, bound * (t + 1));
+    }
+    expect(optimizer.steps).toBe(STEPS);
+    optimizer.dispose();
+    w.dispose();
+    expect(device.memory().used).toBe(0);
+  });
+
+  it.each(Object.keys(makers))('%s resumes bit for bit from a file', async (name) => {
+    const [straight, first, second] = [weights(), weights(), weights()];
+    const whole = makers[name]([straight]);
+    for (let t = 0; t < STEPS; t++) advance(whole, straight, t);
+
+    const before = makers[name]([first]);
+    for (let t = 0; t < 3; t++) advance(before, first, t);
+    const checkpoint = readSafetensors(writeSafetensors(before.state()));
+    second.write(first.dataSync() as Float32Array);
+    const after = makers[name]([second]);
+    after.loadState(checkpoint);
+    for (let t = 3; t < STEPS; t++) advance(after, second, t);
+    const [a, b] = [straight.dataSync(), second.dataSync()];
+    expect(a.every((v, i) => Object.is(v, b[i]))).toBe(true);
+
+    // A state from before the first step takes everything back.
+    const fresh = weights();
+    after.loadState(makers[name]([fresh]).state());
+    second.write(fresh.dataSync() as Float32Array);
+    for (let t = 0; t < STEPS; t++) advance(after, second, t);
+    expect(second.dataSync()).toEqual(a);
+  });
+});
+
+describe('optimizers', () => {
+  const device = reference();
+  afterAll(() => device.dispose());
+  const leaf = (shape: number[]): Tensor => tensor(formula('w', shape), shape, { device, requiresGrad: true });
+  const constant = (shape: number[]): Tensor => tensor(formula('g', shape), shape, { device });
+
+  it('makes state that outlives the scope of the first step, and updates in place', () => {
+    const [w, g] = [leaf([2, 3]), constant([2, 3])];
+    const { buffer } = w;
+    const optimizer = adam([w], {});
+    expect([...optimizer.state().keys()]).toEqual(['step']);
+    device.scope(() => optimizer.step([g]));
+    expect([...optimizer.state().keys()]).toEqual(['step', '0.exp_avg', '0.exp_avg_sq']);
+    expect([...optimizer.state().values()].every((t) => !t.disposed)).toBe(true);
+    expect(w.buffer).toBe(buffer);
+    expect(optimizer.state().get('step')?.dataSync()).toEqual(BigInt64Array.of(1n));
+    device.scope(() => optimizer.step([g]));
+    expect(optimizer.steps).toBe(2);
+  });
+
+  it('takes a new learning rate between steps', () => {
+    const w = tensor([1], { device, requiresGrad: true });
+    const optimizer = sgd([w], { lr: 0.5 });
+    optimizer.step([tensor([1], { device })]);
+    expect(w.item()).toBe(0.5);
+    optimizer.lr = 0.25;
+    optimizer.step([tensor([1], { device })]);
+    expect(w.item()).toBe(0.25);
+    expect(() => {
+      optimizer.lr = -1;
+    }).toThrow(/lr is -1/);
+    expect(optimizer.lr).toBe(0.25);
+  });
+
+  it('refuses bad options and parameters', () => {
+    const w = leaf([2]);
+    const bad: [() => unknown, RegExp][] = [
+      [() => sgd([], { lr: 1 }), /params is empty/],
+      [() => sgd([w, w], { lr: 1 }), /a tensor twice/],
+      [() => sgd([constant([2])], { lr: 1 }), /params\[0\] \[2\] has requiresGrad false/],
+      [() => sgd([sub(w, 1)], { lr: 1 }), /result of an op; want a leaf/],
+      [() => sgd([w], {} as { lr: number }), /lr is undefined/],
+      [() => sgd([w], { lr: Number.NaN }), /lr is NaN/],
+      [() => sgd([w], { lr: 1, momentum: -1 }), /momentum is -1/],
+      [() => sgd([w], { lr: 1, nesterov: true }), /nesterov is true with momentum 0/],
+      [() => sgd([w], { lr: 1, weightDecay: -1 }), /weightDecay is -1/],
+      [() => adam([w], { betas: [0.9, 1] }), /adam: betas\[1\] is 1/],
+      [() => adamw([w], { eps: -1 }), /adamw: eps is -1/],
+      [() => rmsprop([w], { alpha: -0.1 }), /alpha is -0.1/],
+    ];
+    for (const [run, message] of bad) {
+      expect(run).toThrow(ArgumentError);
+      expect(run).toThrow(message);
+    }
+    const other = reference();
+    const far = tensor([1], { device: other, requiresGrad: true });
+    expect(() => sgd([w, far], { lr: 1 })).toThrow(DeviceError);
+    other.dispose();
+  });
+
+  it('refuses gradients that do not fit, and changes nothing', () => {
+    const [a, b] = [leaf([2]), leaf([3])];
+    const before = a.dataSync();
+    const optimizer = sgd([a, b], { lr: 1, momentum: 0.9 });
+    expect(() => optimizer.step([constant([2])])).toThrow(/got 1 gradients; want 2/);
+    expect(() => optimizer.step([constant([2]), constant([2])])).toThrow(/grads\[1\] has shape \[2\].*want \[3\]/);
+    const gone = constant([3]);
+    gone.dispose();
+    expect(() => optimizer.step([constant([2]), gone])).toThrow(DeviceError);
+    expect([a.dataSync(), optimizer.steps]).toEqual([before, 0]);
+  });
+
+  it('loads all of a state or nothing', () => {
+    const w = keep(leaf([2]));
+    const optimizer = sgd([w], { lr: 1, momentum: 0.9 });
+    optimizer.step([constant([2])]);
+    const saved = new Map([...optimizer.state()].map(([name, t]) => [name, t.dataSync()]));
+    const used = device.memory().used;
+    const step = { shape: [], data: [7] };
+    const attempt =
+      (entries: [string, { shape: number[]; data: number[] }][], to = optimizer) =>
+      (): void =>
+        to.loadState(new Map(entries));
+    expect(attempt([])).toThrow(/missing: step, 0.momentum_buffer/);
+    expect(attempt([['step', step]])).toThrow(/missing: 0.momentum_buffer/);
+    expect(attempt([['step', { shape: [], data: [-1] }]])).toThrow(StateDictError);
+    expect(
+      attempt([
+        ['step', { shape: [], data: [0] }],
+        ['0.momentum_buffer', { shape: [2], data: [1, 2] }],
+      ]),
+    ).toThrow(/unexpected: 0.momentum_buffer/);
+    const misshapen = { shape: [3], data: [1, 2, 3] };
+    const fresh = sgd([leaf([2])], { lr: 1, momentum: 0.9 });
+    const now = device.memory().used;
+    for (const to of [optimizer, fresh]) {
+      expect(
+        attempt(
+          [
+            ['step', step],
+            ['0.momentum_buffer', misshapen],
+          ],
+          to,
+        ),
+      ).toThrow(/has shape \[3\]; want \[2\]/);
+    }
+    expect(device.memory().used).toBe(now);
+    expect(now).toBeGreaterThan(used);
+    expect(new Map([...optimizer.state()].map(([name, t]) => [name, t.dataSync()]))).toEqual(saved);
+    expect(optimizer.steps).toBe(1);
+  });
+});
