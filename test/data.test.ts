@@ -440,7 +440,7 @@ describe.skipIf(!existsSync(built))('batches: the worker of the built package', 
   });
 
   it('prepares while this thread is busy', async () => {
-    const iterator = fromDist(test, { batchSize: 64, resize: 96, limit: 640, prefetch: 'worker' });
+    const iterator = fromDist(test, { batchSize: 128, resize: 224, limit: 640, prefetch: 'worker' });
     await iterator.next();
     // Long enough for the two batches asked for ahead; nothing of this thread's event loop runs meanwhile.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000);
@@ -450,7 +450,7 @@ describe.skipIf(!existsSync(built))('batches: the worker of the built package', 
     const waited = performance.now() - began;
     await iterator.return();
     // Inline on the same machine, for what the two would cost.
-    const inline = batches(test, { batchSize: 64, resize: 96, limit: 640, prefetch: 'inline' });
+    const inline = batches(test, { batchSize: 128, resize: 224, limit: 640, prefetch: 'inline' });
     await inline.next();
     const start = performance.now();
     await inline.next();

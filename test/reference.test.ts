@@ -80,6 +80,9 @@ function poolGeometry(o: Partial<PoolGeometry>): PoolGeometry {
 
 describe.each(['float32', 'float64'] as const)('%s', (dtype) => {
   const { k, put, room, get, r, single } = bench(dtype);
+  /** Values without short binary fractions, enough of them that every rounding shows. */
+  const noise = (salt: number, size = 400) =>
+    Array.from({ length: size }, (_, i) => r(((i * 7919 + salt) % 1009) / 311 - 1.6));
 
   test('fill', () => {
     const out = room(2);
@@ -576,6 +579,50 @@ describe.each(['float32', 'float64'] as const)('%s', (dtype) => {
       k.batchNormEval({ ...o, x: put([11, 17]), runningVar: put([3]) });
       expect(get(out)).toEqual([11, 17].map((v) => r(v * scale + get(bias)[0])));
     });
+    test('every operation where the contract has it', () => {
+      const [x, dy] = [noise(3, 300), noise(77, 300)];
+      const g = { batch: 1, channels: 1, spatial: 300 };
+      const [out, dx, weight] = [room(300), room(300), put([1 / 3])];
+      const w = get(weight)[0];
+      const [mean, invstd] = [0.1, 0.7];
+      const saved = put([mean, invstd], 'float64');
+      k.batchNormEval({
+        ...g,
+        x: put(x),
+        weight,
+        bias: put([0.3]),
+        runningMean: put([0.1]),
+        runningVar: put([3]),
+        eps: 0.01,
+        saved: room(2, 'float64'),
+        out,
+      });
+      const scale = w * (1 / Math.sqrt(3 + 0.01));
+      expect(get(out)).toEqual(x.map((v) => r((v - r(0.1)) * scale + r(0.3))));
+
+      k.batchNormBackward({
+        ...g,
+        x: put(x),
+        dy: put(dy),
+        weight,
+        saved,
+        training: true,
+        dx,
+        dweight: null,
+        dbias: null,
+      });
+      const laneSum = (terms: number[]) => {
+        const l = [0, 0, 0, 0, 0, 0, 0, 0];
+        terms.forEach((term, i) => {
+          l[i % 8] += term;
+        });
+        return l[0] + l[1] + (l[2] + l[3]) + (l[4] + l[5] + (l[6] + l[7]));
+      };
+      const [s1, s2] = [laneSum(dy), laneSum(dy.map((d, i) => d * (x[i] - mean)))];
+      expect(get(dx)).toEqual(
+        dy.map((d, i) => r((d - s1 / 300 - (x[i] - mean) * ((s2 * invstd * invstd) / 300)) * (w * invstd))),
+      );
+    });
     test('eval: running statistics, unchanged', () => {
       const [out, saved] = [room(8), room(4, 'float64')];
       const [runningMean, runningVar] = [put([1, 2]), put([4, 0.25])];
@@ -696,6 +743,28 @@ describe.each(['float32', 'float64'] as const)('%s', (dtype) => {
       expect(dlogits[1]).toBe(r((exp(3 - lse[0]) - s / 3) * 2));
       expect(dlogits[2]).toBe(r((exp(2 - lse[0]) - (1 - s) - s / 3) * 2));
     });
+    test('every operation where the contract has it', () => {
+      const [rows, classes, s] = [7, 5, 0.1];
+      const values = noise(9, rows * classes);
+      const labels = [0, 1, 2, 3, 4, 0, 3];
+      const [out, saved, dlogits] = [room(1), room(rows, 'float64'), room(rows * classes)];
+      const o = { logits: put(values), labels: put(labels, 'int32'), rows, classes, labelSmoothing: s };
+      k.crossEntropy({ ...o, out, saved });
+      k.crossEntropyBackward({ ...o, saved, dy: put([0.7]), dlogits });
+      let loss = 0;
+      const gradient: number[] = [];
+      labels.forEach((label, row) => {
+        const x = values.slice(row * classes, (row + 1) * classes);
+        const max = Math.max(...x);
+        const total = max + log(x.reduce((sum, v) => sum + exp(v - max), 0));
+        loss += (1 - s) * (total - x[label]) + (s / classes) * x.reduce((sum, v) => sum + (total - v), 0);
+        x.forEach((v, i) => {
+          gradient.push(r((exp(v - total) - (i === label ? 1 - s : 0) - s / classes) * (r(0.7) / rows)));
+        });
+      });
+      expect(get(out)).toEqual([r(loss / rows)]);
+      expect(get(dlogits)).toEqual(gradient);
+    });
     test('a logit of −∞ off the label costs nothing', () => {
       const { loss, dlogits } = run(0, [-Infinity, 0, 0, 0, 0, -Infinity], [1, 1]);
       expect(loss).toBe(r(log(2)));
@@ -721,8 +790,6 @@ describe.each(['float32', 'float64'] as const)('%s', (dtype) => {
       expect(step({ momentum: 0.5, nesterov: true }, 4)).toEqual([-0.75, 5]);
     });
 
-    /** Values without short binary fractions, enough of them that every rounding shows. */
-    const noise = (salt: number) => Array.from({ length: 400 }, (_, i) => r(((i * 7919 + salt) % 1009) / 311 - 1.6));
     const values = noise(0);
     const grads = noise(503);
 

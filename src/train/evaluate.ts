@@ -1,7 +1,7 @@
 /** Accuracy of a model on a data set, in eval mode. */
 import { noGrad } from '../autograd.js';
-import { batches } from '../data/loader.js';
 import type { ImageDataset } from '../data/dataset.js';
+import { batches } from '../data/loader.js';
 import type { Prefetch } from '../data/prefetch.js';
 import type { Device } from '../device/device.js';
 import { ArgumentError } from '../errors.js';
@@ -56,7 +56,11 @@ export async function predictLogits(model: Module, images: Float32Array, shape: 
  * The share of images whose largest logit is the label's, by `model` in eval mode; null when `signal` ended it early.
  * @throws ArgumentError when there is no image
  */
-export async function evaluateAccuracy(model: Module, dataset: ImageDataset, o: EvaluateOptions): Promise<number | null> {
+export async function evaluateAccuracy(
+  model: Module,
+  dataset: ImageDataset,
+  o: EvaluateOptions,
+): Promise<number | null> {
   const { batchSize, resize, limit, prefetch, signal, onBatch } = o;
   const total = Math.min(dataset.shape[0], limit ?? dataset.shape[0]);
   if (total === 0) throw new ArgumentError('evaluateAccuracy: the data set has no image; want at least one');

@@ -3,7 +3,7 @@
  * It knows neither a file system nor a screen: hooks tell what happens.
  */
 import type { ImageDataset } from '../data/dataset.js';
-import { batches, countBatches } from '../data/loader.js';
+import { type Batch, batches, countBatches } from '../data/loader.js';
 import type { Prefetch } from '../data/prefetch.js';
 import { ArgumentError, FormatError } from '../errors.js';
 import type { Module } from '../nn/module.js';
@@ -30,7 +30,7 @@ export interface TrainerOptions {
   readonly batchSize: number;
   /** `size` or `[height, width]` in pixels, as Pillow's BILINEAR does; the images' own size by default. */
   readonly resize?: Pair;
-  /** Where first weights and orders come from. The trainer goes on drawing from it. */
+  /** Where `init`'s weights are drawn from; a copy of it, taken then, draws the order of each epoch. */
   readonly generator: Generator;
   /**
    * 'xavierUniform' draws the weights of all Conv2d and Linear layers anew, as the chapter's trainer does first; 'asIs'
@@ -94,8 +94,10 @@ export class Trainer {
   readonly batchesPerEpoch: number;
   private readonly baseLr: number;
   private readonly imageCount: number;
-  private generator: Generator;
+  private readonly schedule: Schedule;
   private now: TrainerState;
+  /** State of the generator once the running epoch's order is drawn. */
+  private nextOrder: readonly number[] = [];
 
   /** @throws ArgumentError when an option is out of its range or there is nothing to train on */
   constructor(private readonly o: TrainerOptions) {
@@ -108,12 +110,13 @@ export class Trainer {
     this.imageCount = trainData.shape[0];
     this.batchesPerEpoch = countBatches(trainData, { batchSize });
     if (this.batchesPerEpoch === 0) throw new ArgumentError('Trainer: trainData has no image; want at least one');
-    if (o.testData?.shape[0] === 0) throw new ArgumentError('Trainer: testData has no image; want some, or leave it out');
+    if (o.testData?.shape[0] === 0)
+      throw new ArgumentError('Trainer: testData has no image; want some, or leave it out');
     this.model = model;
     this.optimizer = optimizer;
     this.epochs = epochs;
     this.baseLr = optimizer.lr;
-    this.generator = generator;
+    this.schedule = o.schedule ?? constantSchedule;
     if (init === 'xavierUniform') initXavierUniform(model, generator);
     this.now = {
       epoch: 0,
@@ -159,7 +162,6 @@ export class Trainer {
     check('count', count === seen, `${seen}, the images of ${position} batches`);
     check('correct', correct <= count, `at most ${count}`);
     check('images', images === epoch * imageCount + seen, `${epoch * imageCount + seen}`);
-    this.generator = Generator.fromState(state.generator);
     this.now = state;
   }
 
@@ -176,19 +178,78 @@ export class Trainer {
 
   /** The rest of the running epoch's steps; false when it was stopped before the last. */
   private async trainEpoch(hooks: TrainerHooks): Promise<boolean> {
-    const { batchesPerEpoch, generator } = this;
     const { trainData, batchSize, resize, prefetch } = this.o;
-    // Called again after a stop, the generator has drawn this epoch's order already.
-    this.generator = Generator.fromState(this.now.generator);
-    const { position: start } = this.now;
-    const order = { batchSize, resize, prefetch, shuffle: true, generator: this.generator, start };
-    const epoch = batches(trainData, order);
-    if (generator !== this.generator) this.model.train();
+    // From the state, not from a generator that lives on: that would have drawn this epoch's order already when it was
+    // stopped within.
+    const generator = Generator.fromState(this.now.generator);
+    const start = this.now.position;
+    const epoch = batches(trainData, { batchSize, resize, prefetch, shuffle: true, generator, start });
+    this.nextOrder = generator.state();
+    this.model.train();
     for await (const batch of epoch) {
       if (hooks.signal?.aborted) return false;
       await this.step(batch, hooks);
       await breathe();
     }
-    return this.now.position === batchesPerEpoch;
+    return true;
+  }
+
+  private async step(batch: Batch, hooks: TrainerHooks): Promise<void> {
+    const { model, optimizer, batchesPerEpoch, totalSteps, now } = this;
+    const began = performance.now();
+    const lr = this.baseLr * this.schedule(now.step, totalSteps);
+    optimizer.lr = lr;
+    const { loss, correct } = await trainStep(model, optimizer, batch, now.step + 1);
+    const seconds = (performance.now() - began) / 1000;
+    const images = batch.labels.length;
+    this.now = {
+      ...now,
+      position: now.position + 1,
+      step: now.step + 1,
+      lossSum: now.lossSum + loss * images,
+      correct: now.correct + correct,
+      count: now.count + images,
+      images: now.images + images,
+      seconds: now.seconds + seconds,
+    };
+    const { epoch, position, step } = this.now;
+    const every = Math.max(1, Math.floor(batchesPerEpoch / POINTS_PER_EPOCH));
+    // The epoch's own point comes when it is tested.
+    if (position % every === 0 && position < batchesPerEpoch) await this.addPoint(null, hooks);
+    const { trainLoss, trainAcc } = this.means();
+    const where = { epoch, position, batchesPerEpoch, step, totalSteps };
+    await hooks.onStep?.({ ...where, loss, lr, trainLoss, trainAcc, images, seconds });
+  }
+
+  /** Tests, and begins the next epoch; false when it was stopped while testing. */
+  private async finishEpoch(hooks: TrainerHooks): Promise<boolean> {
+    const { testData, batchSize, resize, prefetch } = this.o;
+    const { signal, onTest } = hooks;
+    let testAcc: number | null = null;
+    if (testData !== undefined) {
+      const options = { batchSize, resize, prefetch, signal, onBatch: onTest };
+      testAcc = await evaluateAccuracy(this.model, testData, options);
+      if (testAcc === null) return false;
+    }
+    const point = await this.addPoint(testAcc, hooks);
+    const { now } = this;
+    const fresh = { position: 0, lossSum: 0, correct: 0, count: 0, generator: this.nextOrder };
+    this.now = { ...now, ...fresh, epoch: now.epoch + 1 };
+    await hooks.onEpoch?.(point);
+    return true;
+  }
+
+  private means(): { trainLoss: number; trainAcc: number } {
+    const { lossSum, correct, count } = this.now;
+    return { trainLoss: lossSum / count, trainAcc: correct / count };
+  }
+
+  private async addPoint(testAcc: number | null, hooks: TrainerHooks): Promise<HistoryPoint> {
+    const { epoch, position, step, seconds } = this.now;
+    const done = epoch + position / this.batchesPerEpoch;
+    const point: HistoryPoint = { epoch: done, step, ...this.means(), testAcc, seconds };
+    this.now = { ...this.now, history: [...this.now.history, point] };
+    await hooks.onPoint?.(point);
+    return point;
   }
 }

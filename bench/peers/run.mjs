@@ -1,0 +1,111 @@
+/**
+ * ResNet-18 (the chapter's layout, 3×224×224, 1000 classes, batch 1, eval mode) on atalho, onnxruntime-web and
+ * TensorFlow.js wasm: the same weights, the same image, one thread each, one process, taking turns; outputs compared.
+ */
+import { join, relative } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { noGrad, wasm } from '../library.mjs';
+import { median } from '../measure.mjs';
+import { resnetForward } from '../models.mjs';
+import { Peak } from '../peak.mjs';
+import { machine, printMachine, writeJson } from '../report.mjs';
+import { seedWeights } from './network.mjs';
+import { ortPeer } from './ort.mjs';
+import { tfjsPeer } from './tfjs.mjs';
+
+/** How many times as fast as each peer atalho wants to be. */
+const TARGETS = { 'onnxruntime-web': 1.5, 'TensorFlow.js wasm': 1.25 };
+/** Largest difference from atalho's logits, relative to the largest logit: rounding, no more. */
+const TOLERANCE = 1e-4;
+const SHAPE = [1, 3, 224, 224];
+
+const { values: options } = parseArgs({
+  options: { rounds: { type: 'string', default: '20' }, json: { type: 'string' } },
+});
+const rounds = Number(options.rounds);
+if (!(Number.isInteger(rounds) && rounds > 0)) {
+  console.error(`bench:peers: --rounds is ${options.rounds}; want a positive whole number`);
+  process.exit(2);
+}
+
+// Everything comes from node_modules: a peer that wants to download something fails here.
+globalThis.fetch = (address) => {
+  throw new Error(`bench:peers: a peer tried to fetch ${address}`);
+};
+
+const about = machine();
+printMachine(about);
+const peak = new Peak();
+const device = await wasm();
+const model = resnetForward(device);
+const weights = seedWeights(model.net);
+const input = model.x.dataSync();
+const atalho = {
+  name: 'atalho',
+  version: 'exact',
+  threads: 1,
+  run: async () => device.scope(() => noGrad(() => model.net.forward(model.x).dataSync())),
+};
+const all = [atalho, await ortPeer(weights, SHAPE, input), await tfjsPeer(weights, SHAPE, input)];
+
+/** Outputs of the first call, which also warms up. */
+const outputs = [];
+for (const one of all) {
+  outputs.push(Float32Array.from(await one.run()));
+  for (let i = 0; i < 2; i++) await one.run();
+}
+const largest = outputs[0].reduce((max, v) => Math.max(max, Math.abs(v)), 0);
+const difference = (output) => output.reduce((max, v, i) => Math.max(max, Math.abs(v - outputs[0][i])), 0) / largest;
+
+const times = all.map(() => []);
+const peaks = [];
+for (let round = 0; round < rounds; round++) {
+  for (let i = 0; i < all.length; i++) {
+    // Everyone goes first in turn, and the peak is taken beside each.
+    const at = (round + i) % all.length;
+    peaks.push(peak.sample());
+    const start = performance.now();
+    await all[at].run();
+    times[at].push(performance.now() - start);
+  }
+}
+
+const results = all.map(({ name, version, threads }, i) => {
+  const ms = { min: Math.min(...times[i]), median: median(times[i]), max: Math.max(...times[i]) };
+  const row = { name, version, threads, ms, outputs: outputs[i].length, relativeDifference: difference(outputs[i]) };
+  if (i === 0) return row;
+  const own = times[0];
+  const speedup = {
+    best: ms.min / Math.min(...own),
+    median: ms.median / median(own),
+    rounds: median(times[i].map((t, round) => t / own[round])),
+  };
+  return { ...row, speedup, target: TARGETS[name], met: speedup.best >= TARGETS[name] };
+});
+
+const peakGflops = { min: Math.min(...peaks), median: median(peaks), max: Math.max(...peaks), samples: peaks.length };
+console.log(
+  `\nResNet-18, 224×224, batch 1, one thread, ${rounds} rounds; micro-kernel peak ${peakGflops.median.toFixed(1)} GFLOP/s (median), ${peakGflops.max.toFixed(1)} (best)`,
+);
+console.log(
+  `${''.padEnd(30)} ${'ms best'.padStart(8)} ${'median'.padStart(8)} ${'worst'.padStart(8)}  largest difference  atalho is faster by: best, median, round by round`,
+);
+for (const { name, version, ms, relativeDifference, speedup, target, met } of results) {
+  const numbers = [ms.min, ms.median, ms.max].map((t) => t.toFixed(1).padStart(8)).join(' ');
+  const ratio = speedup
+    ? `${speedup.best.toFixed(2)}×  ${speedup.median.toFixed(2)}×  ${speedup.rounds.toFixed(2)}×   target ${target}×: ${met ? 'met' : 'MISSED'}`
+    : '';
+  console.log(`${`${name} ${version}`.padEnd(30)} ${numbers}  ${relativeDifference.toExponential(2).padStart(18)}  ${ratio}`);
+}
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const path = options.json ?? join(root, 'bench', 'results', `peers-${about.date.replaceAll(':', '-')}.json`);
+writeJson(path, { machine: about, rounds, peakGflops, results });
+console.log(`written: ${relative(process.cwd(), path)}`);
+
+const apart = results.filter((row) => !(row.relativeDifference <= TOLERANCE));
+for (const row of apart) console.error(`${row.name}: logits differ by ${row.relativeDifference} of the largest; at most ${TOLERANCE}`);
+// onnxruntime keeps the event loop alive.
+process.exit(apart.length > 0 ? 1 : 0);

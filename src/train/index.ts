@@ -1,0 +1,27 @@
+/**
+ * `atalho/train`: the chapter's training loop, checkpoints that resume bit for bit, and their parts. No file system, no
+ * screen: the `atalho` command adds those.
+ */
+export { accuracy, countCorrect } from './accuracy.js';
+export {
+  type Checkpoint,
+  decodeCheckpoint,
+  encodeCheckpoint,
+  type RunConfig,
+  restoreCheckpoint,
+} from './checkpoint.js';
+export { deviceOf, type EvaluateOptions, evaluateAccuracy, predictLogits } from './evaluate.js';
+export { hashWeights } from './hash.js';
+export { firstNonFinite, NonFiniteLossError } from './nonFinite.js';
+export {
+  constantSchedule,
+  cosineSchedule,
+  linearSchedule,
+  type Schedule,
+  type ScheduleName,
+  scheduleNames,
+  scheduleOf,
+} from './schedule.js';
+export type { HistoryPoint, TrainerState } from './state.js';
+export { type StepResult, trainStep } from './step.js';
+export { type StepEvent, Trainer, type TrainerHooks, type TrainerOptions } from './trainer.js';
