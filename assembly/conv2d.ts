@@ -11,6 +11,11 @@ const BLOCK_PANELS: i32 = 64;
 const BLOCK_PIXELS: i32 = 512;
 const KC: i32 = 576;
 
+/** This call is the only one with these weights: it may pack a k block at a time. */
+const PACK_FOR_ONE: i32 = 0;
+/** The first of several calls: it packs all of them. A later one (2) finds them packed. */
+const PACK_FOR_ALL: i32 = 1;
+
 /** Fields in the order in which `device/wasm/conv2d.ts` writes them; addresses and strides in bytes. */
 @unmanaged
 export class ImplicitGemm {
@@ -33,9 +38,9 @@ export class ImplicitGemm {
   allTaps: i32;
   phaseTaps: i32;
   tapIndex: usize;
-  /** Room for row panels [panel][k][4]; `ready` when an earlier call has packed them all. */
+  /** Room for row panels [panel][k][4], and what is in it: one of the three constants below. */
   packed: usize;
-  ready: i32;
+  packing: i32;
   /** m floats, or 0. */
   bias: usize;
   out: usize;
@@ -70,9 +75,9 @@ export function implicitGemm(g: ImplicitGemm): void {
   const pixels = g.images * g.rows * g.cols;
   const plane: usize = g.outPlane;
   // One block of pixels meets each weight once: then a k block of them is packed into the cache just before its use.
-  const lazy = !g.ready && pixels <= BLOCK_PIXELS;
+  const lazy = g.packing === PACK_FOR_ONE && pixels <= BLOCK_PIXELS;
   const rowBytes: usize = (<usize>(lazy ? kc : k)) << 4;
-  if (!lazy && !g.ready) {
+  if (!lazy && g.packing <= PACK_FOR_ALL) {
     for (let k0 = 0; k0 < k; k0 += kc) packWeights(g, k0, min(kc, k - k0), g.packed + ((<usize>k0) << 4), rowBytes);
   }
 

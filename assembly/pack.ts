@@ -93,7 +93,7 @@ export function packTransposed(
     while (i < kb) {
       if (left >= 4) {
         // A 3×3 kernel at stride 1 has all taps in order: two transposes and a column.
-        if (taps === 9 && t === 0 && i + 9 <= kb) {
+        if (taps === 9 && allTaps === 9 && t === 0 && i + 9 <= kb) {
           const w1 = w + step;
           const w2 = w1 + step;
           const w3 = w2 + step;

@@ -56,6 +56,18 @@ const sizes = {
   },
 };
 
+/** Calls that share memory instead of moving it: they have a time but no rate. */
+const moveNothing = new Set([
+  'op reshape forward',
+  'op reshape gradient',
+  'op flatten forward',
+  'op flatten gradient',
+  'op add gradient',
+]);
+
+/** Ops whose two gradients are sums of as many products as the forward pass. */
+const products = new Set(['matmul', 'linear', 'conv2d']);
+
 const sizeOf = (shape) => shape.reduce((a, b) => a * b, 1);
 
 /** Forward and gradient of each row whose name `wanted` accepts. */
@@ -81,7 +93,8 @@ export function* benchOps(device, wanted, context) {
         });
       // In place: every operand but the gradient is written back.
       const bytes = inPlace ? 2 * inBytes - 4 * tensors[0].size : inBytes + outBytes;
-      const found = measure(names.forward, forward, { flops: trial.flops, bytes, time: 200 }, context);
+      const work = moveNothing.has(names.forward) ? {} : { flops: trial.flops, bytes };
+      const found = measure(names.forward, forward, { ...work, time: 200 }, context);
       yield { ...found, section: 'op', shape, drawn };
     }
     const xs = tensors.filter((t) => t.requiresGrad);
@@ -101,7 +114,9 @@ export function* benchOps(device, wanted, context) {
         spent.push(...grad(y, xs, dy));
       };
       const bytes = inBytes + outBytes + 4 * xs.reduce((sum, t) => sum + t.size, 0);
-      const found = measure(names.gradient, gradient, { bytes, beforeEach, time: 200 }, context);
+      const work = moveNothing.has(names.gradient) ? {} : { bytes };
+      if (products.has(row.name)) work.flops = 2 * trial.flops;
+      const found = measure(names.gradient, gradient, { ...work, beforeEach, time: 200 }, context);
       yield { ...found, section: 'op', shape, drawn };
       dispose();
       dy.dispose();

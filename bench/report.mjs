@@ -50,12 +50,14 @@ function convLine({ name, gflops, peakGflops: p, share, target, met, ms }) {
   );
 }
 
-function opLine({ name, gflops, gbytesPerSecond: g, ms, shape, drawn }) {
-  const rates = gflops
-    ? `${fixed(gflops.best, 2, 12)} ${fixed(gflops.median, 2, 7)}`
-    : `${'-'.padStart(12)} ${'-'.padStart(7)}`;
+function rate(found, digits, width) {
+  if (found === undefined) return `${'-'.padStart(width)} ${'-'.padStart(7)}`;
+  return `${fixed(found.best, digits, width)} ${fixed(found.median, digits, 7)}`;
+}
+
+function opLine({ name, gflops, gbytesPerSecond, ms, shape, drawn }) {
   const operands = drawn ? `${shape} (drawn small: no size set in ops.mjs)` : shape;
-  return `${name.padEnd(NAME)} ${rates}  ${fixed(g.best, 1, 9)} ${fixed(g.median, 1, 7)}  ${milliseconds(ms)}  ${operands}`;
+  return `${name.padEnd(NAME)} ${rate(gflops, 2, 12)}  ${rate(gbytesPerSecond, 1, 9)}  ${milliseconds(ms)}  ${operands}`;
 }
 
 function modelLines({ name, imagesPerSecond: i, gflops, share, ms, images, flops, split, targets }) {

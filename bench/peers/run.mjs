@@ -22,7 +22,7 @@ const TOLERANCE = 1e-4;
 const SHAPE = [1, 3, 224, 224];
 
 const { values: options } = parseArgs({
-  options: { rounds: { type: 'string', default: '20' }, json: { type: 'string' } },
+  options: { rounds: { type: 'string', default: '30' }, json: { type: 'string' } },
 });
 const rounds = Number(options.rounds);
 if (!(Number.isInteger(rounds) && rounds > 0)) {
@@ -97,7 +97,9 @@ for (const { name, version, ms, relativeDifference, speedup, target, met } of re
   const ratio = speedup
     ? `${speedup.best.toFixed(2)}×  ${speedup.median.toFixed(2)}×  ${speedup.rounds.toFixed(2)}×   target ${target}×: ${met ? 'met' : 'MISSED'}`
     : '';
-  console.log(`${`${name} ${version}`.padEnd(30)} ${numbers}  ${relativeDifference.toExponential(2).padStart(18)}  ${ratio}`);
+  console.log(
+    `${`${name} ${version}`.padEnd(30)} ${numbers}  ${relativeDifference.toExponential(2).padStart(18)}  ${ratio}`,
+  );
 }
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -106,6 +108,7 @@ writeJson(path, { machine: about, rounds, peakGflops, results });
 console.log(`written: ${relative(process.cwd(), path)}`);
 
 const apart = results.filter((row) => !(row.relativeDifference <= TOLERANCE));
-for (const row of apart) console.error(`${row.name}: logits differ by ${row.relativeDifference} of the largest; at most ${TOLERANCE}`);
+for (const row of apart)
+  console.error(`${row.name}: logits differ by ${row.relativeDifference} of the largest; at most ${TOLERANCE}`);
 // onnxruntime keeps the event loop alive.
 process.exit(apart.length > 0 ? 1 : 0);

@@ -44,7 +44,8 @@ function prepare(weights) {
     matrix(name) {
       if (filters.has(name)) return filters.get(name);
       const { shape, data } = weights.get(`${name}.weight`);
-      const filter = tf.keep(tf.tensor2d(data, [...shape]));
+      // TensorFlow's layout is [in, out]; transposeB is wrong by percents on this backend.
+      const filter = tf.keep(tf.tidy(() => tf.transpose(tf.tensor2d(data, [...shape]))));
       const made = { filter, bias: tf.keep(tf.tensor1d(array(`${name}.bias`))) };
       filters.set(name, made);
       return made;
@@ -81,7 +82,7 @@ export async function tfjsPeer(weights, inputShape, input) {
     globalAveragePool: (x) => tf.mean(x, [1, 2]),
     linear(x, name) {
       const { filter, bias } = prepared.matrix(name);
-      return tf.fused.matMul({ a: x, b: filter, transposeB: true, bias });
+      return tf.fused.matMul({ a: x, b: filter, bias });
     },
   };
   const x = nhwc(input, inputShape);

@@ -4,6 +4,7 @@
  */
 import { AtalhoError, FormatError, StateDictError } from '../errors.js';
 import { readSafetensors, type SafetensorsEntry, type SafetensorsInput, writeSafetensors } from '../io/safetensors.js';
+import type { Module } from '../nn/module.js';
 import { NUMERICS_VERSION } from '../numerics.js';
 import { parseState, type TrainerState } from './state.js';
 import type { Trainer } from './trainer.js';
@@ -130,6 +131,23 @@ function checkSameRun(checkpoint: Checkpoint, config: RunConfig): void {
   }
 }
 
+function naming(name: string, load: () => void): void {
+  try {
+    load();
+  } catch (error) {
+    if (!(error instanceof StateDictError)) throw error;
+    throw new FormatError(`${name}: ${error.message}`, { cause: error });
+  }
+}
+
+/**
+ * Puts the weights and buffers of a checkpoint into a model of the same kind, to use it.
+ * @throws FormatError that names file and entries when they do not fit; nothing has changed then
+ */
+export function loadModel(model: Module, { name, model: entries }: Checkpoint): void {
+  naming(name, () => model.loadStateDict(entries));
+}
+
 function checkDtypes(name: string, part: string, entries: ReadonlyMap<string, SafetensorsEntry>, float: string): void {
   for (const [key, { dtype }] of entries) {
     // The counters are whole numbers, all else is the device's float; another would be rounded in silence.
@@ -158,12 +176,8 @@ export function restoreCheckpoint(trainer: Trainer, checkpoint: Checkpoint, conf
   if (step?.dtype !== 'I64' || step.data.length !== 1 || step.data[0] !== BigInt(state.step)) {
     throw new FormatError(`${name}: optimizer.step does not hold ${state.step}, the step of the state`);
   }
-  try {
-    trainer.model.loadStateDict(model);
-    trainer.optimizer.loadState(optimizer);
-  } catch (error) {
-    if (!(error instanceof StateDictError)) throw error;
-    throw new FormatError(`${name}: ${error.message}`, { cause: error });
-  }
+  // First, since it bounds the number of steps that the optimizer works its state out for.
   trainer.restore(state, `${name}: state`);
+  loadModel(trainer.model, checkpoint);
+  naming(name, () => trainer.optimizer.loadState(optimizer));
 }

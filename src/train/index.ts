@@ -7,6 +7,7 @@ export {
   type Checkpoint,
   decodeCheckpoint,
   encodeCheckpoint,
+  loadModel,
   type RunConfig,
   restoreCheckpoint,
 } from './checkpoint.js';

@@ -132,6 +132,11 @@ export class Trainer {
     };
   }
 
+  /** Batches from one point of the plot to the next. */
+  private get pointEvery(): number {
+    return Math.max(1, Math.floor(this.batchesPerEpoch / POINTS_PER_EPOCH));
+  }
+
   get totalSteps(): number {
     return this.epochs * this.batchesPerEpoch;
   }
@@ -162,6 +167,12 @@ export class Trainer {
     check('count', count === seen, `${seen}, the images of ${position} batches`);
     check('correct', correct <= count, `at most ${count}`);
     check('images', images === epoch * imageCount + seen, `${epoch * imageCount + seen}`);
+    const pointsWithin = (batches: number): number =>
+      Math.floor(Math.min(batches, batchesPerEpoch - 1) / this.pointEvery);
+    const points = epoch * (pointsWithin(batchesPerEpoch) + 1) + pointsWithin(position);
+    if (state.history.length !== points) {
+      throw new FormatError(`${where}.history has ${state.history.length} points; want ${points}`);
+    }
     this.now = state;
   }
 
@@ -213,9 +224,8 @@ export class Trainer {
       seconds: now.seconds + seconds,
     };
     const { epoch, position, step } = this.now;
-    const every = Math.max(1, Math.floor(batchesPerEpoch / POINTS_PER_EPOCH));
     // The epoch's own point comes when it is tested.
-    if (position % every === 0 && position < batchesPerEpoch) await this.addPoint(null, hooks);
+    if (position % this.pointEvery === 0 && position < batchesPerEpoch) await this.addPoint(null, hooks);
     const { trainLoss, trainAcc } = this.means();
     const where = { epoch, position, batchesPerEpoch, step, totalSteps };
     await hooks.onStep?.({ ...where, loss, lr, trainLoss, trainAcc, images, seconds });

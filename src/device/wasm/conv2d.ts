@@ -78,6 +78,9 @@ function imagesPerChunk(batch: number, imageBytes: number): number {
   return Math.min(batch, fit > 8 ? fit - (fit % 8) : fit);
 }
 
+/** What a call on the chunk from image `n` finds of the packed weights: the values of assembly/conv2d.ts. */
+const packing = (n: number, chunk: number, batch: number): number => (chunk >= batch ? 0 : n === 0 ? 1 : 2);
+
 const panelBytes = (rows: number, k: number): number => Math.ceil(rows / 4) * k * 16;
 
 /** One stride phase of the input gradient: the pixels congruent to it, and the taps that reach them. */
@@ -187,7 +190,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
             ...[images, o.outHeight, o.outWidth],
             ...[source + g * channels * s.planeBytes, inChannels * s.planeBytes, s.rowBytes, s.colBytes],
             ...[base + atTaps, k, m, weight + g * m * k * 4, 0, 0, 0, 0],
-            ...[base + atWeights + g * panelBytes(m, k), n > 0 ? 1 : 0, bias === 0 ? 0 : bias + g * m * 4],
+            ...[base + atWeights + g * panelBytes(m, k), packing(n, chunk, batch), bias === 0 ? 0 : bias + g * m * 4],
             ...[out + (n * outChannels + g * m) * outPlane, outChannels * outPlane, outPlane, o.outWidth * 4, 4],
             base + atScratch,
           ]);
@@ -277,7 +280,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
               ...[source + g * m * s.planeBytes, outChannels * s.planeBytes, s.rowBytes, s.colBytes],
               ...[base + atTaps, k, channels, weight + g * m * channels * kernel * 4],
               ...[1, kernel, phase.index.length, base + atIndex],
-              ...[base + atWeights + g * panelBytes(channels, k), n > 0 ? 1 : 0, 0],
+              ...[base + atWeights + g * panelBytes(channels, k), packing(n, chunk, batch), 0],
               ...[to, inChannels * inPlane, inPlane, o.strideHeight * o.inWidth * 4, o.strideWidth * 4],
               base + atScratch,
             ]);

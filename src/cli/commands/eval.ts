@@ -1,0 +1,41 @@
+/** `atalho eval`: the test accuracy of a run's newest checkpoint. */
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { evaluateAccuracy } from '../../train/evaluate.js';
+import { hashWeights } from '../../train/hash.js';
+import { FIELDS } from '../config.js';
+import { DEFAULT_DEVICE, deviceNames } from '../devices.js';
+import { RunFolder } from '../runFolder.js';
+import { loadImages, loadTrained, print } from '../session.js';
+
+interface EvalFlags {
+  readonly testLimit?: number;
+  readonly device: string;
+  readonly data?: string;
+}
+
+async function evaluate(path: string, { testLimit, device: name, data }: EvalFlags): Promise<void> {
+  const run = RunFolder.open(path);
+  const { config } = run.settings;
+  const { model } = await loadTrained(run, name);
+  const images = await loadImages('test', testLimit ?? config.testLimit, data ?? run.settings.data);
+  const { batchSize, resize } = config;
+  const accuracy = await evaluateAccuracy(model, images, { batchSize, resize });
+  print(`test acc ${(accuracy ?? 0).toFixed(3)} on ${images.shape[0]} images`);
+  print(`sha256 of the weights: ${await hashWeights(model)}`);
+}
+
+export function evalCommand(): Command {
+  const { flag, help, want, valid } = FIELDS.testLimit;
+  return new Command('eval')
+    .description('Tests the newest checkpoint of a run on the test images.')
+    .argument('<run>', 'run folder')
+    .addOption(
+      new Option(flag, `${help} (default: as in training)`).argParser((text: string) => {
+        if (!valid(Number(text))) throw new InvalidArgumentError(`Want ${want}.`);
+        return Number(text);
+      }),
+    )
+    .addOption(new Option('--device <name>', 'where to compute').choices(deviceNames).default(DEFAULT_DEVICE))
+    .option('--data <source>', "folder or http(s) address of Fashion-MNIST's four files")
+    .action(evaluate);
+}

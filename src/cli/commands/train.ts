@@ -1,0 +1,99 @@
+/** `atalho train`: the chapter's train_ch6 with a progress bar, a run folder and checkpoints. */
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { ArgumentError } from '../../errors.js';
+import { checkTogether, FIELD_NAMES, FIELDS, type TrainConfig } from '../config.js';
+import { DEFAULT_DEVICE, deviceNames } from '../devices.js';
+import { CHAPTER, CHAPTER_COMMAND, PRESETS } from '../presets.js';
+import { RUNS, RunFolder, type RunSettings } from '../runFolder.js';
+import { trainRun } from '../trainRun.js';
+
+const DEFAULT_CHECKPOINT_EVERY = 50;
+
+/** What commander hands over: only flags that were given are set. */
+interface TrainFlags extends Partial<TrainConfig> {
+  readonly preset?: string;
+  readonly device?: string;
+  readonly data?: string;
+  readonly out?: string;
+  readonly resume?: string | true;
+  readonly checkpointEvery?: number;
+}
+
+/** The folder of a new run, with its settings. */
+function beginRun(flags: TrainFlags): RunFolder {
+  const asked = Object.fromEntries(FIELD_NAMES.filter((name) => flags[name] !== undefined).map((n) => [n, flags[n]]));
+  const base = flags.preset === undefined ? CHAPTER : PRESETS[flags.preset].config;
+  const config: TrainConfig = { ...base, ...asked };
+  checkTogether(config);
+  const { device = DEFAULT_DEVICE, data = null, checkpointEvery = DEFAULT_CHECKPOINT_EVERY, out = null } = flags;
+  return RunFolder.create(out, flags.preset ?? config.model, { config, device, data, checkpointEvery });
+}
+
+/** The settings under which an earlier run goes on. Flags may say how it is carried out, not what it computes. */
+function settingsToResume(run: RunFolder, flags: TrainFlags): RunSettings {
+  if (flags.out !== undefined) throw new ArgumentError('--out with --resume: a run goes on in its own folder');
+  const { settings } = run;
+  const asked: Partial<TrainConfig> =
+    flags.preset === undefined ? flags : { ...PRESETS[flags.preset].config, ...flags };
+  for (const name of FIELD_NAMES) {
+    const [got, has] = [asked[name], settings.config[name]];
+    if (got === undefined || got === has) continue;
+    throw new ArgumentError(`${run.path} was begun with ${name} ${has ?? 'not set'}; it cannot go on with ${got}`);
+  }
+  const { device = settings.device, data = settings.data, checkpointEvery = settings.checkpointEvery } = flags;
+  return { config: settings.config, device, data, checkpointEvery };
+}
+
+async function train(flags: TrainFlags): Promise<void> {
+  if (flags.resume === undefined) {
+    const run = beginRun(flags);
+    return trainRun(run, run.settings, false);
+  }
+  const run = flags.resume === true ? RunFolder.latest() : RunFolder.open(flags.resume);
+  return trainRun(run, settingsToResume(run, flags), true);
+}
+
+function fieldOption(name: keyof TrainConfig): Option {
+  const { flag, help, numeric, want, valid } = FIELDS[name];
+  const byDefault = CHAPTER[name] === null ? 'all' : CHAPTER[name];
+  return new Option(flag, `${help} (default: ${byDefault})`).argParser((text: string) => {
+    const value = numeric ? (text.trim() === '' ? Number.NaN : Number(text)) : text;
+    if (!valid(value)) throw new InvalidArgumentError(`Want ${want}.`);
+    return value;
+  });
+}
+
+function wholeNumber(text: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError('Want a whole number of at least 1.');
+  return Number(text);
+}
+
+export function trainCommand(): Command {
+  const command = new Command('train')
+    .description(
+      "Trains a network on Fashion-MNIST as the chapter's train_ch6 does. Defaults are the chapter's recipe. Same options, same weights, bit for bit, on every machine.",
+    )
+    .addOption(
+      new Option('--preset <name>', 'start from a preset; other flags change it').choices(Object.keys(PRESETS)),
+    );
+  for (const name of FIELD_NAMES) command.addOption(fieldOption(name));
+  return command
+    .addOption(
+      new Option('--device <name>', `where to compute; the bits are the same (default: ${DEFAULT_DEVICE})`).choices(
+        deviceNames,
+      ),
+    )
+    .option(
+      '--data <source>',
+      "folder or http(s) address of Fashion-MNIST's four files (default: the clone's, or a download)",
+    )
+    .option('--out <folder>', `run folder (default: a new one in ${RUNS}/)`)
+    .option('--resume [run]', `go on with an interrupted run, by default the last one in ${RUNS}/`)
+    .option(
+      '--checkpoint-every <steps>',
+      `steps from one checkpoint to the next (default: ${DEFAULT_CHECKPOINT_EVERY})`,
+      wholeNumber,
+    )
+    .addHelpText('after', `\nThe chapter's recipe: ${CHAPTER_COMMAND}`)
+    .action(train);
+}

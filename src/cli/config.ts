@@ -1,0 +1,129 @@
+/** What a training run is asked to do: every option that its bits depend on, in one table. */
+import { ArgumentError, FormatError } from '../errors.js';
+import { scheduleNames } from '../train/schedule.js';
+import { modelNames } from './models.js';
+
+export const optimizerNames = ['sgd', 'adam', 'adamw', 'rmsprop'] as const;
+
+/** A type and not an interface, so that it is a `RunConfig`. */
+export type TrainConfig = {
+  readonly model: string;
+  /** Learning rate. */
+  readonly lr: number;
+  readonly epochs: number;
+  readonly batchSize: number;
+  /** Height and width in pixels that images are brought to. */
+  readonly resize: number;
+  readonly seed: number;
+  /** Only the first so many training images; null for all. */
+  readonly limit: number | null;
+  /** Only the first so many test images; null for all. */
+  readonly testLimit: number | null;
+  readonly optimizer: string;
+  readonly momentum: number;
+  readonly weightDecay: number;
+  readonly schedule: string;
+};
+
+export interface Field {
+  /** As commander takes it. */
+  readonly flag: string;
+  readonly help: string;
+  readonly numeric: boolean;
+  /** What a good value is, for messages. */
+  readonly want: string;
+  readonly valid: (value: unknown) => boolean;
+}
+
+const whole =
+  (min: number, max: number) =>
+  (value: unknown): boolean =>
+    Number.isInteger(value) && (value as number) >= min && (value as number) <= max;
+const number = (good: (value: number) => boolean) => (value: unknown) =>
+  typeof value === 'number' && Number.isFinite(value) && good(value);
+const oneOf = (names: readonly string[]) => ({
+  numeric: false,
+  want: `one of ${names.join(', ')}`,
+  valid: (value: unknown) => names.includes(value as string),
+});
+const count = { numeric: true, want: 'a whole number of at least 1', valid: whole(1, 1e9) };
+const countOrAll = { ...count, valid: (value: unknown) => value === null || count.valid(value) };
+
+/** In the order in which the help shows them. */
+export const FIELDS: Readonly<Record<keyof TrainConfig, Field>> = {
+  model: { flag: '--model <name>', help: 'network', ...oneOf(modelNames) },
+  lr: {
+    flag: '--lr <rate>',
+    help: 'learning rate',
+    numeric: true,
+    want: 'a number above 0',
+    valid: number((v) => v > 0),
+  },
+  epochs: { flag: '--epochs <n>', help: 'passes over the training images', ...count },
+  batchSize: { flag: '--batch-size <n>', help: 'images a step', ...count },
+  resize: {
+    flag: '--resize <pixels>',
+    help: 'height and width that images are brought to',
+    numeric: true,
+    want: 'a whole number from 1 to 1024',
+    valid: whole(1, 1024),
+  },
+  seed: {
+    flag: '--seed <n>',
+    help: 'what first weights and the order of images follow from',
+    numeric: true,
+    want: 'a whole number from 0 to 2^53 - 1',
+    valid: whole(0, Number.MAX_SAFE_INTEGER),
+  },
+  limit: { flag: '--limit <n>', help: 'take only the first n training images', ...countOrAll },
+  testLimit: { flag: '--test-limit <n>', help: 'take only the first n test images', ...countOrAll },
+  optimizer: { flag: '--optimizer <name>', help: 'optimizer', ...oneOf(optimizerNames) },
+  momentum: {
+    flag: '--momentum <share>',
+    help: 'momentum of sgd and rmsprop',
+    numeric: true,
+    want: 'a number from 0 to below 1',
+    valid: number((v) => v >= 0 && v < 1),
+  },
+  weightDecay: {
+    flag: '--weight-decay <rate>',
+    help: 'weight decay',
+    numeric: true,
+    want: 'a number of at least 0',
+    valid: number((v) => v >= 0),
+  },
+  schedule: { flag: '--schedule <name>', help: 'course of the learning rate', ...oneOf(scheduleNames) },
+};
+
+export const FIELD_NAMES = Object.keys(FIELDS) as readonly (keyof TrainConfig)[];
+
+/** Throws `ArgumentError` when options do not go together. */
+export function checkTogether({ optimizer, momentum }: TrainConfig): void {
+  if (momentum !== 0 && optimizer !== 'sgd' && optimizer !== 'rmsprop') {
+    throw new ArgumentError(`momentum is ${momentum} with optimizer ${optimizer}; want it with sgd or rmsprop`);
+  }
+}
+
+/**
+ * The config in `value`, such as a file's JSON.
+ * @param where what it was read from, for messages
+ * @throws FormatError that names `where` and the field
+ */
+export function parseTrainConfig(where: string, value: unknown): TrainConfig {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new FormatError(`${where} is no JSON object`);
+  }
+  const given = value as Readonly<Record<string, unknown>>;
+  for (const name of Object.keys(given)) {
+    if (!Object.hasOwn(FIELDS, name)) throw new FormatError(`${where}.${name.slice(0, 80)} is no option of a run`);
+  }
+  const entries = FIELD_NAMES.map((name) => {
+    const got = Object.hasOwn(given, name) ? given[name] : undefined;
+    if (got === undefined || !FIELDS[name].valid(got)) {
+      const shown = got === undefined ? 'missing' : JSON.stringify(got)?.slice(0, 80);
+      throw new FormatError(`${where}.${name} is ${shown}; want ${FIELDS[name].want}`);
+    }
+    return [name, got];
+  });
+  return Object.fromEntries(entries) as TrainConfig;
+}

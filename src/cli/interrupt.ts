@@ -1,0 +1,37 @@
+/** Ctrl-C: the first asks to stop at the next good moment, a second ends the process at once. */
+
+export const INTERRUPTED_EXIT_CODE = 130;
+
+/** A second signal within this time is the same Ctrl-C: npm passes on what the terminal has sent to all already. */
+const SAME_MS = 400;
+
+export interface Interrupt {
+  readonly signal: AbortSignal;
+  /** Gives Ctrl-C its usual meaning back. */
+  release(): void;
+}
+
+/** Listens for SIGINT and SIGTERM. `onFirst` tells the user; `onSecond` tidies the terminal. */
+export function listenForInterrupt(onFirst: () => void, onSecond: () => void): Interrupt {
+  const controller = new AbortController();
+  let first = 0;
+  const listener = (): void => {
+    if (!controller.signal.aborted) {
+      first = performance.now();
+      controller.abort();
+      onFirst();
+    } else if (performance.now() - first > SAME_MS) {
+      onSecond();
+      process.exit(INTERRUPTED_EXIT_CODE);
+    }
+  };
+  process.on('SIGINT', listener);
+  process.on('SIGTERM', listener);
+  return {
+    signal: controller.signal,
+    release() {
+      process.off('SIGINT', listener);
+      process.off('SIGTERM', listener);
+    },
+  };
+}

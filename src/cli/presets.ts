@@ -1,0 +1,44 @@
+/** The chapter's recipe, which is the default, and named departures from it. */
+import type { TrainConfig } from './config.js';
+
+/** lr, num_epochs, batch_size = 0.05, 10, 256, resize=96, plain SGD: section 7.6 of d2l.ai. */
+export const CHAPTER: TrainConfig = {
+  model: 'd2l-resnet18',
+  lr: 0.05,
+  epochs: 10,
+  batchSize: 256,
+  resize: 96,
+  seed: 0,
+  limit: null,
+  testLimit: null,
+  optimizer: 'sgd',
+  momentum: 0,
+  weightDecay: 0,
+  schedule: 'constant',
+};
+
+/** How to run it from a clone. */
+export const CHAPTER_COMMAND = 'npm run train -- --lr 0.05 --epochs 10 --batch-size 256 --resize 96';
+
+export interface Preset {
+  readonly config: TrainConfig;
+  /** SHA-256 of the weights that it ends with, on any machine; null while it is not published. */
+  readonly publishedHash: string | null;
+}
+
+export const PRESETS: Readonly<Record<string, Preset>> = {
+  /** The chapter's network at the chapter's size, on as many images as a slow machine trains on in minutes. */
+  quick: {
+    config: {
+      ...CHAPTER,
+      lr: 0.02,
+      epochs: 1,
+      batchSize: 32,
+      limit: 1600,
+      testLimit: 1000,
+      momentum: 0.9,
+      schedule: 'cosine',
+    },
+    publishedHash: null,
+  },
+};

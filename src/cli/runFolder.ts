@@ -1,0 +1,140 @@
+/** The folder of a run: config.json, metrics.jsonl, curves.svg, weights.safetensors and checkpoints/. */
+import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { ArgumentError, AtalhoError, FormatError } from '../errors.js';
+import { removeLeftovers, writeFileAtomic } from '../io/atomic.js';
+import { NUMERICS_VERSION } from '../numerics.js';
+import type { HistoryPoint } from '../train/state.js';
+import { CheckpointFolder } from './checkpointFolder.js';
+import { parseTrainConfig, type TrainConfig } from './config.js';
+import { attempt, systemCode } from './report.js';
+import { WRITER } from './version.js';
+
+/** Where runs go that are given no folder, under the working folder. */
+export const RUNS = 'runs';
+
+/** What config.json holds: what decides the bits, and how the run was carried out. */
+export interface RunSettings {
+  readonly config: TrainConfig;
+  readonly device: string;
+  /** Where the images come from; null for the usual places. */
+  readonly data: string | null;
+  /** Steps from one checkpoint to the next. */
+  readonly checkpointEvery: number;
+}
+
+function parseSettings(where: string, text: string): RunSettings {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new FormatError(`${where} is not valid JSON`, { cause: error });
+  }
+  if (typeof value !== 'object' || value === null) throw new FormatError(`${where} is no JSON object`);
+  const { config, device, data, checkpointEvery } = value as Readonly<Record<string, unknown>>;
+  const fail = (field: string, got: unknown, want: string): never => {
+    throw new FormatError(`${where}: ${field} is ${JSON.stringify(got)?.slice(0, 80) ?? 'missing'}; want ${want}`);
+  };
+  if (typeof device !== 'string') return fail('device', device, 'a name');
+  if (data !== null && typeof data !== 'string') return fail('data', data, 'a folder, an address or null');
+  if (typeof checkpointEvery !== 'number' || !Number.isInteger(checkpointEvery) || checkpointEvery < 1) {
+    return fail('checkpointEvery', checkpointEvery, 'a whole number of at least 1');
+  }
+  return { config: parseTrainConfig(`${where}: config`, config), device, data, checkpointEvery };
+}
+
+export class RunFolder {
+  readonly checkpoints: CheckpointFolder;
+
+  private constructor(
+    readonly path: string,
+    readonly settings: RunSettings,
+  ) {
+    this.checkpoints = new CheckpointFolder(join(path, 'checkpoints'));
+  }
+
+  /** Makes the folder of a new run: `path`, or the first of runs/NAME, runs/NAME-2, ... that does not exist. */
+  static create(path: string | null, name: string, settings: RunSettings): RunFolder {
+    if (path !== null && existsSync(join(path, 'config.json'))) {
+      throw new ArgumentError(`${path} holds a run already; want another --out, or --resume ${path}`);
+    }
+    const folder = path ?? RunFolder.claim(name);
+    const text = `${JSON.stringify({ writer: WRITER, numerics: NUMERICS_VERSION, ...settings }, null, 2)}\n`;
+    attempt(`write the run folder ${folder}`, () => {
+      mkdirSync(join(folder, 'checkpoints'), { recursive: true });
+      writeFileAtomic(join(folder, 'config.json'), text);
+    });
+    return new RunFolder(folder, settings);
+  }
+
+  /** Two runs that start at once get two folders: only one can make each. */
+  private static claim(name: string): string {
+    return attempt(`make a run folder in ${RUNS}`, () => {
+      mkdirSync(RUNS, { recursive: true });
+      for (let i = 1; ; i++) {
+        const path = join(RUNS, i === 1 ? name : `${name}-${i}`);
+        try {
+          mkdirSync(path);
+          return path;
+        } catch (error) {
+          if (systemCode(error) !== 'EEXIST') throw error;
+        }
+      }
+    });
+  }
+
+  /**
+   * Opens the folder of an earlier run.
+   * @throws AtalhoError when there is none, FormatError when its config.json is damaged
+   */
+  static open(path: string): RunFolder {
+    const file = join(path, 'config.json');
+    let text: string;
+    try {
+      text = readFileSync(file, 'utf8');
+    } catch (error) {
+      const code = systemCode(error);
+      if (code !== 'ENOENT' && code !== 'ENOTDIR') throw error;
+      throw new AtalhoError(`${path} is no run: there is no ${file}`, { cause: error });
+    }
+    return new RunFolder(path, parseSettings(file, text));
+  }
+
+  /** The run in runs/ that was begun or saved last. */
+  static latest(): RunFolder {
+    const names = existsSync(RUNS) ? readdirSync(RUNS) : [];
+    const runs = names.map((name) => join(RUNS, name)).filter((path) => existsSync(join(path, 'config.json')));
+    const time = (path: string): number =>
+      Math.max(
+        ...['config.json', 'checkpoints'].map(
+          (part) => statSync(join(path, part), { throwIfNoEntry: false })?.mtimeMs ?? 0,
+        ),
+      );
+    const [newest] = runs.sort((a, b) => time(b) - time(a));
+    if (newest === undefined) throw new AtalhoError(`there is no run in ${RUNS}/; want --resume with a run's folder`);
+    return RunFolder.open(newest);
+  }
+
+  /** Adds a line to metrics.jsonl. */
+  appendMetrics(point: HistoryPoint): void {
+    const path = join(this.path, 'metrics.jsonl');
+    attempt(`write ${path}`, () => appendFileSync(path, `${JSON.stringify(point)}\n`));
+  }
+
+  /** Brings metrics.jsonl to what a checkpoint knows: later lines, and half of one, go. */
+  rewriteMetrics(history: readonly HistoryPoint[]): void {
+    this.replace('metrics.jsonl', history.map((point) => `${JSON.stringify(point)}\n`).join(''));
+  }
+
+  /** Writes a file of the run atomically. */
+  replace(name: string, content: string | Uint8Array): void {
+    const path = join(this.path, name);
+    attempt(`write ${path}`, () => writeFileAtomic(path, content));
+  }
+
+  /** Removes what writes that were killed have left. */
+  tidy(): void {
+    removeLeftovers(this.path);
+    this.checkpoints.tidy();
+  }
+}

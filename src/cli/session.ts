@@ -1,0 +1,71 @@
+/** What the commands make from a run's settings: data, device, model, optimizer. */
+import type { ImageDataset } from '../data/dataset.js';
+import { fashionMnist } from '../data/fashionMnist.js';
+import type { Device } from '../device/device.js';
+import { AtalhoError } from '../errors.js';
+import type { Module } from '../nn/module.js';
+import { adam, adamw } from '../optim/adam.js';
+import type { Optimizer } from '../optim/optimizer.js';
+import { rmsprop } from '../optim/rmsprop.js';
+import { sgd } from '../optim/sgd.js';
+import { loadModel } from '../train/checkpoint.js';
+import type { TrainConfig } from './config.js';
+import { makeDevice } from './devices.js';
+import { makeModel } from './models.js';
+import type { RunFolder } from './runFolder.js';
+
+/** The first `limit` images of Fashion-MNIST's training or test part; all for null. */
+export async function loadImages(
+  split: 'train' | 'test',
+  limit: number | null,
+  source: string | null,
+): Promise<ImageDataset> {
+  const onDownload = (url: string): boolean => process.stderr.write(`downloading ${url}\n`);
+  const all = await fashionMnist({ split, source: source ?? undefined, onDownload });
+  const [stored, channels, height, width] = all.shape;
+  const count = Math.min(stored, limit ?? stored);
+  const images = all.images.subarray(0, count * channels * height * width);
+  return { ...all, images, shape: [count, channels, height, width], labels: all.labels.subarray(0, count) };
+}
+
+/** The optimizer that the config asks for, over all parameters of `model`. */
+export function makeOptimizer(model: Module, config: TrainConfig): Optimizer {
+  const { optimizer, lr, momentum, weightDecay } = config;
+  const parameters = model.parameters();
+  switch (optimizer) {
+    case 'adam':
+      return adam(parameters, { lr, weightDecay });
+    case 'adamw':
+      return adamw(parameters, { lr, weightDecay });
+    case 'rmsprop':
+      return rmsprop(parameters, { lr, momentum, weightDecay });
+    default:
+      return sgd(parameters, { lr, momentum, weightDecay });
+  }
+}
+
+export function warn(message: string): void {
+  process.stderr.write(`warning: ${message}\n`);
+}
+
+/**
+ * The run's network with the weights of its newest whole checkpoint.
+ * @throws AtalhoError when it has saved none yet
+ */
+export async function loadTrained(run: RunFolder, deviceName: string): Promise<{ model: Module; device: Device }> {
+  const device = await makeDevice(deviceName);
+  const model = makeModel(run.settings.config.model, { device });
+  const load = run.checkpoints.newest(
+    (checkpoint) => {
+      loadModel(model, checkpoint);
+      return checkpoint;
+    },
+    (message) => warn(`${message}; taking the one before`),
+  );
+  if (load === null) throw new AtalhoError(`${run.path} has no checkpoint yet; train it first`);
+  return { model, device };
+}
+
+export function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}

@@ -1,0 +1,164 @@
+/** What the WASM device does beyond the contract's table: chunks of a batch, its heap, its limits, its errors. */
+import fc from 'fast-check';
+import { afterAll, describe, expect, it } from 'vitest';
+import { Heap } from '../src/device/wasm/heap.js';
+import {
+  add,
+  conv2d,
+  type Device,
+  DeviceError,
+  Generator,
+  grad,
+  OutOfMemoryError,
+  reference,
+  relu,
+  tensor,
+  wasm,
+} from '../src/index.js';
+
+/** Forward and gradients of a convolution on both devices, element by element. */
+function differences(a: Device, b: Device, x: number[], w: number[], options: object): number {
+  const generator = new Generator(7);
+  const draw = (shape: number[]) =>
+    Float32Array.from({ length: shape.reduce((p, q) => p * q, 1) }, () => generator.uniform(-1, 1));
+  const data = { x: draw(x), w: draw(w), b: draw([w[0]]) };
+  const run = (device: Device) => {
+    const at = { device, requiresGrad: true };
+    const inputs = [tensor(data.x, x, at), tensor(data.w, w, at), tensor(data.b, [w[0]], at)] as const;
+    const y = conv2d(...inputs, options);
+    const dy = tensor(
+      Float32Array.from({ length: y.size }, (_, i) => Math.fround(((i * 37) % 101) / 50 - 1)),
+      y.shape,
+      { device },
+    );
+    return [y, ...grad(y, inputs, dy)].map((t) => t.dataSync());
+  };
+  const [ours, theirs] = [run(a), run(b)];
+  let different = 0;
+  ours.forEach((values, i) => {
+    values.forEach((value, j) => {
+      if (!Object.is(value, theirs[i][j])) different++;
+    });
+  });
+  return different;
+}
+
+describe('convolution across chunks and blocks', async () => {
+  const device = await wasm();
+  const spec = reference();
+  afterAll(() => device.dispose());
+
+  it.each([
+    // Small maps in a batch that does not fit one padded copy: several chunks, the first of at most one pixel block.
+    { x: [50, 512, 3, 3], w: [8, 512, 3, 3], options: { padding: 1 } },
+    { x: [45, 8, 3, 3], w: [512, 8, 3, 3], options: { padding: 1 } },
+    // One block exactly, and one pixel more, for the lazily packed weights.
+    { x: [2, 300, 16, 16], w: [5, 300, 1, 1], options: {} },
+    { x: [1, 300, 27, 19], w: [5, 300, 1, 1], options: {} },
+    // Two k blocks and weight-gradient blocks that straddle images.
+    { x: [7, 40, 9, 9], w: [13, 40, 3, 3], options: { padding: 1 } },
+    { x: [3, 5, 40, 40], w: [9, 5, 7, 7], options: { padding: 3, stride: 2 } },
+    { x: [9, 66, 5, 7], w: [34, 33, 3, 3], options: { padding: 2, dilation: 2, groups: 2 } },
+  ])('is the reference, bit for bit: $x * $w', ({ x, w, options }) => {
+    expect(differences(device, spec, x, w, options)).toBe(0);
+  });
+});
+
+describe('heap', () => {
+  it('never hands out memory twice, and joins what comes back', () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.boolean(), fc.nat(200_000), fc.nat(1000)), { maxLength: 200 }), (steps) => {
+        const heap = new Heap(new WebAssembly.Memory({ initial: 16, maximum: 1024 }), 1024 * 65536);
+        const live: { start: number; bytes: number }[] = [];
+        for (const [frees, bytes, pick] of steps) {
+          if (frees && live.length > 0) heap.release(live.splice(pick % live.length, 1)[0].start);
+          else live.push({ start: heap.alloc(bytes, 'test'), bytes });
+        }
+        const ordered = [...live].sort((a, b) => a.start - b.start);
+        ordered.forEach(({ start, bytes }, i) => {
+          expect(start % 64).toBe(0);
+          expect(start).toBeGreaterThan(0);
+          if (i + 1 < ordered.length) expect(start + bytes).toBeLessThanOrEqual(ordered[i + 1].start);
+        });
+        for (const { start } of live) heap.release(start);
+        expect(heap.use().used).toBe(0);
+        // All in one piece again: the whole of it can be had.
+        const whole = heap.memory.buffer.byteLength - 64;
+        heap.alloc(whole, 'test');
+        expect(heap.memory.buffer.byteLength).toBe(whole + 64);
+      }),
+    );
+  });
+
+  it('refuses to free what it did not give', () => {
+    const heap = new Heap(new WebAssembly.Memory({ initial: 16, maximum: 64 }), 64 * 65536);
+    expect(() => heap.release(128)).toThrow('not an allocated address');
+  });
+});
+
+describe('limits', () => {
+  it('runs out of memory with a typed error, loses nothing, and goes on', async () => {
+    const device = await wasm({ maxMemoryBytes: 4 << 20 });
+    const x = tensor(new Float32Array(100_000).fill(1.5), [100_000], { device });
+    const before = device.memory().used;
+    let error: unknown;
+    try {
+      device.scope(() => {
+        let y = x;
+        for (let i = 0; i < 100; i++) y = add(y, x);
+      });
+    } catch (caught) {
+      error = caught;
+    }
+    expect(error).toBeInstanceOf(OutOfMemoryError);
+    expect(String(error)).toMatch(/wants 400000 bytes; \d+ in use, \d+ reserved, limit 4194304.*smaller batch/);
+    expect(device.memory().used).toBe(before);
+    expect(relu(x).dataSync()[99_999]).toBe(1.5);
+    device.dispose();
+  });
+
+  it('grows past 2 GiB and computes up there', async () => {
+    const device = await wasm();
+    // Untouched pages cost address space only.
+    const ballast = device.alloc(600_000_000);
+    const x = tensor([1, -2, 3, -4, 5], { device });
+    const y = relu(add(x, x));
+    expect(device.memory().reserved).toBeGreaterThan(2 ** 31);
+    expect([...y.dataSync()]).toEqual([2, 0, 6, 0, 10]);
+    const w = tensor([2], [1, 1, 1, 1], { device });
+    const z = conv2d(tensor([1, 2, 3], [1, 1, 1, 3], { device }), w);
+    expect([...z.dataSync()]).toEqual([2, 4, 6]);
+    ballast.release();
+    device.dispose();
+  });
+
+  it.each([{ threads: 0 }, { threads: 2 }, { math: 'sloppy' }, { maxMemoryBytes: 10 }, { maxMemoryBytes: 2 ** 40 }])(
+    'refuses options it does not have: %j',
+    async (options) => {
+      await expect(wasm(options as object)).rejects.toThrow(/^wasm: /);
+    },
+  );
+
+  it('names reference() where there is no WebAssembly, or none with SIMD', async () => {
+    const engine = globalThis.WebAssembly;
+    try {
+      Reflect.deleteProperty(globalThis, 'WebAssembly');
+      await expect(wasm()).rejects.toThrow(/no WebAssembly; use reference\(\)/);
+      globalThis.WebAssembly = { ...engine, validate: () => false } as typeof WebAssembly;
+      await expect(wasm()).rejects.toThrow(/no WebAssembly SIMD; use reference\(\)/);
+    } finally {
+      globalThis.WebAssembly = engine;
+    }
+  });
+
+  it('refuses tensors of another instance and use after dispose', async () => {
+    const [a, b] = [await wasm(), await wasm()];
+    const x = tensor([1], { device: a });
+    const y = tensor([1], { device: b });
+    expect(() => add(x, y)).toThrow(DeviceError);
+    a.dispose();
+    expect(() => relu(x)).toThrow('disposed');
+    x.dispose();
+    b.dispose();
+  });
+});
