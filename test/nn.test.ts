@@ -262,6 +262,7 @@ describe('initialisation', () => {
       return small();
     });
     expect(net.parameters().every((p) => !p.disposed && p.requiresGrad)).toBe(true);
+    expect([...net.stateDict().values()].every((t) => !t.disposed)).toBe(true);
     net.dispose();
     expect(net.parameters().every((p) => p.disposed)).toBe(true);
   });

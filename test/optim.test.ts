@@ -110,6 +110,30 @@ describe('optimizers', () => {
     expect(optimizer.steps).toBe(2);
   });
 
+  it("has PyTorch's defaults", () => {
+    const run = (make: (params: Tensor[]) => Optimizer): unknown => {
+      const w = leaf([4]);
+      const optimizer = make([w]);
+      for (let t = 0; t < 3; t++) optimizer.step([constant([4])]);
+      return w.dataSync();
+    };
+    const moments = { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8 } as const;
+    expect(run((p) => adam(p))).toEqual(run((p) => adam(p, { ...moments, weightDecay: 0 })));
+    expect(run((p) => adamw(p))).toEqual(run((p) => adamw(p, { ...moments, weightDecay: 0.01 })));
+    const mean = { lr: 0.01, alpha: 0.99, eps: 1e-8, momentum: 0, weightDecay: 0 };
+    expect(run((p) => rmsprop(p))).toEqual(run((p) => rmsprop(p, mean)));
+    expect(run((p) => sgd(p, { lr: 0.1 }))).toEqual(
+      run((p) => sgd(p, { lr: 0.1, momentum: 0, nesterov: false, weightDecay: 0 })),
+    );
+  });
+
+  it('starts momentum at the first gradient itself, sign of zero included', () => {
+    const optimizer = sgd([leaf([2])], { lr: 1, momentum: 0.9 });
+    optimizer.step([tensor([-0, 3], { device })]);
+    const v = optimizer.state().get('0.momentum_buffer')?.dataSync();
+    expect([Object.is(v?.[0], -0), v?.[1]]).toEqual([true, 3]);
+  });
+
   it('takes a new learning rate between steps', () => {
     const w = tensor([1], { device, requiresGrad: true });
     const optimizer = sgd([w], { lr: 0.5 });
