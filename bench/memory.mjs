@@ -15,7 +15,11 @@ export function* benchMemory(wanted) {
   for (const { batch, steps, targetBytes } of sizes) {
     const name = `memory d2l training step 96×96 b${batch}`;
     if (!wanted(name)) continue;
-    const out = execFileSync(process.execPath, [STEP, String(batch), String(steps)], { encoding: 'utf8' });
+    const out = execFileSync(process.execPath, [STEP, String(batch), String(steps)], {
+      encoding: 'utf8',
+      // A step of 256 images takes 15 s on a free core.
+      timeout: 300_000,
+    });
     const found = JSON.parse(out);
     if (!Number.isFinite(found.loss)) throw new Error(`${name}: loss is ${found.loss}`);
     const row = { ...found, name, section: 'memory', imagesPerSecond: (batch * 1000) / found.ms };

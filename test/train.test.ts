@@ -196,7 +196,7 @@ describe('training', () => {
     const before = await hashWeights(model);
     expect(before).toBe(hash.digest('hex'));
     const bias = model.stateDict().get('4.bias') as Tensor;
-    bias.write(bias.dataSync().map((v, i) => (i === 9 ? v + 1e-7 : v)));
+    bias.write((bias.dataSync() as Float32Array).map((v, i) => (i === 9 ? v + 1e-7 : v)));
     expect(await hashWeights(model)).not.toBe(before);
   });
 });

@@ -118,7 +118,9 @@ export async function trainRun(run: RunFolder, settings: RunSettings, resuming: 
     if (outcome === 'finished') return await finish(run, trainer, config, device.name);
     if (!saved) save();
     const { step } = trainer.state();
-    print(`stopped after step ${step} of ${trainer.totalSteps}, saved; to go on: npx atalho train --resume ${run.path}`);
+    print(
+      `stopped after step ${step} of ${trainer.totalSteps}, saved; to go on: npx atalho train --resume ${run.path}`,
+    );
     process.exitCode = INTERRUPTED_EXIT_CODE;
   } finally {
     bar?.stop();

@@ -172,12 +172,12 @@ export function restoreCheckpoint(trainer: Trainer, checkpoint: Checkpoint, conf
   const float = dtype === 'float64' ? 'F64' : 'F32';
   checkDtypes(name, 'model', model, float);
   checkDtypes(name, 'optimizer', optimizer, float);
+  // Before the optimizer, which counts up to the step: here it is bounded.
+  trainer.restore(state, `${name}: state`);
   const step = optimizer.get('step');
   if (step?.dtype !== 'I64' || step.data.length !== 1 || step.data[0] !== BigInt(state.step)) {
     throw new FormatError(`${name}: optimizer.step does not hold ${state.step}, the step of the state`);
   }
-  // First, since it bounds the number of steps that the optimizer works its state out for.
-  trainer.restore(state, `${name}: state`);
   loadModel(trainer.model, checkpoint);
   naming(name, () => trainer.optimizer.loadState(optimizer));
 }

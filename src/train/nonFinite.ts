@@ -57,10 +57,12 @@ function describe(t: Tensor, names: ReadonlyMap<Tensor, string>): string {
  */
 export function firstNonFinite(loss: Tensor, model: Module): string | null {
   const names = new Map([...model.namedParameters()].map(([name, t]) => [t, name]));
+  // Running statistics are written by the forward pass, not read: they are its victims, never the cause.
+  const buffers = new Set(model.namedBuffers().values());
   const order = topologicalOrder(loss);
   // Leaves first: an op can only be blamed if what it was given is sound.
   for (const t of order) {
-    if (t.node !== null || isFiniteTensor(t)) continue;
+    if (t.node !== null || buffers.has(t) || isFiniteTensor(t)) continue;
     const name = names.get(t);
     return name === undefined ? `the input ${formatShape(t.shape)}` : `parameter ${name}`;
   }
