@@ -7,6 +7,12 @@ export function median(values) {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
+/** Processor time of this process so far, ms: on a busy machine it says what the wall clock cannot. */
+export function cpuNow() {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
 /**
  * @typedef {object} Work
  * @property {number} [flops] floating-point operations of one call
@@ -18,7 +24,8 @@ export function median(values) {
 
 /**
  * Times `fn`. Rates come as `best` (fastest call) and `median`; `share` compares them with the best and the median of
- * the peak samples that were taken between the very calls.
+ * the peak samples that were taken between the very calls; `share.cpu` is the median share by processor time, waiting
+ * for the processor left out.
  * @param {string} name
  * @param {() => unknown} fn
  * @param {Work} work
@@ -27,6 +34,8 @@ export function median(values) {
 export function measure(name, fn, work, { peak, quick }) {
   const { flops, bytes, beforeEach, time = 400, iterations = 8 } = work;
   const peaks = [];
+  const cpu = [];
+  let started = 0;
   const bench = new Bench({
     time: quick ? time / 4 : time,
     iterations: quick ? Math.ceil(iterations / 2) : iterations,
@@ -38,6 +47,10 @@ export function measure(name, fn, work, { peak, quick }) {
     beforeEach(mode) {
       if (mode !== 'warmup') peak.sampleInto(peaks);
       beforeEach?.();
+      started = cpuNow();
+    },
+    afterEach(mode) {
+      if (mode !== 'warmup') cpu.push(cpuNow() - started);
     },
     afterAll: () => peak.sampleInto(peaks),
   });
@@ -46,13 +59,18 @@ export function measure(name, fn, work, { peak, quick }) {
   const ms = { min: latency.min, median: latency.p50, max: latency.max };
   const peakRate = { best: Math.max(...peaks), median: median(peaks), worst: Math.min(...peaks) };
   const rates = (amount) => ({ best: amount / ms.min / 1e6, median: amount / ms.median / 1e6 });
-  const row = { name, ms, calls: latency.samplesCount, peakGflops: peakRate };
+  const cpuMs = { min: Math.min(...cpu), median: median(cpu) };
+  const row = { name, ms, cpuMs, calls: latency.samplesCount, peakGflops: peakRate };
   if (bytes !== undefined) row.gbytesPerSecond = rates(bytes);
   if (flops !== undefined) {
     const gflops = rates(flops);
     row.flops = flops;
     row.gflops = gflops;
-    row.share = { best: gflops.best / peakRate.best, median: gflops.median / peakRate.median };
+    row.share = {
+      best: gflops.best / peakRate.best,
+      median: gflops.median / peakRate.median,
+      cpu: flops / cpuMs.median / 1e6 / peakRate.median,
+    };
   }
   return row;
 }

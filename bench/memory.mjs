@@ -17,6 +17,7 @@ export function* benchMemory(wanted) {
     if (!wanted(name)) continue;
     const out = execFileSync(process.execPath, [STEP, String(batch), String(steps)], {
       encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'inherit'],
       // A step of 256 images takes 15 s on a free core.
       timeout: 300_000,
     });

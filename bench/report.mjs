@@ -37,16 +37,16 @@ const NAME = 42;
 const MS = `${'ms best'.padStart(8)} ${'median'.padStart(8)} ${'worst'.padStart(9)}`;
 
 const headings = {
-  conv: `${'convolution'.padEnd(NAME)} ${'GFLOP/s best'.padStart(12)} ${'median'.padStart(7)}  ${'peak best'.padStart(9)} ${'median'.padStart(7)}  ${'share'.padStart(7)} ${'median'.padStart(7)}  ${'target'.padStart(7)}         ${MS}`,
+  conv: `${'convolution'.padEnd(NAME)} ${'GFLOP/s best'.padStart(12)} ${'median'.padStart(7)}  ${'peak best'.padStart(9)} ${'median'.padStart(7)}  ${'share'.padStart(7)} ${'median'.padStart(7)} ${'by CPU'.padStart(7)}  ${'target'.padStart(7)}         ${MS}`,
   op: `${'op'.padEnd(NAME)} ${'GFLOP/s best'.padStart(12)} ${'median'.padStart(7)}  ${'GB/s best'.padStart(9)} ${'median'.padStart(7)}  ${MS}  operands`,
-  model: `${'model'.padEnd(NAME)} ${'images/s'.padStart(12)} ${'median'.padStart(7)}  ${'GFLOP/s'.padStart(9)} ${'median'.padStart(7)}  ${'of peak'.padStart(7)} ${'median'.padStart(7)}  ${MS}`,
+  model: `${'model'.padEnd(NAME)} ${'images/s'.padStart(12)} ${'median'.padStart(7)}  ${'GFLOP/s'.padStart(9)} ${'median'.padStart(7)}  ${'of peak'.padStart(7)} ${'median'.padStart(7)} ${'by CPU'.padStart(7)}  ${MS} ${'CPU'.padStart(9)}`,
   memory: 'memory',
 };
 
 function convLine({ name, gflops, peakGflops: p, share, target, met, ms }) {
   return (
     `${name.padEnd(NAME)} ${fixed(gflops.best, 1, 12)} ${fixed(gflops.median, 1, 7)}  ${fixed(p.best, 1, 9)} ${fixed(p.median, 1, 7)}` +
-    `  ${percent(share.best).padStart(7)} ${percent(share.median).padStart(7)}  ${percent(target).padStart(7)} ${verdict(met).padEnd(6)}  ${milliseconds(ms)}`
+    `  ${percent(share.best).padStart(7)} ${percent(share.median).padStart(7)} ${percent(share.cpu).padStart(7)}  ${percent(target).padStart(7)} ${verdict(met).padEnd(6)}  ${milliseconds(ms)}`
   );
 }
 
@@ -60,10 +60,10 @@ function opLine({ name, gflops, gbytesPerSecond, ms, shape, drawn }) {
   return `${name.padEnd(NAME)} ${rate(gflops, 2, 12)}  ${rate(gbytesPerSecond, 1, 9)}  ${milliseconds(ms)}  ${operands}`;
 }
 
-function modelLines({ name, imagesPerSecond: i, gflops, share, ms, images, flops, split, targets }) {
+function modelLines({ name, imagesPerSecond: i, gflops, share, ms, cpuMs, images, flops, split, targets }) {
   const lines = [
     `${name.padEnd(NAME)} ${fixed(i.best, 2, 12)} ${fixed(i.median, 2, 7)}  ${fixed(gflops.best, 1, 9)} ${fixed(gflops.median, 1, 7)}` +
-      `  ${percent(share.best).padStart(7)} ${percent(share.median).padStart(7)}  ${milliseconds(ms)}`,
+      `  ${percent(share.best).padStart(7)} ${percent(share.median).padStart(7)} ${percent(share.cpu).padStart(7)}  ${milliseconds(ms)} ${fixed(cpuMs.median, 2, 9)}`,
     `  ${(flops / images / 1e9).toFixed(3)} GFLOP of products an image; convolution ${percent(split.convolutionShare)} of the time, everything else ${percent(split.otherShare)}:`,
   ];
   for (const { name: kernel, ms: time, calls, share: part, flops: work } of split.parts) {

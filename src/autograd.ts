@@ -315,10 +315,18 @@ export function grad(y: Tensor, xs: readonly Tensor[], dy?: Tensor): Tensor[] {
       node.release();
       if (t !== y && !t.kept && !wantedResults.has(t) && device.scopes.ownsInnermost(t)) t.dispose();
     }
-    return xs.map((x) => new Tensor(device, x.shape, (grads.get(x) as Buffer).retain()));
+    return xs.map((x) => new Tensor(device, x.shape, ownBuffer(device, grads.get(x) as Buffer)));
   } finally {
     for (const buffer of grads.values()) buffer.release();
   }
+}
+
+/** The buffer itself when only `grad` holds it, else a copy: two results must not share memory that users write to. */
+function ownBuffer(device: Device, buffer: Buffer): Buffer {
+  if (buffer.exclusive) return buffer.retain();
+  const out = device.alloc(buffer.size);
+  device.kernels.expand({ x: buffer, out, shape: [buffer.size], xStrides: [1], divisor: 1 });
+  return out;
 }
 
 /** Adds a contribution, in place where the sum so far is nobody else's. Takes `g` over. */

@@ -44,7 +44,10 @@ export class Tensor implements Resource {
 
   /** The device memory. Throws once disposed. */
   get buffer(): Buffer {
-    if (this.memory === null) throw new DeviceError(`tensor ${formatShape(this.shape)} was used after it was disposed`);
+    if (this.memory === null)
+      throw new DeviceError(
+        `tensor ${formatShape(this.shape)} was used after it was disposed: by dispose(), by the end of its scope, or by grad() inside a scope; keep(t) prevents the last two`,
+      );
     return this.memory;
   }
 

@@ -17,6 +17,7 @@ import {
   mean,
   mul,
   noGrad,
+  reference,
   relu,
   reshape,
   type Shape,
@@ -224,5 +225,18 @@ describe.each(devices)('autograd on $name', ({ make }) => {
     // y0 = (a00·b0 + a01·b1)/b0, y1 = (a10·b0 + a11·b1)/b1.
     expect(await values(da)).toEqual([1, 2, 0.5, 1]);
     expect(await values(db)).toEqual([(-2 * 4) / 4 + 3 / 4, 2 / 2 - (3 * 2) / 16]);
+  });
+});
+
+describe('the tensors that grad returns', () => {
+  it('share no memory, with each other or with dy', async () => {
+    const device = reference();
+    const a = tensor([1, 2], { device, requiresGrad: true });
+    const b = tensor([3, 4], { device, requiresGrad: true });
+    const dy = tensor([5, 6], { device });
+    const [da, db] = grad(add(a, b), [a, b], dy);
+    da.write([0, 0]);
+    expect([...db.dataSync()]).toEqual([5, 6]);
+    expect([...dy.dataSync()]).toEqual([5, 6]);
   });
 });
