@@ -123,7 +123,6 @@ function packGradient(g: WeightGemm, q0: i32, count: i32, out: usize): void {
 }
 
 /** Four rows `stride` apart, transposed into vectors 32 bytes apart. */
-// @ts-ignore: decorator
 @inline
 function transposeHalf(p: usize, stride: usize, out: usize): void {
   const r0 = v128.load(p);
@@ -235,7 +234,6 @@ function storeTile(g: WeightGemm, tile: usize, t: i32, m: i32): void {
   }
 }
 
-// @ts-ignore: decorator
 @inline
 function storeQuarter(tile: usize, out: usize, row: usize): void {
   const r0 = v128.load(tile);

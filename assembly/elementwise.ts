@@ -55,7 +55,6 @@ const ADD: i32 = 0;
 const SUB: i32 = 1;
 const MUL: i32 = 2;
 
-// @ts-ignore: decorator
 @inline
 function combine(operator: i32, a: f32, b: f32): f32 {
   if (operator === ADD) return a + b;
@@ -64,7 +63,6 @@ function combine(operator: i32, a: f32, b: f32): f32 {
   return a / b;
 }
 
-// @ts-ignore: decorator
 @inline
 function combine4(operator: i32, a: v128, b: v128): v128 {
   if (operator === ADD) return f32x4.add(a, b);

@@ -1,7 +1,6 @@
 /** Optimizer steps in place: every operation rounded to float32, scalars too. */
 
 /** Loads four floats, or the `n` < 4 that are left. */
-// @ts-ignore: decorator
 @inline
 function loadSome(p: usize, n: i32): v128 {
   if (n >= 4) return v128.load(p);
@@ -11,7 +10,6 @@ function loadSome(p: usize, n: i32): v128 {
   return v;
 }
 
-// @ts-ignore: decorator
 @inline
 function storeSome(p: usize, v: v128, n: i32): void {
   if (n >= 4) {

@@ -52,7 +52,6 @@ export function packRows(a: usize, out: usize, panelBytes: usize, rows: i32, k: 
 }
 
 /** Stores the four columns of the 4×4 matrix with the given rows one after another. */
-// @ts-ignore: decorator
 @inline
 export function transpose4(r0: v128, r1: v128, r2: v128, r3: v128, out: usize): void {
   const t0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);

@@ -20,7 +20,6 @@ export class Pool {
 }
 
 /** The first position of a dilated window that is not before the input. */
-// @ts-ignore: decorator
 @inline
 function firstInside(start: i32, dilation: i32): i32 {
   return start >= 0 ? start : start + ((-start + dilation - 1) / dilation) * dilation;
@@ -75,7 +74,6 @@ export function maxPool2dBackward(g: Pool, dy: usize, indices: usize, dx: usize)
 }
 
 /** What an average divides by: the window clipped to the padded input, or to the input. */
-// @ts-ignore: decorator
 @inline
 function windowCount(start: i32, kernel: i32, extent: i32, pad: i32, countIncludePad: i32): i32 {
   if (countIncludePad) return min(start + kernel, extent + pad) - start;
@@ -143,13 +141,11 @@ function roundPlane(sums: usize, dx: usize, size: i32): usize {
   return dx;
 }
 
-// @ts-ignore: decorator
 @inline
 function adaptiveStart(i: i32, extent: i32, out: i32): i32 {
   return <i32>((<i64>i * <i64>extent) / <i64>out);
 }
 
-// @ts-ignore: decorator
 @inline
 function adaptiveEnd(i: i32, extent: i32, out: i32): i32 {
   return <i32>(((<i64>i + 1) * <i64>extent + <i64>out - 1) / <i64>out);

@@ -20,13 +20,11 @@ export function foldLanes(lanes: usize): f64 {
   );
 }
 
-// @ts-ignore: decorator
 @inline
 export function low(v: v128): v128 {
   return f64x2.promote_low_f32x4(v);
 }
 
-// @ts-ignore: decorator
 @inline
 export function high(v: v128): v128 {
   return f64x2.promote_low_f32x4(v128.shuffle<f64>(v, v, 1, 1));

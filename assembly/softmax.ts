@@ -1,7 +1,6 @@
 /** Softmax, log-softmax and cross-entropy: float64 in order, the project's own exp and log, rounded once. */
 import { exp, log } from '../src/math';
 
-// @ts-ignore: decorator
 @inline
 function at(p: usize, i: i32, step: usize): f64 {
   return <f64>load<f32>(p + <usize>i * step);
