@@ -3,13 +3,15 @@
  * input gradient. A panel of 8 pixels × KC taps is packed, stays in the first-level cache and meets every row panel of
  * the weights. Blocking over k goes on from the stored sums, so every output is one sum in the order of the reference.
  */
-import { tileContinue, tileZero, TILE_BYTES } from './gemm';
+import { TILE_BYTES, tileRowsContinue, tileRowsZero } from './gemm';
 import { packPanel } from './im2col';
 import { packRows, packTransposed } from './pack';
 
 const BLOCK_PANELS: i32 = 64;
 const BLOCK_PIXELS: i32 = 512;
+/** Most taps of a block; fewer when the rows are many, so that a block of weights stays in the second-level cache. */
 const KC: i32 = 576;
+const WEIGHT_BLOCK: i32 = 131072;
 
 /** This call is the only one with these weights: it may pack a k block at a time. */
 const PACK_FOR_ONE: i32 = 0;
@@ -69,9 +71,10 @@ export function implicitGemm(g: ImplicitGemm): void {
   const columns: usize = dsts + BLOCK_PIXELS * 4;
   const tiles: usize = columns + KC * 32;
   const k = g.k;
-  const kBlocks = (k + KC - 1) / KC;
-  const kc = (k + kBlocks - 1) / kBlocks;
   const m = g.m;
+  const most = max(min(KC, WEIGHT_BLOCK / m), KC / 3);
+  const kBlocks = (k + most - 1) / most;
+  const kc = (k + kBlocks - 1) / kBlocks;
   const pixels = g.images * g.rows * g.cols;
   const plane: usize = g.outPlane;
   // One block of pixels meets each weight once: then a k block of them is packed into the cache just before its use.
@@ -124,18 +127,19 @@ export function implicitGemm(g: ImplicitGemm): void {
         packPanel(bases + pixel, taps, kb, columns);
         const first: usize = load<u32>(dsts + pixel);
         const contiguous = <usize>load<u32>(dsts + pixel, 28) - first === 28;
-        let tile: usize = tiles + <usize>p * TILE_BYTES;
-        let straight = first;
-        let a = rows;
-        for (let r = 0; r < m; r += 4) {
-          const direct = contiguous && m - r >= 4;
-          const c = direct ? straight : tile;
-          const ldc: usize = direct ? plane : 32;
-          if (k0 === 0) tileZero(a, columns, columnsEnd, c, ldc);
-          else tileContinue(a, columns, columnsEnd, c, ldc);
-          a += rowBytes;
-          tile += <usize>BLOCK_PANELS * TILE_BYTES;
-          straight += plane << 2;
+        const tile: usize = tiles + <usize>p * TILE_BYTES;
+        const tileStep: usize = <usize>BLOCK_PANELS * TILE_BYTES;
+        // Whole row panels of neighbouring pixels are stored straight; the rest waits in scratch.
+        const straight = contiguous ? m >> 2 : 0;
+        const kept = ((m + 3) >> 2) - straight;
+        const a: usize = rows + <usize>straight * rowBytes;
+        const c: usize = tile + <usize>straight * tileStep;
+        if (k0 === 0) {
+          tileRowsZero(rows, rowBytes, columns, columnsEnd, first, plane, plane << 2, straight);
+          tileRowsZero(a, rowBytes, columns, columnsEnd, c, 32, tileStep, kept);
+        } else {
+          tileRowsContinue(rows, rowBytes, columns, columnsEnd, first, plane, plane << 2, straight);
+          tileRowsContinue(a, rowBytes, columns, columnsEnd, c, 32, tileStep, kept);
         }
       }
     }

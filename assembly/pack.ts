@@ -81,52 +81,55 @@ export function packTransposed(
 ): void {
   const step: usize = (<usize>allTaps) << 2;
   const filter: usize = step * <usize>channels;
-  const firstFilter: usize = weight + <usize>(k0 / taps) * filter;
-  const firstTap = k0 % taps;
-  for (let c = 0; c < channels; c += 4) {
-    const left = channels - c;
-    let w = firstFilter + <usize>c * step;
-    let t = firstTap;
-    let o = out;
-    let i = 0;
-    while (i < kb) {
-      if (left >= 4) {
-        // A 3×3 kernel at stride 1 has all taps in order: two transposes and a column.
-        if (taps === 9 && allTaps === 9 && t === 0 && i + 9 <= kb) {
-          const w1 = w + step;
-          const w2 = w1 + step;
-          const w3 = w2 + step;
-          transpose4(v128.load(w), v128.load(w1), v128.load(w2), v128.load(w3), o);
-          transpose4(v128.load(w, 16), v128.load(w1, 16), v128.load(w2, 16), v128.load(w3, 16), o + 64);
-          store<u32>(o, load<u32>(w, 32), 128);
-          store<u32>(o, load<u32>(w1, 32), 132);
-          store<u32>(o, load<u32>(w2, 32), 136);
-          store<u32>(o, load<u32>(w3, 32), 140);
-          o += 144;
-          i += 9;
-          w += filter;
-          continue;
+  let w = weight + <usize>(k0 / taps) * filter;
+  let t0 = k0 % taps;
+  // Filters outside, channels inside: the weights are read in the order in which they lie.
+  for (let i = 0; i < kb; ) {
+    const t1 = min(taps, t0 + kb - i);
+    // A 3×3 kernel at stride 1 has all taps in order: two transposes and a column.
+    const whole = t1 - t0 === 9 && allTaps === 9;
+    let p0 = w;
+    let panel = out;
+    for (let c = 0; c < channels; c += 4) {
+      const left = channels - c;
+      const p1 = p0 + step;
+      const p2 = p1 + step;
+      const p3 = p2 + step;
+      if (left < 4) {
+        let o = panel;
+        for (let t = t0; t < t1; t++) {
+          const tap = (<usize>load<i32>(tapIndex + ((<usize>t) << 2))) << 2;
+          store<u32>(o, load<u32>(p0 + tap));
+          store<u32>(o, left > 1 ? load<u32>(p1 + tap) : 0, 4);
+          store<u32>(o, left > 2 ? load<u32>(p2 + tap) : 0, 8);
+          store<u32>(o, 0, 12);
+          o += 16;
         }
-        const p = w + ((<usize>load<i32>(tapIndex + ((<usize>t) << 2))) << 2);
-        store<u32>(o, load<u32>(p));
-        store<u32>(o, load<u32>(p + step), 4);
-        store<u32>(o, load<u32>(p + 2 * step), 8);
-        store<u32>(o, load<u32>(p + 3 * step), 12);
+      } else if (whole) {
+        transpose4(v128.load(p0), v128.load(p1), v128.load(p2), v128.load(p3), panel);
+        transpose4(v128.load(p0, 16), v128.load(p1, 16), v128.load(p2, 16), v128.load(p3, 16), panel + 64);
+        store<u32>(panel, load<u32>(p0, 32), 128);
+        store<u32>(panel, load<u32>(p1, 32), 132);
+        store<u32>(panel, load<u32>(p2, 32), 136);
+        store<u32>(panel, load<u32>(p3, 32), 140);
       } else {
-        const p = w + ((<usize>load<i32>(tapIndex + ((<usize>t) << 2))) << 2);
-        store<u32>(o, load<u32>(p));
-        store<u32>(o, left > 1 ? load<u32>(p + step) : 0, 4);
-        store<u32>(o, left > 2 ? load<u32>(p + 2 * step) : 0, 8);
-        store<u32>(o, 0, 12);
+        let o = panel;
+        for (let t = t0; t < t1; t++) {
+          const tap = (<usize>load<i32>(tapIndex + ((<usize>t) << 2))) << 2;
+          store<u32>(o, load<u32>(p0 + tap));
+          store<u32>(o, load<u32>(p1 + tap), 4);
+          store<u32>(o, load<u32>(p2 + tap), 8);
+          store<u32>(o, load<u32>(p3 + tap), 12);
+          o += 16;
+        }
       }
-      o += 16;
-      i++;
-      if (++t === taps) {
-        t = 0;
-        w += filter;
-      }
+      p0 = p3 + step;
+      panel += panelBytes;
     }
-    out += panelBytes;
+    out += (<usize>(t1 - t0)) << 4;
+    i += t1 - t0;
+    t0 = 0;
+    w += filter;
   }
 }
 

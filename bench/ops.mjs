@@ -57,13 +57,7 @@ const sizes = {
 };
 
 /** Calls that share memory instead of moving it: they have a time but no rate. */
-const moveNothing = new Set([
-  'op reshape forward',
-  'op reshape gradient',
-  'op flatten forward',
-  'op flatten gradient',
-  'op add gradient',
-]);
+const moveNothing = new Set(['op reshape forward', 'op flatten forward']);
 
 /** Ops whose two gradients are sums of as many products as the forward pass. */
 const products = new Set(['matmul', 'linear', 'conv2d']);
@@ -114,8 +108,7 @@ export function* benchOps(device, wanted, context) {
         spent.push(...grad(y, xs, dy));
       };
       const bytes = inBytes + outBytes + 4 * xs.reduce((sum, t) => sum + t.size, 0);
-      const work = moveNothing.has(names.gradient) ? {} : { bytes };
-      if (products.has(row.name)) work.flops = 2 * trial.flops;
+      const work = products.has(row.name) ? { bytes, flops: 2 * trial.flops } : { bytes };
       const found = measure(names.gradient, gradient, { ...work, beforeEach, time: 200 }, context);
       yield { ...found, section: 'op', shape, drawn };
       dispose();

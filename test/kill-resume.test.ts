@@ -97,6 +97,8 @@ it(`ends with the same bits after SIGKILL at ${KILLS} random moments`, { timeout
   const one = async (i: number): Promise<void> => {
     const run = `run-${i}`;
     const killed = await killAfter(moments[i], begin(run));
+    // It may have ended before; else nothing but the signal may have ended it.
+    expect(killed.signal ?? killed.code, killed.stderr).toBeOneOf(['SIGKILL', 0]);
     // Killed before its folder was whole, there is no run yet: it begins again.
     const begun = existsSync(place.file(run, 'config.json'));
     const checkpoints = existsSync(place.file(run, 'checkpoints')) ? readdirSync(place.file(run, 'checkpoints')) : [];

@@ -83,12 +83,17 @@ async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
+/** The bytes themselves, which are large to copy, unless their memory is shared, which hashing refuses. */
+function unshared(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  return bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : new Uint8Array(bytes);
+}
+
 /** The IDX file in `bytes`, unpacked if need be. Throws `FormatError` unless it is exactly the published one. */
 async function unpack(file: DataFile, bytes: Uint8Array, origin: string): Promise<Uint8Array<ArrayBuffer>> {
   try {
     // Some servers unpack a .gz on the way; the magic numbers of gzip and IDX differ.
     const packed = bytes[0] === 0x1f && bytes[1] === 0x8b;
-    const content = packed ? await gunzip(bytes, { maxBytes: file.bytes }) : new Uint8Array(bytes);
+    const content = packed ? await gunzip(bytes, { maxBytes: file.bytes }) : unshared(bytes);
     const got = await sha256(content);
     if (got !== file.sha256) throw new FormatError(`SHA-256 of the content is ${got}; want ${file.sha256}`);
     return content;
