@@ -1,9 +1,10 @@
 /**
- * The weight gradient: the same register tile with taps as rows, output channels as lanes and q = (image, row, column)
- * as k. Blocks of 512 q are summed in float32, the blocks in float64.
+ * The weight gradient: the same register tile with output channels as rows, taps as lanes and q = (image, row, column) as
+ * k. Blocks of 512 q are summed in float32, the blocks in float64.
  */
-import { tileZero } from './gemm';
+import { TILE_BYTES, tileRowsZero } from './gemm';
 import { transpose4 } from './pack';
+import { high, low } from './reduce';
 
 /** Terms of a float32 block: part of the numerics. */
 const BLOCK: i32 = 512;
@@ -35,8 +36,9 @@ export class WeightGemm {
   scratch: usize;
 }
 
+/** Bytes of scratch for m rows: pixel table, a panel of taps, tiles, a block of the output gradient. */
 export function weightGemmScratch(m: i32): i32 {
-  return BLOCK * 4 + BLOCK * 16 + 128 + ((m + 7) >> 3) * BLOCK * 32;
+  return BLOCK * 4 + BLOCK * 32 + ((m + 3) >> 2) * (<i32>TILE_BYTES + BLOCK * 16);
 }
 
 /**
@@ -44,14 +46,15 @@ export function weightGemmScratch(m: i32): i32 {
  * images are in their slots.
  */
 export function weightGemmBlock(g: WeightGemm, q0: i32, count: i32): void {
+  const panels = (g.m + 3) >> 2;
   const bases: usize = g.scratch;
-  const tile: usize = bases + BLOCK * 4;
-  const rowsPanel: usize = tile + 128;
-  const columns: usize = rowsPanel + BLOCK * 16;
+  const columns: usize = bases + BLOCK * 4;
+  const tiles: usize = columns + BLOCK * 32;
+  const rows: usize = tiles + <usize>panels * TILE_BYTES;
   const plane = g.rows * g.cols;
 
   let image = q0 / plane;
-  let at = q0 - image * plane;
+  const at = q0 - image * plane;
   let row = at / g.cols;
   let col = at - row * g.cols;
   for (let i = 0; i < count; i++) {
@@ -67,53 +70,61 @@ export function weightGemmBlock(g: WeightGemm, q0: i32, count: i32): void {
       }
     }
   }
-  packGradient(g, q0, count, columns);
+  packGradient(g, q0, count, rows);
 
   const k = g.k;
-  const panels = (g.m + 7) >> 3;
-  const panelBytes: usize = (<usize>count) << 5;
+  const rowBytes: usize = (<usize>count) << 4;
+  const columnsEnd: usize = columns + ((<usize>count) << 5);
+  const outRow: usize = (<usize>k) << 2;
   let sum: usize = g.sums;
-  for (let t = 0; t < k; t += 4) {
-    packTaps(bases, count, g.taps + ((<usize>t) << 2), min(4, k - t), rowsPanel);
-    let b = columns;
-    for (let p = 0; p < panels; p++) {
-      tileZero(rowsPanel, b, b + panelBytes, tile, 32);
-      if (g.sums === 0) storeTile(g, tile, t, p << 3);
-      else if (q0 === 0) storeWide(tile, sum);
-      else addWide(tile, sum);
-      b += panelBytes;
-      sum += 256;
+  for (let t = 0; t < k; t += 8) {
+    packTaps(bases, count, g.taps + ((<usize>t) << 2), min(8, k - t), columns);
+    if (g.sums === 0) {
+      // Whole tiles are stored straight; the rest waits in scratch.
+      const straight = k - t >= 8 ? g.m >> 2 : 0;
+      const a = rows + <usize>straight * rowBytes;
+      const c = tiles + <usize>straight * TILE_BYTES;
+      const out: usize = g.dweight + ((<usize>t) << 2);
+      tileRowsZero(rows, rowBytes, columns, columnsEnd, out, outRow, outRow << 2, straight);
+      tileRowsZero(a, rowBytes, columns, columnsEnd, c, 32, TILE_BYTES, panels - straight);
+      storeTiles(g, tiles, t, straight);
+    } else {
+      tileRowsZero(rows, rowBytes, columns, columnsEnd, tiles, 32, TILE_BYTES, panels);
+      const bytes = <usize>panels * TILE_BYTES;
+      if (q0 === 0) storeWide(tiles, bytes, sum);
+      else addWide(tiles, bytes, sum);
+      sum += bytes << 1;
     }
   }
 }
 
-/** Output channels as lanes: [panel][q][8]; channels past the end are zeros. */
+/** Output channels as rows: [panel][q][4]; channels past the end are zeros. */
 function packGradient(g: WeightGemm, q0: i32, count: i32, out: usize): void {
   const plane = g.rows * g.cols;
   const planeBytes: usize = (<usize>plane) << 2;
-  for (let m0 = 0; m0 < g.m; m0 += 8) {
-    const lanes: usize = min(8, g.m - m0);
+  for (let m0 = 0; m0 < g.m; m0 += 4) {
+    const lanes: usize = min(4, g.m - m0);
     let image = q0 / plane;
     let at = q0 - image * plane;
     let left = count;
     while (left > 0) {
       const run = min(left, plane - at);
-      let p: usize = g.dy + <usize>image * <usize>g.dyImage + <usize>m0 * planeBytes + ((<usize>at) << 2);
+      let p: usize = g.dy + <usize>image * g.dyImage + <usize>m0 * planeBytes + ((<usize>at) << 2);
       let i = 0;
-      if (lanes === 8) {
+      if (lanes === 4) {
         for (; i + 4 <= run; i += 4) {
-          transposeHalf(p, planeBytes, out);
-          transposeHalf(p + (planeBytes << 2), planeBytes, out + 16);
+          const r2 = p + (planeBytes << 1);
+          transpose4(v128.load(p), v128.load(p + planeBytes), v128.load(r2), v128.load(r2 + planeBytes), out, 16);
           p += 16;
-          out += 128;
+          out += 64;
         }
       }
       for (; i < run; i++) {
-        for (let lane: usize = 0; lane < 8; lane++) {
+        for (let lane: usize = 0; lane < 4; lane++) {
           store<u32>(out + (lane << 2), lane < lanes ? load<u32>(p + lane * planeBytes) : 0);
         }
         p += 4;
-        out += 32;
+        out += 16;
       }
       left -= run;
       at = 0;
@@ -122,39 +133,27 @@ function packGradient(g: WeightGemm, q0: i32, count: i32, out: usize): void {
   }
 }
 
-/** Four rows `stride` apart, transposed into vectors 32 bytes apart. */
-@inline
-function transposeHalf(p: usize, stride: usize, out: usize): void {
-  const r0 = v128.load(p);
-  const r1 = v128.load(p + stride);
-  const r2 = v128.load(p + 2 * stride);
-  const r3 = v128.load(p + 3 * stride);
-  const t0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
-  const t1 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
-  const t2 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
-  const t3 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
-  v128.store(out, v128.shuffle<f64>(t0, t1, 0, 2));
-  v128.store(out, v128.shuffle<f64>(t0, t1, 1, 3), 32);
-  v128.store(out, v128.shuffle<f64>(t2, t3, 0, 2), 64);
-  v128.store(out, v128.shuffle<f64>(t2, t3, 1, 3), 96);
+/** Eight taps as lanes: [q][8]; taps past the end are zeros. */
+function packTaps(bases: usize, count: i32, taps: usize, lanes: i32, out: usize): void {
+  packHalf(bases, count, taps, min(lanes, 4), out);
+  packHalf(bases, count, taps + 16, max(lanes - 4, 0), out + 16);
 }
 
-/** Four taps as rows: [q][4]; taps past the end are zeros. */
-function packTaps(bases: usize, count: i32, taps: usize, rows: i32, out: usize): void {
-  const t0: usize = load<i32>(taps);
+function packHalf(bases: usize, count: i32, taps: usize, lanes: i32, out: usize): void {
   let i = 0;
-  if (rows === 4) {
+  if (lanes === 4) {
+    const t0: usize = load<i32>(taps);
     const t1: usize = load<i32>(taps, 4);
     const t2: usize = load<i32>(taps, 8);
     const t3: usize = load<i32>(taps, 12);
     for (; i + 4 <= count; i += 4) {
       const b: usize = load<u32>(bases);
       if (<usize>load<u32>(bases, 12) - b === 12) {
-        transpose4(v128.load(b + t0), v128.load(b + t1), v128.load(b + t2), v128.load(b + t3), out);
+        transpose4(v128.load(b + t0), v128.load(b + t1), v128.load(b + t2), v128.load(b + t3), out, 32);
       } else {
         for (let j: usize = 0; j < 4; j++) {
           const q: usize = load<u32>(bases + (j << 2));
-          const o = out + (j << 4);
+          const o = out + (j << 5);
           store<u32>(o, load<u32>(q + t0));
           store<u32>(o, load<u32>(q + t1), 4);
           store<u32>(o, load<u32>(q + t2), 8);
@@ -162,92 +161,67 @@ function packTaps(bases: usize, count: i32, taps: usize, rows: i32, out: usize):
         }
       }
       bases += 16;
-      out += 64;
+      out += 128;
     }
   }
   for (; i < count; i++) {
     const b: usize = load<u32>(bases);
     for (let j: usize = 0; j < 4; j++) {
-      store<u32>(out + (j << 2), j < <usize>rows ? load<u32>(b + <usize>load<i32>(taps + (j << 2))) : 0);
+      store<u32>(out + (j << 2), j < <usize>lanes ? load<u32>(b + <usize>load<i32>(taps + (j << 2))) : 0);
     }
     bases += 4;
-    out += 16;
+    out += 32;
   }
 }
 
-function storeWide(tile: usize, sum: usize): void {
-  for (let i: usize = 0; i < 8; i++) {
+/** sum = tile, in float64. */
+function storeWide(tile: usize, bytes: usize, sum: usize): void {
+  for (const end = tile + bytes; tile < end; tile += 16) {
     const v = v128.load(tile);
-    v128.store(sum, f64x2.promote_low_f32x4(v));
-    v128.store(sum, f64x2.promote_low_f32x4(v128.shuffle<f64>(v, v, 1, 1)), 16);
-    tile += 16;
+    v128.store(sum, low(v));
+    v128.store(sum, high(v), 16);
     sum += 32;
   }
 }
 
-function addWide(tile: usize, sum: usize): void {
-  for (let i: usize = 0; i < 8; i++) {
+function addWide(tile: usize, bytes: usize, sum: usize): void {
+  for (const end = tile + bytes; tile < end; tile += 16) {
     const v = v128.load(tile);
-    v128.store(sum, f64x2.add(v128.load(sum), f64x2.promote_low_f32x4(v)));
-    v128.store(
-      sum,
-      f64x2.add(v128.load(sum, 16), f64x2.promote_low_f32x4(v128.shuffle<f64>(v, v, 1, 1))),
-      16,
-    );
-    tile += 16;
+    v128.store(sum, f64x2.add(v128.load(sum), low(v)));
+    v128.store(sum, f64x2.add(v128.load(sum, 16), high(v)), 16);
     sum += 32;
   }
 }
 
-/** Rounds the sums once into dweight. `scratch` is as it was for the blocks. */
+/** Rounds the sums once into dweight. Scratch is as it was for the blocks. */
 export function weightGemmFinish(g: WeightGemm): void {
-  const tile: usize = g.scratch + BLOCK * 4;
+  const tiles: usize = g.scratch + BLOCK * 4 + BLOCK * 32;
+  const bytes: usize = <usize>((g.m + 3) >> 2) * TILE_BYTES;
   let sum: usize = g.sums;
-  for (let t = 0; t < g.k; t += 4) {
-    for (let m = 0; m < g.m; m += 8) {
-      for (let i: usize = 0; i < 128; i += 16) {
-        const a = f32x4.demote_f64x2_zero(v128.load(sum));
-        const b = f32x4.demote_f64x2_zero(v128.load(sum, 16));
-        v128.store(tile + i, v128.shuffle<f64>(a, b, 0, 2));
-        sum += 32;
-      }
-      storeTile(g, tile, t, m);
+  for (let t = 0; t < g.k; t += 8) {
+    for (let i: usize = 0; i < bytes; i += 16) {
+      const a = f32x4.demote_f64x2_zero(v128.load(sum));
+      const b = f32x4.demote_f64x2_zero(v128.load(sum, 16));
+      v128.store(tiles + i, v128.shuffle<f64>(a, b, 0, 2));
+      sum += 32;
     }
+    storeTiles(g, tiles, t, 0);
   }
 }
 
-/** A tile of 4 taps × 8 output channels into dweight. */
-function storeTile(g: WeightGemm, tile: usize, t: i32, m: i32): void {
-  const row: usize = (<usize>g.k) << 2;
-  const out: usize = g.dweight + <usize>m * row + ((<usize>t) << 2);
-  if (g.k - t >= 4 && g.m - m >= 8) {
-    storeQuarter(tile, out, row);
-    storeQuarter(tile + 16, out + (row << 2), row);
-    return;
-  }
-  const rows = min(8, g.m - m);
-  const cols = min(4, g.k - t);
-  for (let r = 0; r < rows; r++) {
-    for (let c = 0; c < cols; c++) {
-      store<u32>(out + <usize>r * row + ((<usize>c) << 2), load<u32>(tile + ((<usize>((c << 3) + r)) << 2)));
+/** The tiles of 8 taps from t, row panels from `first` on, into dweight. */
+function storeTiles(g: WeightGemm, tiles: usize, t: i32, first: i32): void {
+  const lanes = min(8, g.k - t);
+  for (let m = first << 2; m < g.m; m++) {
+    const tile = tiles + ((<usize>m) << 5);
+    const out: usize = g.dweight + ((<usize>(m * g.k + t)) << 2);
+    if (lanes === 8) {
+      v128.store(out, v128.load(tile));
+      v128.store(out, v128.load(tile, 16), 16);
+    } else {
+      for (let i: usize = 0; i < (<usize>lanes) << 2; i += 4) store<u32>(out + i, load<u32>(tile + i));
     }
   }
-}
-
-@inline
-function storeQuarter(tile: usize, out: usize, row: usize): void {
-  const r0 = v128.load(tile);
-  const r1 = v128.load(tile, 32);
-  const r2 = v128.load(tile, 64);
-  const r3 = v128.load(tile, 96);
-  const t0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
-  const t1 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
-  const t2 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
-  const t3 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
-  v128.store(out, v128.shuffle<f64>(t0, t1, 0, 2));
-  v128.store(out + row, v128.shuffle<f64>(t0, t1, 1, 3));
-  v128.store(out + 2 * row, v128.shuffle<f64>(t2, t3, 0, 2));
-  v128.store(out + 3 * row, v128.shuffle<f64>(t2, t3, 1, 3));
 }
 
 /** The weight gradient as the reference writes it, for output gradients that are not finite. One group. */

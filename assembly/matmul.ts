@@ -1,5 +1,5 @@
 /** Matrix product through the register tile; either operand may be stored transposed (strides in bytes). */
-import { tileContinue, tileZero, TILE_BYTES } from './gemm';
+import { TILE_BYTES, tileRowsContinue, tileRowsZero } from './gemm';
 import { packRows } from './pack';
 
 const BLOCK_PANELS: i32 = 32;
@@ -34,7 +34,9 @@ export function matmul(
   const kBlocks = (k + KC - 1) / KC;
   const kc = (k + kBlocks - 1) / kBlocks;
   const outRow: usize = (<usize>n) << 2;
-  if (aCol === 4) packRows(a, rows, (<usize>k) << 4, m, k, aRow);
+  const rowBytes: usize = (<usize>k) << 4;
+  const tileStep: usize = <usize>BLOCK_PANELS * TILE_BYTES;
+  if (aCol === 4) packRows(a, rows, rowBytes, m, k, aRow);
   else packStrided(a, aRow, aCol, rows, m, k, 4);
 
   for (let n0 = 0; n0 < n; n0 += BLOCK_COLUMNS) {
@@ -44,17 +46,14 @@ export function matmul(
       const kb = min(kc, k - k0);
       const panelBytes: usize = (<usize>kb) << 5;
       packStrided(b + <usize>k0 * bRow + <usize>n0 * bCol, bCol, bRow, columns, count, kb, 8);
-      let pa: usize = rows + ((<usize>k0) << 4);
-      for (let r = 0; r < rowPanels; r++) {
-        let tile: usize = tiles + <usize>(r * BLOCK_PANELS) * TILE_BYTES;
-        let pb = columns;
-        for (let p = 0; p < panels; p++) {
-          if (k0 === 0) tileZero(pa, pb, pb + panelBytes, tile, 32);
-          else tileContinue(pa, pb, pb + panelBytes, tile, 32);
-          pb += panelBytes;
-          tile += TILE_BYTES;
-        }
-        pa += (<usize>k) << 4;
+      const pa: usize = rows + ((<usize>k0) << 4);
+      let pb = columns;
+      let tile = tiles;
+      for (let p = 0; p < panels; p++) {
+        if (k0 === 0) tileRowsZero(pa, rowBytes, pb, pb + panelBytes, tile, 32, tileStep, rowPanels);
+        else tileRowsContinue(pa, rowBytes, pb, pb + panelBytes, tile, 32, tileStep, rowPanels);
+        pb += panelBytes;
+        tile += TILE_BYTES;
       }
     }
     for (let r = 0; r < m; r++) {

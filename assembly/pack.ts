@@ -16,7 +16,7 @@ export function packRows(a: usize, out: usize, panelBytes: usize, rows: i32, k: 
     if (left >= 4) {
       let i = 0;
       for (; i + 4 <= k; i += 4) {
-        transpose4(v128.load(p0), v128.load(p1), v128.load(p2), v128.load(p3), o);
+        transpose4(v128.load(p0), v128.load(p1), v128.load(p2), v128.load(p3), o, 16);
         p0 += 16;
         p1 += 16;
         p2 += 16;
@@ -51,17 +51,17 @@ export function packRows(a: usize, out: usize, panelBytes: usize, rows: i32, k: 
   }
 }
 
-/** Stores the four columns of the 4×4 matrix with the given rows one after another. */
+/** Stores the four columns of the 4×4 matrix with the given rows, `step` bytes apart. */
 @inline
-export function transpose4(r0: v128, r1: v128, r2: v128, r3: v128, out: usize): void {
+export function transpose4(r0: v128, r1: v128, r2: v128, r3: v128, out: usize, step: usize): void {
   const t0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
   const t1 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
   const t2 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
   const t3 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
   v128.store(out, v128.shuffle<f64>(t0, t1, 0, 2));
-  v128.store(out, v128.shuffle<f64>(t0, t1, 1, 3), 16);
-  v128.store(out, v128.shuffle<f64>(t2, t3, 0, 2), 32);
-  v128.store(out, v128.shuffle<f64>(t2, t3, 1, 3), 48);
+  v128.store(out + step, v128.shuffle<f64>(t0, t1, 1, 3));
+  v128.store(out + 2 * step, v128.shuffle<f64>(t2, t3, 0, 2));
+  v128.store(out + 3 * step, v128.shuffle<f64>(t2, t3, 1, 3));
 }
 
 /**
@@ -106,8 +106,8 @@ export function packTransposed(
           o += 16;
         }
       } else if (whole) {
-        transpose4(v128.load(p0), v128.load(p1), v128.load(p2), v128.load(p3), panel);
-        transpose4(v128.load(p0, 16), v128.load(p1, 16), v128.load(p2, 16), v128.load(p3, 16), panel + 64);
+        transpose4(v128.load(p0), v128.load(p1), v128.load(p2), v128.load(p3), panel, 16);
+        transpose4(v128.load(p0, 16), v128.load(p1, 16), v128.load(p2, 16), v128.load(p3, 16), panel + 64, 16);
         store<u32>(panel, load<u32>(p0, 32), 128);
         store<u32>(panel, load<u32>(p1, 32), 132);
         store<u32>(panel, load<u32>(p2, 32), 136);

@@ -325,7 +325,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       const atStruct = layout.take(128);
       const total = batch * plane;
       const oneBlock = total <= WEIGHT_BLOCK;
-      const atSums = layout.take(oneBlock ? 0 : Math.ceil(k / 4) * Math.ceil(m / 8) * 256);
+      const atSums = layout.take(oneBlock ? 0 : Math.ceil(k / 8) * Math.ceil(m / 4) * 256);
       const atPadded = layout.take(s.padded ? slots * channels * s.planeBytes : 0);
       const atScratch = layout.take(exports.weightGemmScratch(m));
       const base = w.scratch(layout.total);

@@ -1,0 +1,365 @@
+/** The `atalho` command as a person uses it, and what it keeps on disk. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PNG } from 'pngjs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CheckpointFolder } from '../src/cli/checkpointFolder.js';
+import { parseTrainConfig } from '../src/cli/config.js';
+import { curvesSvg } from '../src/cli/curves.js';
+import { CHAPTER, PRESETS } from '../src/cli/presets.js';
+import { formatDuration } from '../src/cli/progress.js';
+import { fashionMnist } from '../src/data/index.js';
+import { d2lResnet, FormatError, Generator, readSafetensors, reference, sgd, writeSafetensors } from '../src/index.js';
+import { writeFileAtomic } from '../src/io/atomic.js';
+import { encodeCheckpoint, hashWeights, Trainer } from '../src/train/index.js';
+import { hashIn, Workplace } from './cliRunner.js';
+
+const place = new Workplace();
+afterAll(() => place.remove());
+
+const SMALL = [
+  '--model',
+  'd2l-resnet-tiny',
+  '--limit',
+  '96',
+  '--test-limit',
+  '40',
+  '--batch-size',
+  '16',
+  '--resize',
+  '32',
+];
+const TRAIN = ['train', ...SMALL, '--epochs', '2', '--data', place.data];
+
+const LINES =
+  /^loss \d+\.\d{3}, train acc [01]\.\d{3}, test acc ([01]\.\d{3})\n\d+\.\d examples\/sec on (\w+)\nsha256 of the trained weights: [0-9a-f]{64}\n/m;
+
+describe('atalho train, eval, predict', () => {
+  let stdout = '';
+  beforeAll(async () => {
+    const result = await place.run(...TRAIN, '--checkpoint-every', '4');
+    expect(result.stderr).toBe('');
+    expect(result.code).toBe(0);
+    stdout = result.stdout;
+  });
+  const run = 'runs/d2l-resnet-tiny';
+
+  it("prints a line an epoch, then the chapter's two lines, the hash and the full recipe", () => {
+    expect(stdout).toMatch(
+      /^atalho \d+\.\d+\.\d+: d2l-resnet-tiny on wasm, 96 images at 32×32, 2 epochs of 6 steps; run folder runs\/d2l-resnet-tiny$/m,
+    );
+    expect(stdout).toMatch(/^epoch 1: train loss \d\.\d{3}, train acc [01]\.\d{3}, test acc [01]\.\d{3}$/m);
+    expect(stdout).toMatch(/^epoch 2: train loss /m);
+    expect(LINES.exec(stdout)?.[2]).toBe('wasm');
+    expect(stdout).toContain('npm run train -- --lr 0.05 --epochs 10 --batch-size 256 --resize 96');
+  });
+
+  it('leaves config, metrics, curves, weights and two checkpoints', async () => {
+    const config = JSON.parse(readFileSync(place.file(run, 'config.json'), 'utf8')) as Record<string, unknown>;
+    expect(config).toMatchObject({
+      device: 'wasm',
+      checkpointEvery: 4,
+      config: { lr: 0.05, epochs: 2, limit: 96, seed: 0 },
+    });
+    const points = readFileSync(place.file(run, 'metrics.jsonl'), 'utf8').trimEnd().split('\n');
+    // Six steps an epoch: a point after each but the last, and one with the test accuracy.
+    expect(points).toHaveLength(12);
+    expect(JSON.parse(points[11])).toMatchObject({ epoch: 2, step: 12, testAcc: Number(LINES.exec(stdout)?.[1]) });
+    expect(readdirSync(place.file(run, 'checkpoints')).sort()).toEqual([
+      'step-000000008.safetensors',
+      'step-000000012.safetensors',
+    ]);
+    expect(readFileSync(place.file(run, 'curves.svg'), 'utf8')).toContain('test acc');
+    const weights = readSafetensors(readFileSync(place.file(run, 'weights.safetensors')));
+    expect(weights.metadata.sha256).toBe(hashIn(stdout));
+    const model = d2lResnet({ device: reference(), channels: [8, 16, 32, 64], blocks: [1, 1, 1, 1] });
+    model.loadStateDict(weights);
+    expect(await hashWeights(model)).toBe(hashIn(stdout));
+  });
+
+  it('gives the same weights again, and on the reference device, in folders of their own', async () => {
+    const again = await place.run(...TRAIN);
+    expect(again.stdout).toContain('run folder runs/d2l-resnet-tiny-2');
+    expect(hashIn(again.stdout)).toBe(hashIn(stdout));
+    const slow = await place.run(...TRAIN, '--device', 'reference', '--out', 'slow');
+    expect(LINES.exec(slow.stdout)?.[2]).toBe('reference');
+    expect(hashIn(slow.stdout)).toBe(hashIn(stdout));
+    const other = await place.run(...TRAIN, '--seed', '1', '--out', 'other');
+    expect(hashIn(other.stdout)).not.toBe(hashIn(stdout));
+  });
+
+  it('resumes a finished run by printing its lines, and refuses another recipe', async () => {
+    const again = await place.run('train', '--resume', run);
+    expect(again.code).toBe(0);
+    expect(LINES.exec(again.stdout)?.[0]).toBe(LINES.exec(stdout)?.[0]);
+    // Without a name it is the run that was saved last.
+    expect((await place.run('train', '--resume')).stdout).toContain(`run folder ${run}-2`);
+    const changed = await place.run('train', '--resume', run, '--lr', '0.1');
+    expect(changed.code).toBe(1);
+    expect(changed.stderr).toBe(`error: ${run} was begun with lr 0.05; it cannot go on with 0.1\n`);
+  });
+
+  it('evaluates the newest checkpoint', async () => {
+    const { stdout: text, code } = await place.run('eval', run);
+    expect(code).toBe(0);
+    expect(text).toBe(`test acc ${LINES.exec(stdout)?.[1]} on 40 images\nsha256 of the weights: ${hashIn(stdout)}\n`);
+    expect((await place.run('eval', run, '--test-limit', '10')).stdout).toMatch(/on 10 images/);
+  });
+
+  it('predicts PNG files, gray and colour alike, with three labels each', async () => {
+    const { images, classes } = await fashionMnist({ split: 'test', source: place.data });
+    const png = (colorType: 0 | 2): Buffer => {
+      const file = new PNG({ width: 28, height: 28 });
+      for (let i = 0; i < 784; i++) file.data.set([images[i], images[i], images[i], 255], 4 * i);
+      return PNG.sync.write(file, { colorType });
+    };
+    writeFileSync(place.file('gray.png'), png(0));
+    writeFileSync(place.file('colour.png'), png(2));
+    const { stdout: text, code } = await place.run('predict', run, 'gray.png', 'colour.png');
+    expect(code).toBe(0);
+    const [gray, colour] = text.trimEnd().split('\n');
+    expect(colour.replace('colour.png', 'gray.png')).toBe(gray);
+    const label = `(?:${classes.join('|')}) [01]\\.\\d{3}`;
+    expect(gray).toMatch(new RegExp(`^gray\\.png: ${label}, ${label}, ${label}$`));
+    const shares = [...gray.matchAll(/ ([01]\.\d{3})/g)].map(([, share]) => Number(share));
+    expect(shares).toEqual([...shares].sort((a, b) => b - a));
+    expect(shares[0]).toBeGreaterThan(0.1);
+    writeFileSync(place.file('no.png'), 'no picture');
+    const bad = await place.run('predict', run, 'no.png');
+    expect([bad.code, bad.stderr]).toEqual([1, 'error: no.png: image: file is neither PNG nor JPEG\n']);
+    expect((await place.run('predict', run, 'none.png')).stderr).toMatch(
+      /^error: cannot read none\.png: no such file or folder \(ENOENT\)\n$/,
+    );
+  });
+
+  it('goes back to the checkpoint before a damaged one', async () => {
+    const newest = place.file('slow', 'checkpoints', 'step-000000012.safetensors');
+    writeFileSync(newest, readFileSync(newest).subarray(0, 5000));
+    const { stdout: text, stderr, code } = await place.run('train', '--resume', 'slow', '--device', 'wasm');
+    expect(code).toBe(0);
+    expect(stderr).toMatch(
+      /^warning: .*step-000000012\.safetensors: safetensors: .*truncated; trying the one before\n$/,
+    );
+    expect(text).toMatch(/^going on after step 6 from .*step-000000006\.safetensors$/m);
+    expect(hashIn(text)).toBe(hashIn(stdout));
+    for (const name of readdirSync(place.file('slow', 'checkpoints')))
+      writeFileSync(place.file('slow', 'checkpoints', name), '');
+    const all = await place.run('train', '--resume', 'slow');
+    expect(all.code).toBe(1);
+    expect(all.stderr).toMatch(
+      /^error: no checkpoint is whole: .*step-000000012\.safetensors: safetensors: file has 0 bytes/m,
+    );
+  });
+});
+
+describe('Ctrl-C', () => {
+  it('finishes the step, saves, says how to go on, exits with 130, and going on gives the same bits', async () => {
+    const flags = ['train', ...SMALL, '--limit', '320', '--epochs', '3', '--data', place.data];
+    const whole = await place.run(...flags, '--out', 'unstopped');
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      const { child, done } = place.start(...flags, '--out', signal);
+      child.stdout?.once('data', () => setTimeout(() => child.kill(signal), 150));
+      const stopped = await done;
+      expect(stopped.code).toBe(130);
+      expect(stopped.stderr).toMatch(/^stopping: the run is saved after this step; Ctrl-C again to end at once\n$/);
+      const [, step] =
+        /^stopped after step (\d+) of 60, saved; to go on: npx atalho train --resume SIG\w+$/m.exec(stopped.stdout) ??
+        [];
+      expect(Number(step)).toBeLessThan(60);
+      const resumed = await place.run('train', '--resume', signal);
+      expect(resumed.stdout).toContain(`going on after step ${step} from`);
+      expect(hashIn(resumed.stdout)).toBe(hashIn(whole.stdout));
+    }
+  });
+});
+
+describe('atalho shapes', () => {
+  it("is the chapter's tour", async () => {
+    const { stdout } = await place.run('shapes', 'd2l-resnet18', '--input', '1,1,224,224');
+    expect(stdout.trimEnd().split('\n')).toEqual([
+      'Sequential output shape:\t [1, 64, 56, 56]',
+      'Sequential output shape:\t [1, 64, 56, 56]',
+      'Sequential output shape:\t [1, 128, 28, 28]',
+      'Sequential output shape:\t [1, 256, 14, 14]',
+      'Sequential output shape:\t [1, 512, 7, 7]',
+      'AdaptiveAvgPool2d output shape:\t [1, 512, 1, 1]',
+      'Flatten output shape:\t [1, 512]',
+      'Linear output shape:\t [1, 10]',
+    ]);
+  });
+});
+
+describe('errors are one line and exit code 1', () => {
+  const cases: readonly [string, readonly string[], RegExp][] = [
+    [
+      'an unknown model',
+      ['shapes', 'resnet9000'],
+      /^error: there is no model "resnet9000"; want one of d2l-resnet18, d2l-resnet-tiny\n$/,
+    ],
+    [
+      'an unknown model to train',
+      ['train', '--model', 'x'],
+      /^error: option '--model <name>' argument 'x' is invalid\. Want one of d2l-resnet18/,
+    ],
+    [
+      'a bad number',
+      ['train', '--lr', 'fast'],
+      /^error: option '--lr <rate>' argument 'fast' is invalid\. Want a number above 0\.\n$/,
+    ],
+    ['a bad shape', ['shapes', 'd2l-resnet18', '--input', '1,2'], /Want four whole numbers N,C,H,W/],
+    ['a wrong channel count', ['shapes', 'd2l-resnet-tiny', '--input', '1,3,32,32'], /^error: conv2d: .*\n$/],
+    ['no run', ['train', '--resume', 'nowhere'], /^error: nowhere is no run: there is no nowhere\/config\.json\n$/],
+    ['no run to test', ['eval', 'nowhere'], /^error: nowhere is no run: /],
+    [
+      'a folder that cannot be',
+      ['train', '--out', '/dev/null/run'],
+      /^error: cannot write the run folder \/dev\/null\/run: a part of the path is not a folder \(ENOTDIR\)\n$/,
+    ],
+    [
+      'options that do not go together',
+      ['train', '--optimizer', 'adam', '--momentum', '0.9'],
+      /^error: momentum is 0\.9 with optimizer adam; want it with sgd or rmsprop\n$/,
+    ],
+    [
+      'data that is not there',
+      [...TRAIN.slice(0, -1), 'nothing-here', '--out', 'd1'],
+      /^error: fashionMnist: source nothing-here has no train-labels/,
+    ],
+  ];
+  it.each(cases)('%s', async (_, args, message) => {
+    const { code, stderr } = await place.run(...args);
+    expect(stderr).toMatch(message);
+    expect(code).toBe(1);
+  });
+
+  it('a damaged config.json names the file and the field', async () => {
+    await place.run(...TRAIN, '--epochs', '1', '--limit', '16', '--out', 'damaged');
+    const file = place.file('damaged', 'config.json');
+    const good = JSON.parse(readFileSync(file, 'utf8')) as { config: object };
+    const cases: [unknown, RegExp][] = [
+      [{ ...good, device: 3 }, /^error: damaged\/config\.json: device is 3; want a name\n$/],
+      [
+        { ...good, config: { ...good.config, lr: -1 } },
+        /^error: damaged\/config\.json: config\.lr is -1; want a number above 0\n$/,
+      ],
+      [
+        { ...good, config: { ...good.config, lr: 0.5 } },
+        /^error: damaged\/checkpoints\/.*: of another run: lr is 0\.05 there and 0\.5 here\n$/,
+      ],
+      [[], /^error: damaged\/config\.json: device is missing/],
+    ];
+    for (const [value, message] of cases) {
+      writeFileSync(file, JSON.stringify(value));
+      expect((await place.run('train', '--resume', 'damaged')).stderr).toMatch(message);
+    }
+    writeFileSync(file, '{');
+    expect((await place.run('eval', 'damaged')).stderr).toBe('error: damaged/config.json is not valid JSON\n');
+    expect(() => parseTrainConfig('f', { ...CHAPTER, extra: 1 })).toThrow(/^f\.extra is no option of a run$/);
+    expect(() => parseTrainConfig('f', JSON.parse('{"__proto__": {"lr": 1}}'))).toThrow(FormatError);
+  });
+});
+
+describe('a disk that fails', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'atalho-disk-'));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  const device = reference();
+  const generator = new Generator(1);
+  const model = d2lResnet({ device, generator, channels: [2], blocks: [1] });
+  const images = { images: new Uint8Array(64), shape: [1, 1, 8, 8] as const, labels: Uint8Array.of(3), classes: ['a'] };
+  const optimizer = sgd(model.parameters(), { lr: 0.1 });
+  const trainer = new Trainer({
+    model,
+    optimizer,
+    trainData: images,
+    epochs: 1,
+    batchSize: 1,
+    generator,
+    init: 'asIs',
+  });
+  const bytes = encodeCheckpoint(trainer, {}, 'test');
+
+  /** A disk with room for so many files, which are left half written when it is full. */
+  function smallDisk(path: string, room: number): CheckpointFolder {
+    return new CheckpointFolder(path, (file, content) => {
+      if (readdirSync(path).length >= room) {
+        throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC', syscall: 'write' });
+      }
+      writeFileAtomic(file, content);
+    });
+  }
+
+  it('keeps the last two, and makes room by the older one when the disk is full', () => {
+    const path = join(folder, 'full');
+    const disk = smallDisk(path, 2);
+    for (const step of [1, 2, 3, 10]) disk.save(step, bytes);
+    expect(disk.list()).toEqual(['step-000000010.safetensors', 'step-000000003.safetensors']);
+    const kept = new CheckpointFolder(join(folder, 'kept'));
+    for (const step of [1, 2, 3]) kept.save(step, bytes);
+    expect(kept.list()).toEqual(['step-000000003.safetensors', 'step-000000002.safetensors']);
+  });
+
+  it('loses nothing that was saved, and says what happened', () => {
+    const disk = smallDisk(join(folder, 'one'), 1);
+    disk.save(1, bytes);
+    expect(() => disk.save(2, bytes)).toThrow(
+      /^cannot write .*step-000000002\.safetensors: no space left on the disk \(ENOSPC\); earlier checkpoints are untouched$/,
+    );
+    expect(disk.list()).toEqual(['step-000000001.safetensors']);
+    expect(
+      disk.newest(
+        (checkpoint) => checkpoint.state.step,
+        () => {},
+      ),
+    ).toBe(0);
+  });
+
+  it('skips checkpoints that are no checkpoints', () => {
+    const disk = new CheckpointFolder(join(folder, 'odd'));
+    expect(
+      disk.newest(
+        () => 1,
+        () => {},
+      ),
+    ).toBeNull();
+    disk.save(5, bytes);
+    writeFileSync(join(folder, 'odd', 'step-000000009.safetensors'), writeSafetensors([], {}));
+    writeFileSync(join(folder, 'odd', 'notes.txt'), '');
+    const damaged: string[] = [];
+    const name = disk.newest(
+      (checkpoint) => checkpoint.name,
+      (message) => void damaged.push(message),
+    );
+    expect(name).toMatch(/step-000000005/);
+    expect(damaged).toEqual([expect.stringMatching(/step-000000009\.safetensors: metadata has no format/)]);
+  });
+});
+
+describe('what is shown', () => {
+  const point = (epoch: number, testAcc: number | null) => ({
+    epoch,
+    step: 1,
+    trainLoss: 2 / (1 + epoch),
+    trainAcc: 0.5,
+    testAcc,
+    seconds: 1,
+  });
+
+  it('curves have a line a series, a legend and axes, and points for lines too short to see', () => {
+    const svg = curvesSvg([point(0.5, null), point(1, 0.6), point(1.5, null), point(2, 0.7)], 2, 'a <b> & c');
+    for (const label of ['train loss', 'train acc', 'test acc', 'epoch', 'a &lt;b> &amp; c'])
+      expect(svg).toContain(`>${label}</text>`);
+    expect(svg.match(/<circle/g)).toHaveLength(10);
+    expect(svg).not.toMatch(/NaN|undefined/);
+    expect(curvesSvg([], 1, 't')).not.toMatch(/NaN|undefined|<circle/);
+  });
+
+  it('durations read as people write them', () => {
+    expect([0.4, 59.4, 245, 7989].map(formatDuration)).toEqual(['0 s', '59 s', '4:05', '2:13:09']);
+  });
+
+  it('presets differ from the chapter only in valid options', () => {
+    for (const { config } of Object.values(PRESETS)) expect(parseTrainConfig('preset', config)).toEqual(config);
+    expect(CHAPTER).toMatchObject({ lr: 0.05, epochs: 10, batchSize: 256, resize: 96, optimizer: 'sgd', momentum: 0 });
+  });
+});
