@@ -3,7 +3,7 @@
  * input gradient. A panel of 8 pixels × KC taps is packed, stays in the first-level cache and meets every row panel of
  * the weights. Blocking over k goes on from the stored sums, so every output is one sum in the order of the reference.
  */
-import { TILE_BYTES, tileRowsContinue, tileRowsZero } from './gemm';
+import { TILE_BYTES, tileHalfContinue, tileHalfZero, tileRowsContinue, tileRowsZero } from './gemm';
 import { packPanel } from './im2col';
 import { packRows, packTransposed } from './pack';
 
@@ -77,6 +77,8 @@ export function implicitGemm(g: ImplicitGemm): void {
   const kc = (k + kBlocks - 1) / kBlocks;
   const pixels = g.images * g.rows * g.cols;
   const plane: usize = g.outPlane;
+  const rowPanels = (m + 3) >> 2;
+  const tileStep: usize = <usize>BLOCK_PANELS * TILE_BYTES;
   // One block of pixels meets each weight once: then a k block of them is packed into the cache just before its use.
   const lazy = g.packing === PACK_FOR_ONE && pixels <= BLOCK_PIXELS;
   const rowBytes: usize = (<usize>(lazy ? kc : k)) << 4;
@@ -128,18 +130,20 @@ export function implicitGemm(g: ImplicitGemm): void {
         const first: usize = load<u32>(dsts + pixel);
         const contiguous = <usize>load<u32>(dsts + pixel, 28) - first === 28;
         const tile: usize = tiles + <usize>p * TILE_BYTES;
-        const tileStep: usize = <usize>BLOCK_PANELS * TILE_BYTES;
-        // Whole row panels of neighbouring pixels are stored straight; the rest waits in scratch.
-        const straight = contiguous ? m >> 2 : 0;
-        const kept = ((m + 3) >> 2) - straight;
-        const a: usize = rows + <usize>straight * rowBytes;
-        const c: usize = tile + <usize>straight * tileStep;
+        // Row panels of neighbouring pixels are stored straight, those of half a panel of pixels go in pairs; the rest
+        // are whole tiles that wait in scratch.
+        const half = count - (p << 3) <= 4;
+        const done = half ? rowPanels & ~1 : contiguous ? m >> 2 : 0;
+        const rest: usize = rows + <usize>done * rowBytes;
+        const restTile: usize = tile + <usize>done * tileStep;
         if (k0 === 0) {
-          tileRowsZero(rows, rowBytes, columns, columnsEnd, first, plane, plane << 2, straight);
-          tileRowsZero(a, rowBytes, columns, columnsEnd, c, 32, tileStep, kept);
+          if (half) tileHalfZero(rows, rowBytes, columns, columnsEnd, tile, tileStep, done >> 1);
+          else tileRowsZero(rows, rowBytes, columns, columnsEnd, first, plane, plane << 2, done);
+          tileRowsZero(rest, rowBytes, columns, columnsEnd, restTile, 32, tileStep, rowPanels - done);
         } else {
-          tileRowsContinue(rows, rowBytes, columns, columnsEnd, first, plane, plane << 2, straight);
-          tileRowsContinue(a, rowBytes, columns, columnsEnd, c, 32, tileStep, kept);
+          if (half) tileHalfContinue(rows, rowBytes, columns, columnsEnd, tile, tileStep, done >> 1);
+          else tileRowsContinue(rows, rowBytes, columns, columnsEnd, first, plane, plane << 2, done);
+          tileRowsContinue(rest, rowBytes, columns, columnsEnd, restTile, 32, tileStep, rowPanels - done);
         }
       }
     }

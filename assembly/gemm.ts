@@ -108,6 +108,93 @@ export function tileRowsContinue(a: usize, aStep: usize, b: usize, bEnd: usize, 
 }
 
 /**
+ * For a last column panel with at most four columns: two row panels at a time against its first half, 8 rows × 4 columns.
+ * `c`: tiles `cStep` bytes apart, rows 32 bytes apart, of which the second halves stay as they are.
+ */
+export function tileHalfZero(a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
+  for (; pairs > 0; pairs--) {
+    let pa = a;
+    let pa4 = a + aStep;
+    let pb = b;
+    const c4 = c + cStep;
+    let s0 = f32x4.splat(0);
+    let s1 = s0;
+    let s2 = s0;
+    let s3 = s0;
+    let s4 = s0;
+    let s5 = s0;
+    let s6 = s0;
+    let s7 = s0;
+    do {
+      const v = v128.load(pb);
+      s0 = f32x4.add(s0, f32x4.mul(v128.load32_splat(pa), v));
+      s1 = f32x4.add(s1, f32x4.mul(v128.load32_splat(pa, 4), v));
+      s2 = f32x4.add(s2, f32x4.mul(v128.load32_splat(pa, 8), v));
+      s3 = f32x4.add(s3, f32x4.mul(v128.load32_splat(pa, 12), v));
+      s4 = f32x4.add(s4, f32x4.mul(v128.load32_splat(pa4), v));
+      s5 = f32x4.add(s5, f32x4.mul(v128.load32_splat(pa4, 4), v));
+      s6 = f32x4.add(s6, f32x4.mul(v128.load32_splat(pa4, 8), v));
+      s7 = f32x4.add(s7, f32x4.mul(v128.load32_splat(pa4, 12), v));
+      pa += 16;
+      pa4 += 16;
+      pb += 32;
+    } while (pb < bEnd);
+    v128.store(c, s0);
+    v128.store(c, s1, 32);
+    v128.store(c, s2, 64);
+    v128.store(c, s3, 96);
+    v128.store(c4, s4);
+    v128.store(c4, s5, 32);
+    v128.store(c4, s6, 64);
+    v128.store(c4, s7, 96);
+    a += aStep << 1;
+    c += cStep << 1;
+  }
+}
+
+/** The same, going on from what C holds. */
+export function tileHalfContinue(a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
+  for (; pairs > 0; pairs--) {
+    let pa = a;
+    let pa4 = a + aStep;
+    let pb = b;
+    const c4 = c + cStep;
+    let s0 = v128.load(c);
+    let s1 = v128.load(c, 32);
+    let s2 = v128.load(c, 64);
+    let s3 = v128.load(c, 96);
+    let s4 = v128.load(c4);
+    let s5 = v128.load(c4, 32);
+    let s6 = v128.load(c4, 64);
+    let s7 = v128.load(c4, 96);
+    do {
+      const v = v128.load(pb);
+      s0 = f32x4.add(s0, f32x4.mul(v128.load32_splat(pa), v));
+      s1 = f32x4.add(s1, f32x4.mul(v128.load32_splat(pa, 4), v));
+      s2 = f32x4.add(s2, f32x4.mul(v128.load32_splat(pa, 8), v));
+      s3 = f32x4.add(s3, f32x4.mul(v128.load32_splat(pa, 12), v));
+      s4 = f32x4.add(s4, f32x4.mul(v128.load32_splat(pa4), v));
+      s5 = f32x4.add(s5, f32x4.mul(v128.load32_splat(pa4, 4), v));
+      s6 = f32x4.add(s6, f32x4.mul(v128.load32_splat(pa4, 8), v));
+      s7 = f32x4.add(s7, f32x4.mul(v128.load32_splat(pa4, 12), v));
+      pa += 16;
+      pa4 += 16;
+      pb += 32;
+    } while (pb < bEnd);
+    v128.store(c, s0);
+    v128.store(c, s1, 32);
+    v128.store(c, s2, 64);
+    v128.store(c, s3, 96);
+    v128.store(c4, s4);
+    v128.store(c4, s5, 32);
+    v128.store(c4, s6, 64);
+    v128.store(c4, s7, 96);
+    a += aStep << 1;
+    c += cStep << 1;
+  }
+}
+
+/**
  * The tile over `panels` row panels of k terms, `repeats` times, everything in the first-level cache: the peak that the
  * bench measures everything against. `a` holds panels · k · 4 floats, `b` k · 8, `c` panels · 32.
  */

@@ -27,35 +27,76 @@ function firstInside(start: i32, dilation: i32): i32 {
 
 export function maxPool2d(g: Pool, x: usize, out: usize, indices: usize): void {
   const plane: usize = (<usize>(g.inHeight * g.inWidth)) << 2;
+  // Outputs whose windows lie inside the row, and whose vectors of inputs do too.
+  const reach = (g.kernelWidth - 1) * g.dilationWidth + 4 * g.strideWidth - 1;
+  const from = (g.padWidth + g.strideWidth - 1) / g.strideWidth;
+  const wide = g.strideWidth <= 2;
   for (let p = 0; p < g.planes; p++) {
     for (let oh = 0; oh < g.outHeight; oh++) {
-      const startH = oh * g.strideHeight - g.padHeight;
-      const fromH = firstInside(startH, g.dilationHeight);
-      const toH = min(startH + g.kernelHeight * g.dilationHeight, g.inHeight);
-      for (let ow = 0; ow < g.outWidth; ow++) {
-        const startW = ow * g.strideWidth - g.padWidth;
-        const fromW = firstInside(startW, g.dilationWidth);
-        const toW = min(startW + g.kernelWidth * g.dilationWidth, g.inWidth);
-        let best: f32 = -Infinity;
-        let at = fromH * g.inWidth + fromW;
-        for (let h = fromH; h < toH; h += g.dilationHeight) {
-          for (let w = fromW; w < toW; w += g.dilationWidth) {
-            const i = h * g.inWidth + w;
-            const v = load<f32>(x + ((<usize>i) << 2));
-            if (v > best || v !== v) {
-              best = v;
-              at = i;
-            }
-          }
+      for (let ow = 0; ow < g.outWidth; ) {
+        if (wide && ow >= from && ow + 4 <= g.outWidth && ow * g.strideWidth - g.padWidth + reach < g.inWidth) {
+          maxOfFour(g, x, oh, ow, out, indices);
+          ow += 4;
+          out += 16;
+          indices += 16;
+        } else {
+          maxOfOne(g, x, oh, ow, out, indices);
+          ow++;
+          out += 4;
+          indices += 4;
         }
-        store<f32>(out, best);
-        store<i32>(indices, at);
-        out += 4;
-        indices += 4;
       }
     }
     x += plane;
   }
+}
+
+function maxOfOne(g: Pool, x: usize, oh: i32, ow: i32, out: usize, indices: usize): void {
+  const startH = oh * g.strideHeight - g.padHeight;
+  const fromH = firstInside(startH, g.dilationHeight);
+  const toH = min(startH + g.kernelHeight * g.dilationHeight, g.inHeight);
+  const startW = ow * g.strideWidth - g.padWidth;
+  const fromW = firstInside(startW, g.dilationWidth);
+  const toW = min(startW + g.kernelWidth * g.dilationWidth, g.inWidth);
+  let best: f32 = -Infinity;
+  let at = fromH * g.inWidth + fromW;
+  for (let h = fromH; h < toH; h += g.dilationHeight) {
+    for (let w = fromW; w < toW; w += g.dilationWidth) {
+      const i = h * g.inWidth + w;
+      const v = load<f32>(x + ((<usize>i) << 2));
+      if (v > best || v !== v) {
+        best = v;
+        at = i;
+      }
+    }
+  }
+  store<f32>(out, best);
+  store<i32>(indices, at);
+}
+
+/** Four neighbouring outputs, stride 1 or 2, no window beyond the row's ends. */
+function maxOfFour(g: Pool, x: usize, oh: i32, ow: i32, out: usize, indices: usize): void {
+  const stride = g.strideWidth;
+  const startH = oh * g.strideHeight - g.padHeight;
+  const fromH = firstInside(startH, g.dilationHeight);
+  const toH = min(startH + g.kernelHeight * g.dilationHeight, g.inHeight);
+  const startW = ow * stride - g.padWidth;
+  const lanes = i32x4.mul(i32x4(0, 1, 2, 3), i32x4.splat(stride));
+  let best = f32x4.splat(-Infinity);
+  let at = i32x4.add(i32x4.splat(fromH * g.inWidth + startW), lanes);
+  for (let h = fromH; h < toH; h += g.dilationHeight) {
+    for (let k = 0; k < g.kernelWidth; k++) {
+      const i = h * g.inWidth + startW + k * g.dilationWidth;
+      const p = x + ((<usize>i) << 2);
+      let v = v128.load(p);
+      if (stride === 2) v = v128.shuffle<f32>(v, v128.load(p, 16), 0, 2, 4, 6);
+      const wins = v128.or(f32x4.gt(v, best), f32x4.ne(v, v));
+      best = v128.bitselect(v, best, wins);
+      at = v128.bitselect(i32x4.add(i32x4.splat(i), lanes), at, wins);
+    }
+  }
+  v128.store(out, best);
+  v128.store(indices, at);
 }
 
 /** dx is zero on entry. */
