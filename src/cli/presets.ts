@@ -31,14 +31,14 @@ export const PRESETS: Readonly<Record<string, Preset>> = {
   quick: {
     config: {
       ...CHAPTER,
-      lr: 0.02,
+      optimizer: 'adam',
+      lr: 0.001,
       epochs: 1,
-      batchSize: 32,
+      batchSize: 16,
       limit: 1600,
       testLimit: 1000,
-      momentum: 0.9,
       schedule: 'cosine',
     },
-    publishedHash: null,
+    publishedHash: '2039f49a2d62dd31a1c492ab882864ecc2271fdace5fe3a7ca1af51fec7a15ac',
   },
 };
