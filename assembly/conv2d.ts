@@ -3,7 +3,15 @@
  * input gradient. A panel of 8 pixels × KC taps is packed, stays in the first-level cache and meets every row panel of
  * the weights. Blocking over k goes on from the stored sums, so every output is one sum in the order of the reference.
  */
-import { TILE_BYTES, tileHalfContinue, tileHalfZero, tileRowsContinue, tileRowsZero } from './gemm';
+import {
+  TILE_BYTES,
+  tileHalfContinue,
+  tileHalfZero,
+  tileRawContinue,
+  tileRawZero,
+  tileRowsContinue,
+  tileRowsZero,
+} from './gemm';
 import { packPanel } from './im2col';
 import { packRows, packTransposed } from './pack';
 
@@ -79,8 +87,11 @@ export function implicitGemm(g: ImplicitGemm): void {
   const plane: usize = g.outPlane;
   const rowPanels = (m + 3) >> 2;
   const tileStep: usize = <usize>BLOCK_PANELS * TILE_BYTES;
-  // One block of pixels meets each weight once: then a k block of them is packed into the cache just before its use.
+  // One block of pixels meets each weight too seldom for packing them all: whole rows are read as they lie, others are
+  // packed a k block at a time, into the cache, just before their use.
   const lazy = g.packing === PACK_FOR_ONE && pixels <= BLOCK_PIXELS;
+  const raw = lazy && !g.transposed && (m & 3) === 0;
+  const rawRow: usize = (<usize>k) << 2;
   const rowBytes: usize = (<usize>(lazy ? kc : k)) << 4;
   if (!lazy && g.packing <= PACK_FOR_ALL) {
     for (let k0 = 0; k0 < k; k0 += kc) packWeights(g, k0, min(kc, k - k0), g.packed + ((<usize>k0) << 4), rowBytes);
@@ -120,7 +131,8 @@ export function implicitGemm(g: ImplicitGemm): void {
       const columnsEnd: usize = columns + ((<usize>kb) << 5);
       const taps: usize = g.taps + ((<usize>k0) << 2);
       let rows: usize = g.packed + ((<usize>k0) << 4);
-      if (lazy) {
+      if (raw) rows = g.weight + ((<usize>k0) << 2);
+      else if (lazy) {
         rows = g.packed;
         packWeights(g, k0, kb, rows, rowBytes);
       }
@@ -130,6 +142,14 @@ export function implicitGemm(g: ImplicitGemm): void {
         const first: usize = load<u32>(dsts + pixel);
         const contiguous = <usize>load<u32>(dsts + pixel, 28) - first === 28;
         const tile: usize = tiles + <usize>p * TILE_BYTES;
+        if (raw) {
+          const c = contiguous ? first : tile;
+          const ldc: usize = contiguous ? plane : 32;
+          const cStep: usize = contiguous ? plane << 2 : tileStep;
+          if (k0 === 0) tileRawZero(rows, rawRow, columns, columnsEnd, c, ldc, cStep, rowPanels);
+          else tileRawContinue(rows, rawRow, columns, columnsEnd, c, ldc, cStep, rowPanels);
+          continue;
+        }
         // Row panels of neighbouring pixels are stored straight, those of half a panel of pixels go in pairs; the rest
         // are whole tiles that wait in scratch.
         const half = count - (p << 3) <= 4;

@@ -107,6 +107,118 @@ export function tileRowsContinue(a: usize, aStep: usize, b: usize, bEnd: usize, 
   }
 }
 
+/** `tileRowsZero` on rows as they lie, `aRow` bytes apart: for weights that are met too seldom to be worth packing. */
+export function tileRawZero(a: usize, aRow: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
+  for (; panels > 0; panels--) {
+    let p0 = a;
+    let p1 = a + aRow;
+    let p2 = p1 + aRow;
+    let p3 = p2 + aRow;
+    let pb = b;
+    let q = c;
+    let c00 = f32x4.splat(0);
+    let c01 = c00;
+    let c10 = c00;
+    let c11 = c00;
+    let c20 = c00;
+    let c21 = c00;
+    let c30 = c00;
+    let c31 = c00;
+    do {
+      const b0 = v128.load(pb);
+      const b1 = v128.load(pb, 16);
+      let s = v128.load32_splat(p0);
+      c00 = f32x4.add(c00, f32x4.mul(s, b0));
+      c01 = f32x4.add(c01, f32x4.mul(s, b1));
+      s = v128.load32_splat(p1);
+      c10 = f32x4.add(c10, f32x4.mul(s, b0));
+      c11 = f32x4.add(c11, f32x4.mul(s, b1));
+      s = v128.load32_splat(p2);
+      c20 = f32x4.add(c20, f32x4.mul(s, b0));
+      c21 = f32x4.add(c21, f32x4.mul(s, b1));
+      s = v128.load32_splat(p3);
+      c30 = f32x4.add(c30, f32x4.mul(s, b0));
+      c31 = f32x4.add(c31, f32x4.mul(s, b1));
+      p0 += 4;
+      p1 += 4;
+      p2 += 4;
+      p3 += 4;
+      pb += 32;
+    } while (pb < bEnd);
+    v128.store(q, c00);
+    v128.store(q, c01, 16);
+    q += ldc;
+    v128.store(q, c10);
+    v128.store(q, c11, 16);
+    q += ldc;
+    v128.store(q, c20);
+    v128.store(q, c21, 16);
+    q += ldc;
+    v128.store(q, c30);
+    v128.store(q, c31, 16);
+    a += aRow << 2;
+    c += cStep;
+  }
+}
+
+/** The same, going on from what C holds. */
+export function tileRawContinue(a: usize, aRow: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
+  for (; panels > 0; panels--) {
+    let p0 = a;
+    let p1 = a + aRow;
+    let p2 = p1 + aRow;
+    let p3 = p2 + aRow;
+    let pb = b;
+    let q = c;
+    let e = c;
+    let c00 = v128.load(e);
+    let c01 = v128.load(e, 16);
+    e += ldc;
+    let c10 = v128.load(e);
+    let c11 = v128.load(e, 16);
+    e += ldc;
+    let c20 = v128.load(e);
+    let c21 = v128.load(e, 16);
+    e += ldc;
+    let c30 = v128.load(e);
+    let c31 = v128.load(e, 16);
+    do {
+      const b0 = v128.load(pb);
+      const b1 = v128.load(pb, 16);
+      let s = v128.load32_splat(p0);
+      c00 = f32x4.add(c00, f32x4.mul(s, b0));
+      c01 = f32x4.add(c01, f32x4.mul(s, b1));
+      s = v128.load32_splat(p1);
+      c10 = f32x4.add(c10, f32x4.mul(s, b0));
+      c11 = f32x4.add(c11, f32x4.mul(s, b1));
+      s = v128.load32_splat(p2);
+      c20 = f32x4.add(c20, f32x4.mul(s, b0));
+      c21 = f32x4.add(c21, f32x4.mul(s, b1));
+      s = v128.load32_splat(p3);
+      c30 = f32x4.add(c30, f32x4.mul(s, b0));
+      c31 = f32x4.add(c31, f32x4.mul(s, b1));
+      p0 += 4;
+      p1 += 4;
+      p2 += 4;
+      p3 += 4;
+      pb += 32;
+    } while (pb < bEnd);
+    v128.store(q, c00);
+    v128.store(q, c01, 16);
+    q += ldc;
+    v128.store(q, c10);
+    v128.store(q, c11, 16);
+    q += ldc;
+    v128.store(q, c20);
+    v128.store(q, c21, 16);
+    q += ldc;
+    v128.store(q, c30);
+    v128.store(q, c31, 16);
+    a += aRow << 2;
+    c += cStep;
+  }
+}
+
 /**
  * For a last column panel with at most four columns: two row panels at a time against its first half, 8 rows × 4 columns.
  * `c`: tiles `cStep` bytes apart, rows 32 bytes apart, of which the second halves stay as they are.

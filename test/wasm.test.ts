@@ -55,6 +55,10 @@ describe('convolution across chunks and blocks', async () => {
     // One block exactly, and one pixel more, for the lazily packed weights.
     { x: [2, 300, 16, 16], w: [5, 300, 1, 1], options: {} },
     { x: [1, 300, 27, 19], w: [5, 300, 1, 1], options: {} },
+    // The same where whole row panels are read unpacked, and a last panel of one pixel.
+    { x: [2, 300, 16, 16], w: [8, 300, 1, 1], options: {} },
+    { x: [1, 70, 7, 7], w: [12, 70, 3, 3], options: { padding: 1 } },
+    { x: [1, 33, 7, 7], w: [13, 33, 3, 3], options: { padding: 1, stride: 2 } },
     // Two k blocks and weight-gradient blocks that straddle images.
     { x: [7, 40, 9, 9], w: [13, 40, 3, 3], options: { padding: 1 } },
     { x: [3, 5, 40, 40], w: [9, 5, 7, 7], options: { padding: 3, stride: 2 } },
