@@ -64,7 +64,7 @@ export class ImplicitGemm {
 
 /** Bytes of scratch for m rows: pixel tables, a panel of packed columns, tiles that cannot be stored straight. */
 export function implicitGemmScratch(m: i32): i32 {
-  return BLOCK_PIXELS * 8 + KC * 32 + ((m + 3) >> 2) * BLOCK_PANELS * <i32>TILE_BYTES;
+  return BLOCK_PIXELS * 8 + KC * 32 + 16 + ((m + 3) >> 2) * BLOCK_PANELS * <i32>TILE_BYTES;
 }
 
 /** Packs k0 … k0 + kb of every row panel; panels lie `panelBytes` apart. */
@@ -77,7 +77,9 @@ export function implicitGemm(g: ImplicitGemm): void {
   const bases: usize = g.scratch;
   const dsts: usize = bases + BLOCK_PIXELS * 4;
   const columns: usize = dsts + BLOCK_PIXELS * 4;
-  const tiles: usize = columns + KC * 32;
+  const tiles: usize = columns + KC * 32 + 16;
+  const zeros: usize = tiles - 16;
+  v128.store(zeros, f32x4.splat(0));
   const k = g.k;
   const m = g.m;
   const most = max(min(KC, WEIGHT_BLOCK / m), KC / 3);
@@ -129,6 +131,10 @@ export function implicitGemm(g: ImplicitGemm): void {
     for (let k0 = 0; k0 < k; k0 += kc) {
       const kb = min(kc, k - k0);
       const columnsEnd: usize = columns + ((<usize>kb) << 5);
+      // Tiles that are stored straight get their bias with the last k block; a sum is never −0, so adding +0 is nothing.
+      const biased = g.bias !== 0 && k0 + kb === k;
+      const bias: usize = biased ? g.bias : zeros;
+      const biasStep: usize = biased ? 16 : 0;
       const taps: usize = g.taps + ((<usize>k0) << 2);
       let rows: usize = g.packed + ((<usize>k0) << 4);
       if (raw) rows = g.weight + ((<usize>k0) << 2);
@@ -146,8 +152,10 @@ export function implicitGemm(g: ImplicitGemm): void {
           const c = contiguous ? first : tile;
           const ldc: usize = contiguous ? plane : 32;
           const cStep: usize = contiguous ? plane << 2 : tileStep;
-          if (k0 === 0) tileRawZero(rows, rawRow, columns, columnsEnd, c, ldc, cStep, rowPanels);
-          else tileRawContinue(rows, rawRow, columns, columnsEnd, c, ldc, cStep, rowPanels);
+          const add = contiguous ? bias : zeros;
+          const addStep: usize = contiguous ? biasStep : 0;
+          if (k0 === 0) tileRawZero(rows, rawRow, columns, columnsEnd, c, ldc, cStep, add, addStep, rowPanels);
+          else tileRawContinue(rows, rawRow, columns, columnsEnd, c, ldc, cStep, add, addStep, rowPanels);
           continue;
         }
         // Row panels of neighbouring pixels are stored straight, those of half a panel of pixels go in pairs; the rest
@@ -158,12 +166,12 @@ export function implicitGemm(g: ImplicitGemm): void {
         const restTile: usize = tile + <usize>done * tileStep;
         if (k0 === 0) {
           if (half) tileHalfZero(rows, rowBytes, columns, columnsEnd, tile, tileStep, done >> 1);
-          else tileRowsZero(rows, rowBytes, columns, columnsEnd, first, plane, plane << 2, done);
-          tileRowsZero(rest, rowBytes, columns, columnsEnd, restTile, 32, tileStep, rowPanels - done);
+          else tileRowsZero(rows, rowBytes, columns, columnsEnd, first, plane, plane << 2, bias, biasStep, done);
+          tileRowsZero(rest, rowBytes, columns, columnsEnd, restTile, 32, tileStep, zeros, 0, rowPanels - done);
         } else {
           if (half) tileHalfContinue(rows, rowBytes, columns, columnsEnd, tile, tileStep, done >> 1);
-          else tileRowsContinue(rows, rowBytes, columns, columnsEnd, first, plane, plane << 2, done);
-          tileRowsContinue(rest, rowBytes, columns, columnsEnd, restTile, 32, tileStep, rowPanels - done);
+          else tileRowsContinue(rows, rowBytes, columns, columnsEnd, first, plane, plane << 2, bias, biasStep, done);
+          tileRowsContinue(rest, rowBytes, columns, columnsEnd, restTile, 32, tileStep, zeros, 0, rowPanels - done);
         }
       }
     }
@@ -171,35 +179,22 @@ export function implicitGemm(g: ImplicitGemm): void {
   }
 }
 
-/** Adds the bias and stores the tiles that were kept aside: half panels, rows past a multiple of 4, split pixels. */
+/** Stores the tiles that were kept aside, with their bias: half panels, rows past a multiple of 4, split pixels. */
 function finishBlock(g: ImplicitGemm, dsts: usize, tiles: usize, panels: i32, count: i32): void {
   const m = g.m;
   const plane: usize = g.outPlane;
   const hasBias = g.bias !== 0;
-  for (let r = 0; r < m; r++) {
-    const whole = m - (r & ~3) >= 4;
-    const value: f32 = hasBias ? load<f32>(<usize>g.bias + ((<usize>r) << 2)) : 0;
-    const splat = f32x4.splat(value);
-    const rowOffset: usize = <usize>r * plane;
-    let tile: usize = tiles + <usize>(r >> 2) * <usize>BLOCK_PANELS * TILE_BYTES + ((<usize>(r & 3)) << 5);
-    let d = dsts;
-    for (let p = 0; p < panels; p++) {
-      const first: usize = load<u32>(d);
-      if (whole && <usize>load<u32>(d, 28) - first === 28) {
-        if (hasBias) {
-          const c = first + rowOffset;
-          v128.store(c, f32x4.add(v128.load(c), splat));
-          v128.store(c, f32x4.add(v128.load(c, 16), splat), 16);
-        }
-      } else {
-        const lanes: usize = min(8, count - (p << 3));
-        for (let lane: usize = 0; lane < lanes; lane++) {
-          const sum = load<f32>(tile + (lane << 2));
-          store<f32>(<usize>load<u32>(d + (lane << 2)) + rowOffset, hasBias ? sum + value : sum);
-        }
+  for (let p = 0; p < panels; p++) {
+    const d = dsts + ((<usize>p) << 5);
+    const contiguous = <usize>load<u32>(d, 28) - <usize>load<u32>(d) === 28;
+    const lanes: usize = min(8, count - (p << 3));
+    for (let r = contiguous ? m & ~3 : 0; r < m; r++) {
+      const tile: usize = tiles + <usize>((r >> 2) * BLOCK_PANELS + p) * TILE_BYTES + ((<usize>(r & 3)) << 5);
+      const rowOffset: usize = <usize>r * plane;
+      const value: f32 = hasBias ? load<f32>(g.bias + ((<usize>r) << 2)) : 0;
+      for (let lane: usize = 0; lane < lanes; lane++) {
+        store<f32>(<usize>load<u32>(d + (lane << 2)) + rowOffset, load<f32>(tile + (lane << 2)) + value);
       }
-      d += 32;
-      tile += TILE_BYTES;
     }
   }
 }

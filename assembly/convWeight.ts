@@ -38,7 +38,7 @@ export class WeightGemm {
 
 /** Bytes of scratch for m rows: pixel table, a panel of taps, tiles, a block of the output gradient. */
 export function weightGemmScratch(m: i32): i32 {
-  return BLOCK * 4 + BLOCK * 32 + ((m + 3) >> 2) * (<i32>TILE_BYTES + BLOCK * 16);
+  return 16 + BLOCK * 4 + BLOCK * 32 + ((m + 3) >> 2) * (<i32>TILE_BYTES + BLOCK * 16);
 }
 
 /**
@@ -47,7 +47,9 @@ export function weightGemmScratch(m: i32): i32 {
  */
 export function weightGemmBlock(g: WeightGemm, q0: i32, count: i32): void {
   const panels = (g.m + 3) >> 2;
-  const bases: usize = g.scratch;
+  const zeros: usize = g.scratch;
+  v128.store(zeros, f32x4.splat(0));
+  const bases: usize = zeros + 16;
   const columns: usize = bases + BLOCK * 4;
   const tiles: usize = columns + BLOCK * 32;
   const rows: usize = tiles + <usize>panels * TILE_BYTES;
@@ -85,11 +87,11 @@ export function weightGemmBlock(g: WeightGemm, q0: i32, count: i32): void {
       const a = rows + <usize>straight * rowBytes;
       const c = tiles + <usize>straight * TILE_BYTES;
       const out: usize = g.dweight + ((<usize>t) << 2);
-      tileRowsZero(rows, rowBytes, columns, columnsEnd, out, outRow, outRow << 2, straight);
-      tileRowsZero(a, rowBytes, columns, columnsEnd, c, 32, TILE_BYTES, panels - straight);
+      tileRowsZero(rows, rowBytes, columns, columnsEnd, out, outRow, outRow << 2, zeros, 0, straight);
+      tileRowsZero(a, rowBytes, columns, columnsEnd, c, 32, TILE_BYTES, zeros, 0, panels - straight);
       storeTiles(g, tiles, t, straight);
     } else {
-      tileRowsZero(rows, rowBytes, columns, columnsEnd, tiles, 32, TILE_BYTES, panels);
+      tileRowsZero(rows, rowBytes, columns, columnsEnd, tiles, 32, TILE_BYTES, zeros, 0, panels);
       const bytes = <usize>panels * TILE_BYTES;
       if (q0 === 0) storeWide(tiles, bytes, sum);
       else addWide(tiles, bytes, sum);
@@ -195,7 +197,7 @@ function addWide(tile: usize, bytes: usize, sum: usize): void {
 
 /** Rounds the sums once into dweight. Scratch is as it was for the blocks. */
 export function weightGemmFinish(g: WeightGemm): void {
-  const tiles: usize = g.scratch + BLOCK * 4 + BLOCK * 32;
+  const tiles: usize = g.scratch + 16 + BLOCK * 4 + BLOCK * 32;
   const bytes: usize = <usize>((g.m + 3) >> 2) * TILE_BYTES;
   let sum: usize = g.sums;
   for (let t = 0; t < g.k; t += 8) {

@@ -8,7 +8,7 @@
  * C = A·B over one k block for `panels` row panels. `a`: panels of [k][4], `aStep` bytes apart; `b`: one column panel [k][8]
  * up to `bEnd`; `c`: tiles `cStep` bytes apart, each 4 rows of 8 floats `ldc` bytes apart.
  */
-export function tileRowsZero(a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
+export function tileRowsZero(a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, bias: usize, biasStep: usize, panels: i32): void {
   for (; panels > 0; panels--) {
     let pa = a;
     let pb = b;
@@ -39,6 +39,18 @@ export function tileRowsZero(a: usize, aStep: usize, b: usize, bEnd: usize, c: u
       pa += 16;
       pb += 32;
     } while (pb < bEnd);
+    let t = v128.load32_splat(bias);
+    c00 = f32x4.add(c00, t);
+    c01 = f32x4.add(c01, t);
+    t = v128.load32_splat(bias, 4);
+    c10 = f32x4.add(c10, t);
+    c11 = f32x4.add(c11, t);
+    t = v128.load32_splat(bias, 8);
+    c20 = f32x4.add(c20, t);
+    c21 = f32x4.add(c21, t);
+    t = v128.load32_splat(bias, 12);
+    c30 = f32x4.add(c30, t);
+    c31 = f32x4.add(c31, t);
     v128.store(q, c00);
     v128.store(q, c01, 16);
     q += ldc;
@@ -52,11 +64,12 @@ export function tileRowsZero(a: usize, aStep: usize, b: usize, bEnd: usize, c: u
     v128.store(q, c31, 16);
     a += aStep;
     c += cStep;
+    bias += biasStep;
   }
 }
 
 /** The same, going on from what C holds: blocking over k keeps the order. */
-export function tileRowsContinue(a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
+export function tileRowsContinue(a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, bias: usize, biasStep: usize, panels: i32): void {
   for (; panels > 0; panels--) {
     let pa = a;
     let pb = b;
@@ -91,6 +104,18 @@ export function tileRowsContinue(a: usize, aStep: usize, b: usize, bEnd: usize, 
       pa += 16;
       pb += 32;
     } while (pb < bEnd);
+    let t = v128.load32_splat(bias);
+    c00 = f32x4.add(c00, t);
+    c01 = f32x4.add(c01, t);
+    t = v128.load32_splat(bias, 4);
+    c10 = f32x4.add(c10, t);
+    c11 = f32x4.add(c11, t);
+    t = v128.load32_splat(bias, 8);
+    c20 = f32x4.add(c20, t);
+    c21 = f32x4.add(c21, t);
+    t = v128.load32_splat(bias, 12);
+    c30 = f32x4.add(c30, t);
+    c31 = f32x4.add(c31, t);
     v128.store(q, c00);
     v128.store(q, c01, 16);
     q += ldc;
@@ -104,11 +129,12 @@ export function tileRowsContinue(a: usize, aStep: usize, b: usize, bEnd: usize, 
     v128.store(q, c31, 16);
     a += aStep;
     c += cStep;
+    bias += biasStep;
   }
 }
 
 /** `tileRowsZero` on rows as they lie, `aRow` bytes apart: for weights that are met too seldom to be worth packing. */
-export function tileRawZero(a: usize, aRow: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
+export function tileRawZero(a: usize, aRow: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, bias: usize, biasStep: usize, panels: i32): void {
   for (; panels > 0; panels--) {
     let p0 = a;
     let p1 = a + aRow;
@@ -145,6 +171,18 @@ export function tileRawZero(a: usize, aRow: usize, b: usize, bEnd: usize, c: usi
       p3 += 4;
       pb += 32;
     } while (pb < bEnd);
+    let t = v128.load32_splat(bias);
+    c00 = f32x4.add(c00, t);
+    c01 = f32x4.add(c01, t);
+    t = v128.load32_splat(bias, 4);
+    c10 = f32x4.add(c10, t);
+    c11 = f32x4.add(c11, t);
+    t = v128.load32_splat(bias, 8);
+    c20 = f32x4.add(c20, t);
+    c21 = f32x4.add(c21, t);
+    t = v128.load32_splat(bias, 12);
+    c30 = f32x4.add(c30, t);
+    c31 = f32x4.add(c31, t);
     v128.store(q, c00);
     v128.store(q, c01, 16);
     q += ldc;
@@ -158,11 +196,12 @@ export function tileRawZero(a: usize, aRow: usize, b: usize, bEnd: usize, c: usi
     v128.store(q, c31, 16);
     a += aRow << 2;
     c += cStep;
+    bias += biasStep;
   }
 }
 
 /** The same, going on from what C holds. */
-export function tileRawContinue(a: usize, aRow: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
+export function tileRawContinue(a: usize, aRow: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, bias: usize, biasStep: usize, panels: i32): void {
   for (; panels > 0; panels--) {
     let p0 = a;
     let p1 = a + aRow;
@@ -203,6 +242,18 @@ export function tileRawContinue(a: usize, aRow: usize, b: usize, bEnd: usize, c:
       p3 += 4;
       pb += 32;
     } while (pb < bEnd);
+    let t = v128.load32_splat(bias);
+    c00 = f32x4.add(c00, t);
+    c01 = f32x4.add(c01, t);
+    t = v128.load32_splat(bias, 4);
+    c10 = f32x4.add(c10, t);
+    c11 = f32x4.add(c11, t);
+    t = v128.load32_splat(bias, 8);
+    c20 = f32x4.add(c20, t);
+    c21 = f32x4.add(c21, t);
+    t = v128.load32_splat(bias, 12);
+    c30 = f32x4.add(c30, t);
+    c31 = f32x4.add(c31, t);
     v128.store(q, c00);
     v128.store(q, c01, 16);
     q += ldc;
@@ -216,6 +267,7 @@ export function tileRawContinue(a: usize, aRow: usize, b: usize, bEnd: usize, c:
     v128.store(q, c31, 16);
     a += aRow << 2;
     c += cStep;
+    bias += biasStep;
   }
 }
 
@@ -312,7 +364,7 @@ export function tileHalfContinue(a: usize, aStep: usize, b: usize, bEnd: usize, 
  */
 export function tilePeak(a: usize, b: usize, k: i32, panels: i32, repeats: i32, c: usize): void {
   const bytes: usize = (<usize>k) << 4;
-  for (let r = 0; r < repeats; r++) tileRowsZero(a, bytes, b, b + (bytes << 1), c, 32, 128, panels);
+  for (let r = 0; r < repeats; r++) tileRowsZero(a, bytes, b, b + (bytes << 1), c, 32, 128, c, 0, panels);
 }
 
 /** Byte size of a C tile in scratch: 4 rows × 8 columns. */

@@ -1,6 +1,6 @@
 /** Matrix product through the register tile; either operand may be stored transposed (strides in bytes). */
 import { TILE_BYTES, tileRowsContinue, tileRowsZero } from './gemm';
-import { packRows } from './pack';
+import { packRows, transpose4 } from './pack';
 
 const BLOCK_PANELS: i32 = 32;
 const BLOCK_COLUMNS: i32 = 256;
@@ -9,7 +9,7 @@ const KC: i32 = 288;
 /** Bytes of scratch for m rows and k terms. */
 export function matmulScratch(m: i32, k: i32): i32 {
   const rowPanels = (m + 3) >> 2;
-  return rowPanels * k * 16 + BLOCK_COLUMNS * KC * 4 + rowPanels * BLOCK_PANELS * <i32>TILE_BYTES;
+  return 16 + rowPanels * k * 16 + BLOCK_COLUMNS * KC * 4 + rowPanels * BLOCK_PANELS * <i32>TILE_BYTES;
 }
 
 /** out (dense, m × n) = A·B (+ bias of the column). */
@@ -28,7 +28,9 @@ export function matmul(
   scratch: usize,
 ): void {
   const rowPanels = (m + 3) >> 2;
-  const rows = scratch;
+  const zeros = scratch;
+  v128.store(zeros, f32x4.splat(0));
+  const rows: usize = zeros + 16;
   const columns: usize = rows + <usize>(rowPanels * k * 16);
   const tiles: usize = columns + BLOCK_COLUMNS * KC * 4;
   const kBlocks = (k + KC - 1) / KC;
@@ -50,8 +52,8 @@ export function matmul(
       let pb = columns;
       let tile = tiles;
       for (let p = 0; p < panels; p++) {
-        if (k0 === 0) tileRowsZero(pa, rowBytes, pb, pb + panelBytes, tile, 32, tileStep, rowPanels);
-        else tileRowsContinue(pa, rowBytes, pb, pb + panelBytes, tile, 32, tileStep, rowPanels);
+        if (k0 === 0) tileRowsZero(pa, rowBytes, pb, pb + panelBytes, tile, 32, tileStep, zeros, 0, rowPanels);
+        else tileRowsContinue(pa, rowBytes, pb, pb + panelBytes, tile, 32, tileStep, zeros, 0, rowPanels);
         pb += panelBytes;
         tile += TILE_BYTES;
       }
@@ -69,10 +71,23 @@ export function matmul(
 
 /** Panels [panel][k][width] of `lanes` lanes of `k` floats; lanes past the end are zeros. */
 function packStrided(x: usize, laneStep: usize, kStep: usize, out: usize, lanes: i32, k: i32, width: i32): void {
+  const step: usize = (<usize>width) << 2;
   for (let l = 0; l < lanes; l += width) {
     const left = min(width, lanes - l);
     let p = x + <usize>l * laneStep;
-    for (let i = 0; i < k; i++) {
+    let i = 0;
+    if (kStep === 4 && left === width) {
+      for (; i + 4 <= k; i += 4) {
+        for (let j: usize = 0; j < step; j += 16) {
+          const r0 = p + (j >> 2) * laneStep;
+          const r2 = r0 + 2 * laneStep;
+          transpose4(v128.load(r0), v128.load(r0 + laneStep), v128.load(r2), v128.load(r2 + laneStep), out + j, step);
+        }
+        p += 16;
+        out += step << 2;
+      }
+    }
+    for (; i < k; i++) {
       if (laneStep === 4 && left === width) {
         v128.store(out, v128.load(p));
         if (width === 8) v128.store(out, v128.load(p, 16), 16);
@@ -82,7 +97,7 @@ function packStrided(x: usize, laneStep: usize, kStep: usize, out: usize, lanes:
         }
       }
       p += kStep;
-      out += (<usize>width) << 2;
+      out += step;
     }
   }
 }

@@ -27,30 +27,24 @@ function firstInside(start: i32, dilation: i32): i32 {
 
 export function maxPool2d(g: Pool, x: usize, out: usize, indices: usize): void {
   const plane: usize = (<usize>(g.inHeight * g.inWidth)) << 2;
-  // Outputs whose windows lie inside the row, and whose vectors of inputs do too.
-  const reach = (g.kernelWidth - 1) * g.dilationWidth + 4 * g.strideWidth - 1;
-  const from = (g.padWidth + g.strideWidth - 1) / g.strideWidth;
-  const wide = g.strideWidth <= 2;
+  // Outputs whose windows lie inside the row, and whose vectors of inputs do too, are taken four at a time.
+  const reach = (g.kernelWidth - 1) * g.dilationWidth + 4 * g.strideWidth;
+  const from = min((g.padWidth + g.strideWidth - 1) / g.strideWidth, g.outWidth);
+  const last = min(g.outWidth - 4, (g.inWidth + g.padWidth - reach) / g.strideWidth);
+  const fours = g.strideWidth <= 2 && g.inWidth + g.padWidth >= reach && last >= from ? ((last - from) >> 2) + 1 : 0;
   for (let p = 0; p < g.planes; p++) {
     for (let oh = 0; oh < g.outHeight; oh++) {
-      for (let ow = 0; ow < g.outWidth; ) {
-        if (wide && ow >= from && ow + 4 <= g.outWidth && ow * g.strideWidth - g.padWidth + reach < g.inWidth) {
-          maxOfFour(g, x, oh, ow, out, indices);
-          ow += 4;
-          out += 16;
-          indices += 16;
-        } else {
-          maxOfOne(g, x, oh, ow, out, indices);
-          ow++;
-          out += 4;
-          indices += 4;
-        }
-      }
+      for (let ow = 0; ow < from; ow++) maxOfOne(g, x, oh, ow, out, indices);
+      if (fours > 0) maxOfFours(g, x, oh, from, fours, out, indices);
+      for (let ow = from + (fours << 2); ow < g.outWidth; ow++) maxOfOne(g, x, oh, ow, out, indices);
+      out += (<usize>g.outWidth) << 2;
+      indices += (<usize>g.outWidth) << 2;
     }
     x += plane;
   }
 }
 
+/** `out` and `indices` point at the row. */
 function maxOfOne(g: Pool, x: usize, oh: i32, ow: i32, out: usize, indices: usize): void {
   const startH = oh * g.strideHeight - g.padHeight;
   const fromH = firstInside(startH, g.dilationHeight);
@@ -70,33 +64,46 @@ function maxOfOne(g: Pool, x: usize, oh: i32, ow: i32, out: usize, indices: usiz
       }
     }
   }
-  store<f32>(out, best);
-  store<i32>(indices, at);
+  store<f32>(out + ((<usize>ow) << 2), best);
+  store<i32>(indices + ((<usize>ow) << 2), at);
 }
 
-/** Four neighbouring outputs, stride 1 or 2, no window beyond the row's ends. */
-function maxOfFour(g: Pool, x: usize, oh: i32, ow: i32, out: usize, indices: usize): void {
+/** `fours` times four neighbouring outputs from `ow`, stride 1 or 2, no window beyond the row's ends. */
+function maxOfFours(g: Pool, x: usize, oh: i32, ow: i32, fours: i32, out: usize, indices: usize): void {
   const stride = g.strideWidth;
+  const width = g.inWidth;
+  const rows = g.dilationHeight;
   const startH = oh * g.strideHeight - g.padHeight;
-  const fromH = firstInside(startH, g.dilationHeight);
-  const toH = min(startH + g.kernelHeight * g.dilationHeight, g.inHeight);
-  const startW = ow * stride - g.padWidth;
+  const fromH = firstInside(startH, rows);
+  const toH = min(startH + g.kernelHeight * rows, g.inHeight);
   const lanes = i32x4.mul(i32x4(0, 1, 2, 3), i32x4.splat(stride));
-  let best = f32x4.splat(-Infinity);
-  let at = i32x4.add(i32x4.splat(fromH * g.inWidth + startW), lanes);
-  for (let h = fromH; h < toH; h += g.dilationHeight) {
-    for (let k = 0; k < g.kernelWidth; k++) {
-      const i = h * g.inWidth + startW + k * g.dilationWidth;
-      const p = x + ((<usize>i) << 2);
-      let v = v128.load(p);
-      if (stride === 2) v = v128.shuffle<f32>(v, v128.load(p, 16), 0, 2, 4, 6);
-      const wins = v128.or(f32x4.gt(v, best), f32x4.ne(v, v));
-      best = v128.bitselect(v, best, wins);
-      at = v128.bitselect(i32x4.add(i32x4.splat(i), lanes), at, wins);
+  const step: usize = (<usize>g.dilationWidth) << 2;
+  const reach: usize = <usize>g.kernelWidth * step;
+  out += (<usize>ow) << 2;
+  indices += (<usize>ow) << 2;
+  for (let n = 0, startW = ow * stride - g.padWidth; n < fours; n++) {
+    let first = fromH * width + startW;
+    let best = f32x4.splat(-Infinity);
+    let at = i32x4.add(i32x4.splat(first), lanes);
+    for (let h = fromH; h < toH; h += rows) {
+      let i = i32x4.add(i32x4.splat(first), lanes);
+      let p = x + ((<usize>first) << 2);
+      for (const end = p + reach; p < end; p += step) {
+        let v = v128.load(p);
+        if (stride === 2) v = v128.shuffle<f32>(v, v128.load(p, 16), 0, 2, 4, 6);
+        const wins = v128.or(f32x4.gt(v, best), f32x4.ne(v, v));
+        best = v128.bitselect(v, best, wins);
+        at = v128.bitselect(i, at, wins);
+        i = i32x4.add(i, i32x4.splat(<i32>(step >> 2)));
+      }
+      first += rows * width;
     }
+    v128.store(out, best);
+    v128.store(indices, at);
+    out += 16;
+    indices += 16;
+    startW += stride << 2;
   }
-  v128.store(out, best);
-  v128.store(indices, at);
 }
 
 /** dx is zero on entry. */
