@@ -4,7 +4,7 @@
  */
 import { addToLanes, clearLanes, foldLanes, high, low } from './reduce';
 
-/** Fields in the order in which `device/wasm/batchNorm.ts` writes them. Optional addresses may be 0. */
+/** Fields in the order in which `device/wasm/normalization.ts` writes them. Optional addresses may be 0. */
 @unmanaged
 export class BatchNorm {
   batch: i32;

@@ -19,7 +19,7 @@ const BLOCK_PANELS: i32 = 64;
 const BLOCK_PIXELS: i32 = 512;
 /** Most taps of a block; fewer when the rows are many, so that a block of weights stays in the second-level cache. */
 const KC: i32 = 576;
-const WEIGHT_BLOCK: i32 = 131072;
+const CACHED_WEIGHTS: i32 = 131072;
 
 /** This call is the only one with these weights: it may pack a k block at a time. */
 const PACK_FOR_ONE: i32 = 0;
@@ -48,7 +48,7 @@ export class ImplicitGemm {
   allTaps: i32;
   phaseTaps: i32;
   tapIndex: usize;
-  /** Room for row panels [panel][k][4], and what is in it: one of the three constants below. */
+  /** Room for row panels [panel][k][4], and what is in it: a PACK constant, or 2. */
   packed: usize;
   packing: i32;
   /** m floats, or 0. */
@@ -63,8 +63,8 @@ export class ImplicitGemm {
 }
 
 /** Bytes of scratch for m rows: pixel tables, a panel of packed columns, tiles that cannot be stored straight. */
-export function implicitGemmScratch(m: i32): i32 {
-  return BLOCK_PIXELS * 8 + KC * 32 + 16 + ((m + 3) >> 2) * BLOCK_PANELS * <i32>TILE_BYTES;
+export function implicitGemmScratch(m: i32): f64 {
+  return <f64>(BLOCK_PIXELS * 8 + KC * 32 + 16) + <f64>((m + 3) >> 2) * <f64>BLOCK_PANELS * <f64>TILE_BYTES;
 }
 
 /** Packs k0 … k0 + kb of every row panel; panels lie `panelBytes` apart. */
@@ -82,7 +82,7 @@ export function implicitGemm(g: ImplicitGemm): void {
   v128.store(zeros, f32x4.splat(0));
   const k = g.k;
   const m = g.m;
-  const most = max(min(KC, WEIGHT_BLOCK / m), KC / 3);
+  const most = max(min(KC, CACHED_WEIGHTS / m), KC / 3);
   const kBlocks = (k + most - 1) / most;
   const kc = (k + kBlocks - 1) / kBlocks;
   const pixels = g.images * g.rows * g.cols;

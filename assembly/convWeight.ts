@@ -37,8 +37,8 @@ export class WeightGemm {
 }
 
 /** Bytes of scratch for m rows: pixel table, a panel of taps, tiles, a block of the output gradient. */
-export function weightGemmScratch(m: i32): i32 {
-  return 16 + BLOCK * 4 + BLOCK * 32 + ((m + 3) >> 2) * (<i32>TILE_BYTES + BLOCK * 16);
+export function weightGemmScratch(m: i32): f64 {
+  return <f64>(16 + BLOCK * 4 + BLOCK * 32) + <f64>((m + 3) >> 2) * <f64>(<i32>TILE_BYTES + BLOCK * 16);
 }
 
 /**

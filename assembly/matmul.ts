@@ -2,14 +2,14 @@
 import { TILE_BYTES, tileRowsContinue, tileRowsZero } from './gemm';
 import { packRows, transpose4 } from './pack';
 
+const BLOCK_ROWS: i32 = 512;
 const BLOCK_PANELS: i32 = 32;
 const BLOCK_COLUMNS: i32 = 256;
 const KC: i32 = 288;
 
-/** Bytes of scratch for m rows and k terms. */
-export function matmulScratch(m: i32, k: i32): i32 {
-  const rowPanels = (m + 3) >> 2;
-  return 16 + rowPanels * k * 16 + BLOCK_COLUMNS * KC * 4 + rowPanels * BLOCK_PANELS * <i32>TILE_BYTES;
+/** Bytes of scratch: zeros, a block of rows, a block of columns, their tiles. */
+export function matmulScratch(): i32 {
+  return 16 + (BLOCK_ROWS + BLOCK_COLUMNS) * KC * 4 + BLOCK_ROWS * BLOCK_COLUMNS * 4;
 }
 
 /** out (dense, m × n) = A·B (+ bias of the column). */
@@ -27,43 +27,46 @@ export function matmul(
   k: i32,
   scratch: usize,
 ): void {
-  const rowPanels = (m + 3) >> 2;
   const zeros = scratch;
   v128.store(zeros, f32x4.splat(0));
   const rows: usize = zeros + 16;
-  const columns: usize = rows + <usize>(rowPanels * k * 16);
+  const columns: usize = rows + BLOCK_ROWS * KC * 4;
   const tiles: usize = columns + BLOCK_COLUMNS * KC * 4;
   const kBlocks = (k + KC - 1) / KC;
   const kc = (k + kBlocks - 1) / kBlocks;
   const outRow: usize = (<usize>n) << 2;
-  const rowBytes: usize = (<usize>k) << 4;
   const tileStep: usize = <usize>BLOCK_PANELS * TILE_BYTES;
-  if (aCol === 4) packRows(a, rows, rowBytes, m, k, aRow);
-  else packStrided(a, aRow, aCol, rows, m, k, 4);
 
-  for (let n0 = 0; n0 < n; n0 += BLOCK_COLUMNS) {
-    const count = min(BLOCK_COLUMNS, n - n0);
-    const panels = (count + 7) >> 3;
-    for (let k0 = 0; k0 < k; k0 += kc) {
-      const kb = min(kc, k - k0);
-      const panelBytes: usize = (<usize>kb) << 5;
-      packStrided(b + <usize>k0 * bRow + <usize>n0 * bCol, bCol, bRow, columns, count, kb, 8);
-      const pa: usize = rows + ((<usize>k0) << 4);
-      let pb = columns;
-      let tile = tiles;
-      for (let p = 0; p < panels; p++) {
-        if (k0 === 0) tileRowsZero(pa, rowBytes, pb, pb + panelBytes, tile, 32, tileStep, zeros, 0, rowPanels);
-        else tileRowsContinue(pa, rowBytes, pb, pb + panelBytes, tile, 32, tileStep, zeros, 0, rowPanels);
-        pb += panelBytes;
-        tile += TILE_BYTES;
+  for (let m0 = 0; m0 < m; m0 += BLOCK_ROWS) {
+    const mb = min(BLOCK_ROWS, m - m0);
+    const rowPanels = (mb + 3) >> 2;
+    for (let n0 = 0; n0 < n; n0 += BLOCK_COLUMNS) {
+      const nb = min(BLOCK_COLUMNS, n - n0);
+      const panels = (nb + 7) >> 3;
+      for (let k0 = 0; k0 < k; k0 += kc) {
+        const kb = min(kc, k - k0);
+        const rowBytes: usize = (<usize>kb) << 4;
+        const panelBytes: usize = (<usize>kb) << 5;
+        const from = a + <usize>m0 * aRow + <usize>k0 * aCol;
+        if (aCol === 4) packRows(from, rows, rowBytes, mb, kb, aRow);
+        else packStrided(from, aRow, aCol, rows, mb, kb, 4);
+        packStrided(b + <usize>k0 * bRow + <usize>n0 * bCol, bCol, bRow, columns, nb, kb, 8);
+        let pb = columns;
+        let tile = tiles;
+        for (let p = 0; p < panels; p++) {
+          if (k0 === 0) tileRowsZero(rows, rowBytes, pb, pb + panelBytes, tile, 32, tileStep, zeros, 0, rowPanels);
+          else tileRowsContinue(rows, rowBytes, pb, pb + panelBytes, tile, 32, tileStep, zeros, 0, rowPanels);
+          pb += panelBytes;
+          tile += TILE_BYTES;
+        }
       }
-    }
-    for (let r = 0; r < m; r++) {
-      const o = out + <usize>r * outRow + ((<usize>n0) << 2);
-      for (let c = 0; c < count; c++) {
-        const tile: usize = tiles + <usize>((r >> 2) * BLOCK_PANELS + (c >> 3)) * TILE_BYTES + ((<usize>(((r & 3) << 3) + (c & 7))) << 2);
-        const sum = load<f32>(tile);
-        store<f32>(o + ((<usize>c) << 2), bias !== 0 ? sum + load<f32>(bias + ((<usize>(n0 + c)) << 2)) : sum);
+      for (let r = 0; r < mb; r++) {
+        const o = out + <usize>(m0 + r) * outRow + ((<usize>n0) << 2);
+        const row: usize = tiles + <usize>(r >> 2) * tileStep + ((<usize>(r & 3)) << 5);
+        for (let c = 0; c < nb; c++) {
+          const sum = load<f32>(row + <usize>(c >> 3) * TILE_BYTES + ((<usize>(c & 7)) << 2));
+          store<f32>(o + ((<usize>c) << 2), bias !== 0 ? sum + load<f32>(bias + ((<usize>(n0 + c)) << 2)) : sum);
+        }
       }
     }
   }

@@ -53,7 +53,7 @@ function maxOfOne(g: Pool, x: usize, oh: i32, ow: i32, out: usize, indices: usiz
   const fromW = firstInside(startW, g.dilationWidth);
   const toW = min(startW + g.kernelWidth * g.dilationWidth, g.inWidth);
   let best: f32 = -Infinity;
-  let at = fromH * g.inWidth + fromW;
+  let at = fromH < toH && fromW < toW ? fromH * g.inWidth + fromW : -1;
   for (let h = fromH; h < toH; h += g.dilationHeight) {
     for (let w = fromW; w < toW; w += g.dilationWidth) {
       const i = h * g.inWidth + w;
@@ -84,7 +84,7 @@ function maxOfFours(g: Pool, x: usize, oh: i32, ow: i32, fours: i32, out: usize,
   for (let n = 0, startW = ow * stride - g.padWidth; n < fours; n++) {
     let first = fromH * width + startW;
     let best = f32x4.splat(-Infinity);
-    let at = i32x4.add(i32x4.splat(first), lanes);
+    let at = fromH < toH ? i32x4.add(i32x4.splat(first), lanes) : i32x4.splat(-1);
     for (let h = fromH; h < toH; h += rows) {
       let i = i32x4.add(i32x4.splat(first), lanes);
       let p = x + ((<usize>first) << 2);
@@ -112,8 +112,11 @@ export function maxPool2dBackward(g: Pool, dy: usize, indices: usize, dx: usize)
   const outputs = g.outHeight * g.outWidth;
   for (let p = 0; p < g.planes; p++) {
     for (let i = 0; i < outputs; i++) {
-      const to = dx + ((<usize>load<i32>(indices)) << 2);
-      store<f32>(to, load<f32>(to) + load<f32>(dy));
+      const at = load<i32>(indices);
+      if (at >= 0) {
+        const to = dx + ((<usize>at) << 2);
+        store<f32>(to, load<f32>(to) + load<f32>(dy));
+      }
       dy += 4;
       indices += 4;
     }

@@ -149,7 +149,15 @@ export function expand(x: usize, out: usize, rank: i32, table: usize, divisor: f
         out += 4;
       }
     } else {
-      for (let i = 0; i < inner; i++) {
+      let i = 0;
+      if (step === 4 && divisor === 1) {
+        for (; i + 4 <= inner; i += 4) {
+          v128.store(out, v128.load(p));
+          p += 16;
+          out += 16;
+        }
+      }
+      for (; i < inner; i++) {
         store<f32>(out, <f32>(<f64>load<f32>(p) / divisor));
         p += step;
         out += 4;

@@ -1,11 +1,12 @@
 /**
  * Every row of the oracle's case table, at the size that the chapter's training step gives it (96×96, batch 32) where
  * it has one. The op is called as users call it: allocation and graph are part of the time. Bytes count each operand
- * and each result once.
+ * and each result once. FLOPs stand against the micro-kernel's peak, bytes against a copy of the same moment.
  */
 
 import { grad, noGrad, oracle, tensor } from './library.mjs';
-import { measure } from './measure.mjs';
+import { measure, median } from './measure.mjs';
+import { CopyPeak } from './peak.mjs';
 
 const salt = 5;
 /** What the stem makes, and what the first stage works on. */
@@ -59,16 +60,66 @@ const sizes = {
 /** Calls that share memory instead of moving it: they have a time but no rate. */
 const moveNothing = new Set(['op reshape forward', 'op flatten forward']);
 
+/**
+ * What the gradients of a row take at the sizes above, by the contract's formulas (src/device/device.ts): `flops`, an
+ * exponential or a division counted as one as in the forward pass, and `floats` read and written, values of a channel
+ * or row left out. `x`: elements of the first input, `y`: of the result.
+ */
+const gradientWork = {
+  // A gradient that is dy itself: the caller holds dy, so `grad` hands out a copy.
+  reshape: ({ x }) => ({ flops: 0, floats: 2 * x }),
+  flatten: ({ x }) => ({ flops: 0, floats: 2 * x }),
+  add: ({ y }) => ({ flops: 0, floats: 3 * y }),
+  // db = −dy.
+  sub: ({ y }) => ({ flops: y, floats: 3 * y }),
+  // dy·b, dy·a.
+  mul: ({ y }) => ({ flops: 2 * y, floats: 5 * y }),
+  // dy/b, −dy·((a/b)/b), which takes a/b from the result.
+  div: ({ y }) => ({ flops: 4 * y, floats: 5 * y }),
+  // The mask comes from the result.
+  relu: ({ y }) => ({ flops: y, floats: 3 * y }),
+  // dy repeated; the mean's is divided once.
+  sum: ({ x }) => ({ flops: 0, floats: x }),
+  mean: ({ x }) => ({ flops: x, floats: x }),
+  // One addition a window, where its index says.
+  maxPool2d: ({ x, y }) => ({ flops: y, floats: x + 2 * y }),
+  // One addition an element of a window.
+  avgPool2d: ({ x, y }) => ({ flops: 9 * y, floats: x + y }),
+  adaptiveAvgPool2d: ({ x, y }) => ({ flops: x, floats: x + y }),
+  // Σdy (1), Σdy·(x − mean) (3); dx: 5, and with the running statistics 1.
+  'batchNorm.train': ({ x }) => ({ flops: 9 * x, floats: 3 * x }),
+  'batchNorm.eval': ({ x }) => ({ flops: 5 * x, floats: 3 * x }),
+  // y·(dy − Σdy·y); dy − exp(y)·Σdy; (exp(x − lse) − [label])·(dy/rows).
+  softmax: ({ x }) => ({ flops: 4 * x, floats: 3 * x }),
+  logSoftmax: ({ x }) => ({ flops: 4 * x, floats: 3 * x }),
+  crossEntropy: ({ x }) => ({ flops: 4 * x, floats: 2 * x }),
+};
+
 /** Ops whose two gradients are sums of as many products as the forward pass. */
 const products = new Set(['matmul', 'linear', 'conv2d']);
 
 const sizeOf = (shape) => shape.reduce((a, b) => a * b, 1);
 
+/** `measure` with a copy timed before and after: `copyShare` compares the bytes with it, both by the median. */
+function measureOp(name, fn, { flops, ...work }, copy, context) {
+  const copies = [copy.sample()];
+  // Without arithmetic there is no rate to give.
+  const found = measure(name, fn, flops > 0 ? { ...work, flops } : work, context);
+  copies.push(copy.sample());
+  const copyGbytesPerSecond = median(copies);
+  const { gbytesPerSecond } = found;
+  return gbytesPerSecond === undefined
+    ? found
+    : { ...found, copyGbytesPerSecond, copyShare: gbytesPerSecond.median / copyGbytesPerSecond };
+}
+
 /** Forward and gradient of each row whose name `wanted` accepts. */
 export function* benchOps(device, wanted, context) {
+  let copy = null;
   for (const row of oracle.cases) {
     const names = { forward: `op ${row.name} forward`, gradient: `op ${row.name} gradient` };
     if (!wanted(names.forward) && !wanted(names.gradient)) continue;
+    copy ??= new CopyPeak();
     const options = sizes[row.name];
     const trial = options ? row.trial(options) : row.draw(oracle.seededDraw(1, row.name));
     const drawn = options === undefined;
@@ -88,7 +139,7 @@ export function* benchOps(device, wanted, context) {
       // In place: every operand but the gradient is written back.
       const bytes = inPlace ? 2 * inBytes - 4 * tensors[0].size : inBytes + outBytes;
       const work = moveNothing.has(names.forward) ? {} : { flops: trial.flops, bytes };
-      const found = measure(names.forward, forward, { ...work, time: 200 }, context);
+      const found = measureOp(names.forward, forward, { ...work, time: 200 }, copy, context);
       yield { ...found, section: 'op', shape, drawn };
     }
     const xs = tensors.filter((t) => t.requiresGrad);
@@ -107,9 +158,14 @@ export function* benchOps(device, wanted, context) {
       const gradient = () => {
         spent.push(...grad(y, xs, dy));
       };
-      const bytes = inBytes + outBytes + 4 * xs.reduce((sum, t) => sum + t.size, 0);
-      const work = products.has(row.name) ? { bytes, flops: 2 * trial.flops } : { bytes };
-      const found = measure(names.gradient, gradient, { ...work, beforeEach, time: 200 }, context);
+      const allBytes = inBytes + outBytes + 4 * xs.reduce((sum, t) => sum + t.size, 0);
+      let work = { bytes: allBytes };
+      if (products.has(row.name)) work.flops = 2 * trial.flops;
+      else if (!drawn && gradientWork[row.name]) {
+        const { flops, floats } = gradientWork[row.name]({ x: tensors[0].size, y: sizeOf(trial.shape) });
+        work = { flops, bytes: 4 * floats };
+      }
+      const found = measureOp(names.gradient, gradient, { ...work, beforeEach, time: 200 }, copy, context);
       yield { ...found, section: 'op', shape, drawn };
       dispose();
       dy.dispose();

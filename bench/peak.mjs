@@ -5,15 +5,19 @@
 import { performance } from 'node:perf_hooks';
 import { oracle, WASM_BASE64 } from './library.mjs';
 
-/** Terms of a sum and column panels: the block that the convolution kernels work on. */
+/** Terms of a sum and row panels, as in the convolution kernels' blocks: 18 KiB of A and 9 KiB of B fit 32 KiB of cache. */
 const K = 288;
-const PANELS = 8;
+const PANELS = 4;
 /** Calls of about 0.2 ms: long against the clock's grain, short against an interruption. */
-const REPEATS = 60;
+const REPEATS = 150;
 const TRIES = 3;
 const FLOPS = 2 * 4 * 8 * K * PANELS * REPEATS;
 /** Samples this close together see the same machine. */
 const APART_MS = 8;
+/** Where the operands start, in bytes: on a cache line. */
+const START = 64;
+/** Size of a copy: far beyond the caches. */
+const COPY_BYTES = 2 ** 26;
 
 export class Peak {
   /** GFLOP/s of every sample of this run. */
@@ -27,12 +31,14 @@ export class Peak {
     // The binary imports its memory, and at most an abort function that is never called.
     const env = { memory, abort: () => {} };
     const { tilePeak } = new WebAssembly.Instance(module, { env }).exports;
-    const floats = K * 4 + PANELS * K * 8;
+    // In floats: PANELS row panels of [K][4], one column panel of [K][8], and behind both a 4×8 tile for each row panel.
+    const [aFloats, bFloats, cFloats] = [PANELS * K * 4, K * 8, PANELS * 32];
+    const floats = aFloats + bFloats + cFloats;
     // Untouched pages are all one page of zeros, which would flatter the caches.
-    new Float32Array(memory.buffer, 64, floats).set(oracle.numbers(1, 'peak', floats, -1, 1));
-    const b = 64 + K * 16;
-    const c = b + PANELS * K * 32;
-    this.#run = () => tilePeak(64, b, K, PANELS, REPEATS, c);
+    new Float32Array(memory.buffer, START, floats).set(oracle.numbers(1, 'peak', floats, -1, 1));
+    const b = START + 4 * aFloats;
+    const c = b + 4 * bFloats;
+    this.#run = () => tilePeak(START, b, K, PANELS, REPEATS, c);
     // Until the optimising compiler has had its turn.
     for (const end = performance.now() + 300; performance.now() < end; ) this.#run();
   }
@@ -54,5 +60,22 @@ export class Peak {
   /** A sample into `list`, unless one was taken just now. */
   sampleInto(list) {
     if (list.length === 0 || performance.now() - this.#last > APART_MS) list.push(this.sample());
+  }
+}
+
+/** What memory can do, as the yardstick of kernels that only move data: GB/s of a copy, read and written bytes counted. */
+export class CopyPeak {
+  #from = new Float32Array(COPY_BYTES / 4).fill(1);
+  #to = new Float32Array(COPY_BYTES / 4).fill(2);
+
+  /** Best of a few copies, in GB/s. */
+  sample() {
+    let best = Number.POSITIVE_INFINITY;
+    for (let i = 0; i < TRIES; i++) {
+      const start = performance.now();
+      this.#to.set(this.#from);
+      best = Math.min(best, performance.now() - start);
+    }
+    return (2 * COPY_BYTES) / best / 1e6;
   }
 }

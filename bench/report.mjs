@@ -20,50 +20,57 @@ export function machine() {
 
 export function printMachine(m) {
   console.log(`${m.cpu}, ${m.cores} cores, ${m.platform}; Node ${m.node}, V8 ${m.v8}; ${m.date}`);
-  if (m.load[0] > 0.7) console.log(`load average ${m.load[0]}: other work is running, so look at best, not at median`);
+  if (m.load[0] > 0.7)
+    console.log(`load average ${m.load[0]}: other work is running, which medians, and so the verdicts, suffer from`);
 }
 
-const percent = (x) => `${(100 * x).toFixed(1)} %`;
+export const percent = (x) => `${(100 * x).toFixed(1)} %`;
 const mib = (bytes) => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
 const verdict = (met) => (met ? 'met' : 'MISSED');
 const fixed = (x, digits, width) => x.toFixed(digits).padStart(width);
 
-function milliseconds({ min, median, max }) {
+/** Median and best side by side. */
+function pair(found, digits, width) {
+  if (found === undefined) return `${'-'.padStart(width)} ${'-'.padStart(7)}`;
+  return `${fixed(found.median, digits, width)} ${fixed(found.best, digits, 7)}`;
+}
+
+function sharePair(share) {
+  if (share === undefined) return `${'-'.padStart(7)} ${'-'.padStart(7)}`;
+  return `${percent(share.median).padStart(7)} ${percent(share.best).padStart(7)}`;
+}
+
+function milliseconds({ min, median }) {
   const digits = min < 1 ? 3 : 2;
-  return `${fixed(min, digits, 8)} ${fixed(median, digits, 8)} ${fixed(max, digits, 9)}`;
+  return `${fixed(median, digits, 8)} ${fixed(min, digits, 8)}`;
 }
 
 const NAME = 42;
-const MS = `${'ms best'.padStart(8)} ${'median'.padStart(8)} ${'worst'.padStart(9)}`;
+const two = (title, width) => `${title.padStart(width)} ${'best'.padStart(7)}`;
+const MS = `${'ms'.padStart(8)} ${'best'.padStart(8)}`;
 
+/** Each figure is a median, its best beside it. Shares: of the micro-kernel's peak, median of median, best of best. */
 const headings = {
-  conv: `${'convolution'.padEnd(NAME)} ${'GFLOP/s best'.padStart(12)} ${'median'.padStart(7)}  ${'peak best'.padStart(9)} ${'median'.padStart(7)}  ${'share'.padStart(7)} ${'median'.padStart(7)} ${'by CPU'.padStart(7)}  ${'target'.padStart(7)}         ${MS}`,
-  op: `${'op'.padEnd(NAME)} ${'GFLOP/s best'.padStart(12)} ${'median'.padStart(7)}  ${'GB/s best'.padStart(9)} ${'median'.padStart(7)}  ${MS}  operands`,
-  model: `${'model'.padEnd(NAME)} ${'images/s'.padStart(12)} ${'median'.padStart(7)}  ${'GFLOP/s'.padStart(9)} ${'median'.padStart(7)}  ${'of peak'.padStart(7)} ${'median'.padStart(7)} ${'by CPU'.padStart(7)}  ${MS} ${'CPU'.padStart(9)}`,
-  memory: 'memory',
+  conv: `${'convolution'.padEnd(NAME)} ${two('GFLOP/s', 8)}  ${two('peak', 7)}  ${two('of peak', 7)} ${'by CPU'.padStart(7)}  ${MS}  target`,
+  op: `${'op'.padEnd(NAME)} ${two('GFLOP/s', 8)}  ${two('of peak', 7)}  ${two('GB/s', 7)} ${'of copy'.padStart(8)}  ${MS}  operands (in the caches, more than a copy's speed is possible)`,
+  model: `${'model'.padEnd(NAME)} ${two('images/s', 8)}  ${two('GFLOP/s', 7)}  ${two('of peak', 7)} ${'by CPU'.padStart(7)}  ${MS} ${'CPU'.padStart(8)}`,
+  memory: 'peak resident memory, each in a process of its own',
 };
 
-function convLine({ name, gflops, peakGflops: p, share, target, met, ms }) {
-  return (
-    `${name.padEnd(NAME)} ${fixed(gflops.best, 1, 12)} ${fixed(gflops.median, 1, 7)}  ${fixed(p.best, 1, 9)} ${fixed(p.median, 1, 7)}` +
-    `  ${percent(share.best).padStart(7)} ${percent(share.median).padStart(7)} ${percent(share.cpu).padStart(7)}  ${percent(target).padStart(7)} ${verdict(met).padEnd(6)}  ${milliseconds(ms)}`
-  );
+function convLine({ name, gflops, peakGflops, share, target, met, ms, note }) {
+  const goal = target === undefined ? `none: ${note}` : `${percent(target)} ${verdict(met)}`;
+  return `${name.padEnd(NAME)} ${pair(gflops, 1, 8)}  ${pair(peakGflops, 1, 7)}  ${sharePair(share)} ${percent(share.cpu).padStart(7)}  ${milliseconds(ms)}  ${goal}`;
 }
 
-function rate(found, digits, width) {
-  if (found === undefined) return `${'-'.padStart(width)} ${'-'.padStart(7)}`;
-  return `${fixed(found.best, digits, width)} ${fixed(found.median, digits, 7)}`;
-}
-
-function opLine({ name, gflops, gbytesPerSecond, ms, shape, drawn }) {
+function opLine({ name, gflops, share, gbytesPerSecond, copyShare, ms, shape, drawn }) {
   const operands = drawn ? `${shape} (drawn small: no size set in ops.mjs)` : shape;
-  return `${name.padEnd(NAME)} ${rate(gflops, 2, 12)}  ${rate(gbytesPerSecond, 1, 9)}  ${milliseconds(ms)}  ${operands}`;
+  const ofCopy = copyShare === undefined ? '-' : percent(copyShare);
+  return `${name.padEnd(NAME)} ${pair(gflops, 2, 8)}  ${sharePair(share)}  ${pair(gbytesPerSecond, 1, 7)} ${ofCopy.padStart(8)}  ${milliseconds(ms)}  ${operands}`;
 }
 
-function modelLines({ name, imagesPerSecond: i, gflops, share, ms, cpuMs, images, flops, split, targets }) {
+function modelLines({ name, imagesPerSecond, gflops, share, ms, cpuMs, images, flops, split, targets }) {
   const lines = [
-    `${name.padEnd(NAME)} ${fixed(i.best, 2, 12)} ${fixed(i.median, 2, 7)}  ${fixed(gflops.best, 1, 9)} ${fixed(gflops.median, 1, 7)}` +
-      `  ${percent(share.best).padStart(7)} ${percent(share.median).padStart(7)} ${percent(share.cpu).padStart(7)}  ${milliseconds(ms)} ${fixed(cpuMs.median, 2, 9)}`,
+    `${name.padEnd(NAME)} ${pair(imagesPerSecond, 2, 8)}  ${pair(gflops, 1, 7)}  ${sharePair(share)} ${percent(share.cpu).padStart(7)}  ${milliseconds(ms)} ${fixed(cpuMs.median, 2, 8)}`,
     `  ${(flops / images / 1e9).toFixed(3)} GFLOP of products an image; convolution ${percent(split.convolutionShare)} of the time, everything else ${percent(split.otherShare)}:`,
   ];
   for (const { name: kernel, ms: time, calls, share: part, flops: work } of split.parts) {
@@ -73,19 +80,27 @@ function modelLines({ name, imagesPerSecond: i, gflops, share, ms, cpuMs, images
     );
   }
   if (targets.imagesPerSecond) {
-    const { value, target, met } = targets.imagesPerSecond;
-    lines.push(`  ${value.toFixed(2)} images/s, target ${target} on one 3.5 GHz Zen 4 core: ${verdict(met)}`);
-    const other = targets.otherShare;
+    const { imagesPerSecond: rate, otherShare: other } = targets;
     lines.push(
-      `  not convolution ${percent(other.value)}, target under ${percent(other.target)}: ${verdict(other.met)}`,
+      `  target ${rate.target} images/s (a 3.5 GHz Zen 4 core): ${verdict(rate.met)}; not convolution under ${percent(other.target)}: ${verdict(other.met)}`,
     );
   }
   return lines.join('\n');
 }
 
-function memoryLine({ name, residentBytes, heap, ms, target, met }) {
-  const goal = target === undefined ? '' : `, target ${mib(target)}: ${verdict(met)}`;
-  return `${name.padEnd(NAME)} resident ${mib(residentBytes)}${goal}; wasm memory ${mib(heap.reserved)}, most in use ${mib(heap.peak)}; step ${(ms / 1000).toFixed(2)} s`;
+/** The first step is cold: code is compiled and memory touched for the first time. */
+function stepTimes(stepMs) {
+  const [cold, ...warm] = stepMs.map((ms) => `${(ms / 1000).toFixed(2)} s`);
+  return warm.length === 0 ? `one cold step ${cold}` : `steps: cold ${cold}, then ${warm.join(', ')}`;
+}
+
+function memoryLine({ name, residentBytes, heap, stepMs, command, speed, target, met }) {
+  const parts = [`${name.padEnd(NAME)} ${mib(residentBytes)}`];
+  if (target !== undefined) parts.push(`target ${mib(target)}: ${verdict(met)}`);
+  if (heap !== undefined) parts.push(`wasm memory ${mib(heap.reserved)}, most in use ${mib(heap.peak)}`);
+  if (stepMs !== undefined) parts.push(stepTimes(stepMs));
+  if (command !== undefined) parts.push(`${speed}: ${command}`);
+  return parts.join('; ');
 }
 
 const lines = { conv: convLine, op: opLine, model: modelLines, memory: memoryLine };

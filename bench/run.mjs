@@ -1,6 +1,6 @@
 /**
  * `npm run bench`: convolutions, every op of the oracle's table, whole models and memory, on one thread in exact mode,
- * each next to the micro-kernel's peak of the same moment. See --help.
+ * each next to the micro-kernel's peak of the same moment. Ends with the targets as Markdown tables. See --help.
  */
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +13,7 @@ import { benchModels } from './models.mjs';
 import { benchOps } from './ops.mjs';
 import { Peak } from './peak.mjs';
 import { machine, printMachine, printRow, verdicts, writeJson } from './report.mjs';
+import { targetTables } from './table.mjs';
 
 const HELP = `usage: npm run bench -- [options]
   --quick         a quarter of the measuring time
@@ -78,7 +79,9 @@ if (peakGflops) {
     `\nmicro-kernel peak, GFLOP/s: worst ${min.toFixed(1)}, median ${middle.toFixed(1)}, best ${max.toFixed(1)} of ${samples} samples`,
   );
 }
-console.log(`targets met: ${met} of ${judged.length}`);
+const tables = targetTables(results);
+if (tables) console.log(`\n${tables}\n`);
+console.log(`targets met, judged by the median: ${met} of ${judged.length}`);
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const path = options.json ?? join(root, 'bench', 'results', `${about.date.replaceAll(':', '-')}.json`);

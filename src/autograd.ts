@@ -3,8 +3,9 @@
  * Nothing is global but the depth of `noGrad`.
  */
 import type { Buffer, Device, DType, Kernels } from './device/device.js';
+import { refusePromise } from './device/scope.js';
 import { AutogradError, DeviceError } from './errors.js';
-import { formatShape, type Shape, sameShape } from './shape.js';
+import { checkShape, formatShape, type Shape, sameShape } from './shape.js';
 import { type GraphNode, Tensor } from './tensor.js';
 
 /** The buffers of an op's inputs: null only where the input may be. */
@@ -96,10 +97,20 @@ let noGradDepth = 0;
 export function noGrad<T>(fn: () => T): T {
   noGradDepth++;
   try {
-    return fn();
+    const result = fn();
+    refusePromise('noGrad', result);
+    return result;
   } finally {
     noGradDepth--;
   }
+}
+
+/**
+ * The same elements, shared and not copied, without the graph behind them: a leaf that requires no gradient.
+ * @see https://pytorch.org/docs/stable/generated/torch.Tensor.detach.html
+ */
+export function detach(t: Tensor): Tensor {
+  return new Tensor(t.device, t.shape, t.buffer.retain());
 }
 
 function commonDevice(name: string, inputNames: readonly string[], inputs: readonly (Tensor | null)[]): Device {
@@ -138,6 +149,7 @@ export function defineOp<I extends readonly (Tensor | null)[], O, P extends Plan
   return (inputs, options) => {
     const device = commonDevice(name, inputNames, inputs);
     const plan = definition.plan(inputs, options);
+    checkShape(name, 'the result', plan.shape);
     const recorded = noGradDepth === 0 && inputs.some((input) => input?.requiresGrad);
     const saved: Buffer[] = [];
     const scratch: Buffer[] = [];
@@ -185,13 +197,20 @@ export function defineOp<I extends readonly (Tensor | null)[], O, P extends Plan
       return y;
     }
 
+    const versions = inputs.map((input) => input?.buffer.version);
+    const outVersion = out.version;
     y.node = new OpNode(name, inputs, inputNames, y, saved, (dy, wanted) => {
       const grads: (Buffer | null)[] = inputs.map(() => null);
-      const bufferOf = (what: string, t: Tensor): Buffer => {
+      const bufferOf = (what: string, t: Tensor, version: number | undefined): Buffer => {
         if (t.disposed)
           throw new AutogradError(
             `grad: ${what} of ${name} ${formatShape(t.shape)} was disposed before its gradient was taken`,
           );
+        if (t.buffer.version !== version) {
+          throw new AutogradError(
+            `grad: ${what} of ${name} ${formatShape(t.shape)} was changed in place, by write() or an optimizer, after the op read it`,
+          );
+        }
         return t.buffer;
       };
       try {
@@ -199,9 +218,9 @@ export function defineOp<I extends readonly (Tensor | null)[], O, P extends Plan
           {
             kernels: device.kernels,
             inputs: (needsInputs
-              ? inputs.map((input, i) => input && bufferOf(inputNames[i], input))
+              ? inputs.map((input, i) => input && bufferOf(inputNames[i], input, versions[i]))
               : []) as unknown as BuffersOf<I>,
-            out: needsOut ? bufferOf('the result', y) : dy,
+            out: needsOut ? bufferOf('the result', y, outVersion) : dy,
             saved,
             dy,
             scratch: takeScratch,
@@ -268,13 +287,20 @@ export function grad(y: Tensor, xs: readonly Tensor[], dy?: Tensor): Tensor[] {
   if (dy === undefined && y.size !== 1) {
     throw new AutogradError(`grad: y has shape ${formatShape(y.shape)}; want a scalar, or pass dy`);
   }
-  if (dy !== undefined && (!sameShape(dy.shape, y.shape) || dy.device !== device)) {
+  if (dy !== undefined && (!sameShape(dy.shape, y.shape) || dy.device !== device || dy.dtype !== y.dtype)) {
     throw new AutogradError(
       `grad: dy has shape ${formatShape(dy.shape)} on ${dy.device.name}; want ${formatShape(y.shape)} on ${device.name}`,
     );
   }
 
   const order = topologicalOrder(y);
+  for (const t of order) {
+    if (t.severed) {
+      throw new AutogradError(
+        `grad: a tensor ${formatShape(t.shape)} between xs and y was disposed, by dispose(), the end of its scope or an earlier grad inside the scope, and took the graph behind it along; keep(t) prevents the last two, detach(t) cuts on purpose`,
+      );
+    }
+  }
   // Only what lies between xs and y needs a gradient.
   const relevant = new Set<Tensor>(xs);
   for (const t of order) {

@@ -20,6 +20,8 @@ export class Tensor implements Resource {
   readonly requiresGrad: boolean;
   /** The node of the graph that made this tensor; null for leaves and under `noGrad`. */
   node: GraphNode | null = null;
+  /** True once a disposed result has lost the graph behind it: a `grad` that would walk through it is an error. */
+  severed = false;
   /** True after `keep`: no scope and no `grad` frees it. */
   kept = false;
   private memory: Buffer | null;
@@ -78,6 +80,7 @@ export class Tensor implements Resource {
       );
     }
     this.device.write(this.buffer, data);
+    this.buffer.version++;
   }
 
   /** Gives the memory back, and what the op that made it had saved. Twice is fine. */
@@ -85,6 +88,7 @@ export class Tensor implements Resource {
     if (this.memory === null) return;
     this.memory.release();
     this.memory = null;
+    this.severed = this.node !== null;
     this.node?.release();
     this.node = null;
     this.device.scopes.forget(this);
@@ -107,6 +111,11 @@ function isTypedArray(data: unknown): data is ArrayLike<number> | ArrayLike<bigi
 function flattenNested(data: NestedArray): { shape: number[]; flat: number[] } {
   const shape: number[] = [];
   for (let level: NestedArray = data; typeof level !== 'number'; level = level[0]) {
+    if (!Array.isArray(level)) {
+      throw new ArgumentError(
+        `tensor: data holds ${level === null ? 'null' : typeof level}; want numbers, nested arrays of them or a numeric typed array`,
+      );
+    }
     shape.push(level.length);
     if (level.length === 0) break;
   }

@@ -8,6 +8,7 @@ import {
   crossEntropy,
   type Device,
   DeviceError,
+  detach,
   div,
   flatten,
   grad,
@@ -238,5 +239,62 @@ describe('the tensors that grad returns', () => {
     da.write([0, 0]);
     expect([...db.dataSync()]).toEqual([5, 6]);
     expect([...dy.dataSync()]).toEqual([5, 6]);
+  });
+});
+
+describe('a graph that was cut or changed', async () => {
+  const device = reference();
+  const leaf = (data: number[]) => tensor(data, { device, requiresGrad: true });
+
+  it('is an error when an intermediate was disposed, whatever its op reads', () => {
+    const x = leaf([1, 2]);
+    const h = relu(x);
+    const y = sum(add(relu(h), h));
+    h.dispose();
+    expect(() => grad(y, [x])).toThrow(/\[2\] between xs and y was disposed/);
+  });
+
+  it('is an error when two losses share an activation that the first grad freed in a scope', () => {
+    const x = leaf([1, 2]);
+    device.scope(() => {
+      const h = relu(x);
+      const [a, b] = [sum(relu(h)), sum(h)];
+      grad(a, [x]);
+      expect(() => grad(b, [x])).toThrow(AutogradError);
+    });
+  });
+
+  it('is an error when a scope freed the middle of it', () => {
+    const x = leaf([1, 2]);
+    const y = device.scope(() => relu(add(relu(x), x)));
+    expect(() => grad(sum(y), [x])).toThrow(/end of its scope/);
+  });
+
+  it('may be cut on purpose', () => {
+    const x = leaf([1, 2]);
+    const h = relu(x);
+    const y = sum(mul(detach(h), x));
+    h.dispose();
+    expect([...grad(y, [x])[0].dataSync()]).toEqual([1, 2]);
+  });
+
+  it('is an error when what an op read was written to since', () => {
+    const [x, w] = [leaf([1, 2]), leaf([3, 4])];
+    const y = sum(mul(x, w));
+    sgd([w], { lr: 1 }).step([tensor([1, 1], { device })]);
+    expect(() => grad(y, [x])).toThrow(/b of mul \[2\] was changed in place/);
+    const z = sum(mul(x, w));
+    x.write([5, 6]);
+    expect(() => grad(z, [w])).toThrow(/a of mul \[2\] was changed in place/);
+    // What backward does not read may change.
+    const v = sum(add(x, w));
+    x.write([7, 8]);
+    expect([...grad(v, [w])[0].dataSync()]).toEqual([1, 1]);
+  });
+
+  it('refuses an async function under noGrad, and a dy of another type', () => {
+    expect(() => noGrad(async () => 1)).toThrow(/noGrad: fn returned a promise/);
+    const x = leaf([1, 2]);
+    expect(() => grad(relu(x), [x], tensor(BigInt64Array.of(1n, 1n), { device }))).toThrow(AutogradError);
   });
 });

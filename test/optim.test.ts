@@ -12,10 +12,12 @@ import {
   reference,
   rmsprop,
   StateDictError,
+  type StateEntry,
   sgd,
   sub,
   type Tensor,
   tensor,
+  wasm,
   writeSafetensors,
 } from '../src/index.js';
 import { devices } from './devices.js';
@@ -224,5 +226,28 @@ describe('optimizers', () => {
     expect(now).toBeGreaterThan(used);
     expect(new Map([...optimizer.state()].map(([name, t]) => [name, t.dataSync()]))).toEqual(saved);
     expect(optimizer.steps).toBe(1);
+  });
+});
+
+describe('a state that claims many steps', () => {
+  it('loads at once: the powers of β have vanished long before', () => {
+    const device = reference();
+    const p = tensor([1], { device, requiresGrad: true });
+    const optimizer = adam([p], { lr: 0.1 });
+    optimizer.step([tensor([1], { device })]);
+    const state = new Map<string, StateEntry>(optimizer.state());
+    state.set('step', { shape: [], data: BigInt64Array.of(2n ** 53n - 1n) });
+    optimizer.loadState(state);
+    expect(optimizer.steps).toBe(2 ** 53 - 1);
+  });
+});
+
+describe('a weight decay that rounds to nothing', () => {
+  it('is none, on every device', async () => {
+    for (const device of [reference(), await wasm()]) {
+      const p = tensor([Number.POSITIVE_INFINITY], { device, requiresGrad: true });
+      sgd([p], { lr: 0.1, weightDecay: 1e-46 }).step([tensor([1], { device })]);
+      expect(p.item()).toBe(Number.POSITIVE_INFINITY);
+    }
   });
 });

@@ -9,6 +9,7 @@ import {
   DeviceError,
   Generator,
   grad,
+  matmul,
   OutOfMemoryError,
   reference,
   relu,
@@ -153,6 +154,82 @@ describe('limits', () => {
     } finally {
       globalThis.WebAssembly = engine;
     }
+  });
+
+  it('says what a page must allow where compiling is forbidden', async () => {
+    const engine = globalThis.WebAssembly;
+    try {
+      const instantiate = () => Promise.reject(new engine.CompileError('blocked by Content Security Policy'));
+      const names = ['Memory', 'Module', 'Instance', 'validate', 'CompileError'] as const;
+      const kept = Object.fromEntries(names.map((name) => [name, engine[name]]));
+      globalThis.WebAssembly = {
+        ...kept,
+        instantiate,
+        instantiateStreaming: instantiate,
+      } as unknown as typeof WebAssembly;
+      await expect(wasm()).rejects.toThrow(/wasm-unsafe-eval.*reference\(\)/);
+    } finally {
+      globalThis.WebAssembly = engine;
+    }
+  });
+
+  it('checks the buffers that kernels are handed', async () => {
+    const device = await wasm();
+    const [four, hundred] = [device.alloc(4), device.alloc(100)];
+    expect(() => device.kernels.relu({ x: four, out: hundred })).toThrow(/4 elements; want at least 100/);
+    const int64 = device.alloc(2, 'int64');
+    expect(() => device.kernels.fill({ out: int64, value: 1 })).toThrow(/holds int64; want float32/);
+    four.release();
+    expect(() => device.kernels.relu({ x: four, out: four })).toThrow(/memory was given back/);
+    await expect(device.read(four)).rejects.toThrow(/memory was given back/);
+    for (const size of [-5, 1.5, Number.NaN]) expect(() => device.alloc(size)).toThrow(/alloc: size/);
+    device.dispose();
+    expect(device.memory()).toEqual({ used: 0, peak: 0, reserved: 0 });
+  });
+
+  it('multiplies matrices whose packed form would not fit 32 bits', async () => {
+    const device = await wasm();
+    const spec = reference();
+    const product = (d: Device) => {
+      // A dot product of 2^21 terms, and 1,100 rows: several blocks of each kind.
+      const a = tensor(
+        Float32Array.from({ length: 1 << 21 }, (_, i) => ((i * 7) % 13) - 6),
+        [1, 1 << 21],
+        { device: d },
+      );
+      const b = tensor(
+        Float32Array.from({ length: 1 << 21 }, (_, i) => ((i * 5) % 11) / 8),
+        [1 << 21, 1],
+        { device: d },
+      );
+      const c = tensor(
+        Float32Array.from({ length: 1100 * 3 }, (_, i) => Math.fround(i / 7)),
+        [1100, 3],
+        { device: d },
+      );
+      return [
+        matmul(a, b),
+        matmul(
+          c,
+          tensor(
+            [
+              [1, 2],
+              [3, 4],
+              [5, 7],
+            ],
+            { device: d },
+          ),
+        ),
+      ].map((t) => [...t.dataSync()]);
+    };
+    expect(product(device)).toEqual(product(spec));
+    device.dispose();
+  });
+
+  it('does not make rows as long as an idle stride', async () => {
+    const device = await wasm();
+    expect(differences(device, reference(), [1, 2, 8, 8], [3, 2, 3, 3], { stride: 1e9, padding: 1 })).toBe(0);
+    device.dispose();
   });
 
   it('refuses tensors of another instance and use after dispose', async () => {

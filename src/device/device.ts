@@ -20,6 +20,8 @@ export type TypedArray = Float32Array | Float64Array | Int32Array | BigInt64Arra
  * memory: `release` gives it back when the last holder lets go.
  */
 export abstract class Buffer {
+  /** Counts what rewrites the elements in place, so that a gradient taken from other elements than the forward pass saw is an error. */
+  version = 0;
   private holders = 1;
 
   constructor(
@@ -31,6 +33,11 @@ export abstract class Buffer {
   /** True when exactly one holder is left, which may then write in place. */
   get exclusive(): boolean {
     return this.holders === 1;
+  }
+
+  /** False once the last holder has let go. */
+  get live(): boolean {
+    return this.holders > 0;
   }
 
   retain(): this {
@@ -63,7 +70,7 @@ export interface Device {
   readonly dtype: FloatType;
   readonly kernels: Kernels;
   readonly scopes: ScopeStack;
-  /** Uninitialised memory for `size` elements. Throws `OutOfMemoryError`. */
+  /** Uninitialised memory for `size` elements, a whole number. Throws `OutOfMemoryError`. */
   alloc(size: number, dtype?: DType): Buffer;
   /** Copies `data` into `buffer`, element by element, rounding once to its dtype. Sizes must agree. */
   write(buffer: Buffer, data: ArrayLike<number> | ArrayLike<bigint>): void;
@@ -170,10 +177,11 @@ export interface Kernels {
 
   /**
    * First maximum of each window in row order; a NaN beats everything and a later NaN an earlier one
-   * (PyTorch's loop). Padding never wins. `indices` (int32): flat position in the input plane.
+   * (PyTorch's loop). Padding never wins. `indices` (int32): flat position in the input plane; a window of padding
+   * alone gives −∞ and −1.
    */
   maxPool2d(o: PoolGeometry & { x: Buffer; out: Buffer; indices: Buffer }): void;
-  /** dx = 0, then dx[indices[i]] += dy[i] for i ascending, one rounding each. */
+  /** dx = 0, then dx[indices[i]] += dy[i] for i ascending, one rounding each; an index of −1 has no gradient. */
   maxPool2dBackward(o: PoolGeometry & { dy: Buffer; indices: Buffer; dx: Buffer }): void;
 
   /**

@@ -5,6 +5,7 @@
  */
 import { ArgumentError } from '../errors.js';
 import type { Buffer, Device, DType, FloatType, Kernels, MemoryUse, TypedArray } from './device.js';
+import { checkSize, copyInto } from './hostData.js';
 import { conv } from './reference/conv.js';
 import { elementwise } from './reference/elementwise.js';
 import { Host } from './reference/host.js';
@@ -43,19 +44,13 @@ class ReferenceDevice implements Device {
   }
 
   alloc(size: number, dtype: DType = this.dtype): Buffer {
-    if (!Number.isInteger(size) || size < 0) {
-      throw new ArgumentError(`alloc: size is ${String(size)}; want a whole number of at least 0`);
-    }
+    checkSize(size);
     return this.host.alloc(size, dtype);
   }
 
   write(buffer: Buffer, data: ArrayLike<number> | ArrayLike<bigint>): void {
     const array = this.host.array('write', 'buffer', buffer);
-    if (data.length !== array.length) {
-      throw new ArgumentError(`write: data has ${data.length} elements; the buffer wants ${array.length}`);
-    }
-    if (array instanceof BigInt64Array) array.set(toInt64(data));
-    else array.set(toNumbers(data, array instanceof Int32Array));
+    copyInto(array, data);
   }
 
   async read(buffer: Buffer): Promise<TypedArray> {
@@ -77,30 +72,6 @@ class ReferenceDevice implements Device {
   dispose(): void {
     this.host.dispose();
   }
-}
-
-/** Whole numbers of 64 bits, from bigints or numbers. */
-function toInt64(data: ArrayLike<number> | ArrayLike<bigint>): ArrayLike<bigint> {
-  if (data instanceof BigInt64Array) return data;
-  return Array.from<number | bigint, bigint>(data, (value, i) => {
-    const whole = typeof value === 'bigint' || Number.isInteger(value) ? BigInt(value) : null;
-    if (whole === null || BigInt.asIntN(64, whole) !== whole) {
-      throw new ArgumentError(`write: data[${i}] is ${String(value)}; an int64 buffer wants whole numbers of 64 bits`);
-    }
-    return whole;
-  });
-}
-
-function toNumbers(data: ArrayLike<number> | ArrayLike<bigint>, whole: boolean): ArrayLike<number> {
-  for (let i = 0; i < data.length; i++) {
-    const value = data[i];
-    if (typeof value !== 'number' || (whole && value !== (value | 0))) {
-      throw new ArgumentError(
-        `write: data[${i}] is the ${typeof value} ${String(value)}; the buffer wants ${whole ? 'whole numbers of 32 bits' : 'numbers'}`,
-      );
-    }
-  }
-  return data as ArrayLike<number>;
 }
 
 /**

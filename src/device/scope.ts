@@ -33,6 +33,13 @@ function collect(value: unknown, found: Set<Resource>): void {
   }
 }
 
+/** `noGrad` and scopes end when `fn` returns, so a function that goes on later is a mistake. */
+export function refusePromise(what: string, result: unknown): void {
+  if (typeof result === 'object' && result !== null && 'then' in result && typeof result.then === 'function') {
+    throw new AtalhoError(`${what}: fn returned a promise; a ${what} is synchronous, so await outside of it`);
+  }
+}
+
 /** The open scopes of one device, innermost last. */
 export class ScopeStack {
   private readonly open: Set<Resource>[] = [];
@@ -58,9 +65,7 @@ export class ScopeStack {
     const survivors = new Set<Resource>();
     try {
       const result = fn();
-      if (typeof result === 'object' && result !== null && 'then' in result && typeof result.then === 'function') {
-        throw new AtalhoError('scope: fn returned a promise; a scope is synchronous, so await outside of it');
-      }
+      refusePromise('scope', result);
       collect(result, survivors);
       return result;
     } finally {

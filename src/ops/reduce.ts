@@ -15,8 +15,10 @@ function defineReduction(name: 'sum' | 'mean'): (inputs: readonly [Tensor], opti
     inputs: ['x'],
     plan: ([x]: readonly [Tensor], { dim, keepdim }: ReduceOptions) => {
       const rank = x.shape.length;
-      const reduce = x.shape.map(() => dim === undefined);
-      for (const one of dim === undefined ? [] : typeof dim === 'number' ? [dim] : dim) {
+      const dims = dim === undefined ? [] : typeof dim === 'number' ? [dim] : dim;
+      // No axis named means all, as in PyTorch.
+      const reduce = x.shape.map(() => dims.length === 0);
+      for (const one of dims) {
         const at = axis(name, 'dim', one, rank);
         if (reduce[at]) throw new ArgumentError(`${name}: dim ${JSON.stringify(dim)} names axis ${at} twice`);
         reduce[at] = true;
@@ -41,7 +43,7 @@ const sumOp = defineReduction('sum');
 const meanOp = defineReduction('mean');
 
 /**
- * Sum over the axes `dim` (negative ones count from the back), or over all. `keepdim` leaves them with extent 1.
+ * Sum over the axes `dim` (negative ones count from the back), or over all when none is given. `keepdim` leaves them with extent 1.
  * @throws ArgumentError when an axis is out of range or named twice
  * @see https://pytorch.org/docs/stable/generated/torch.sum.html
  */
@@ -50,7 +52,7 @@ export function sum(x: Tensor, dim?: number | readonly number[], o: { keepdim?: 
 }
 
 /**
- * Mean over the axes `dim` (negative ones count from the back), or over all; NaN over nothing. `keepdim` leaves
+ * Mean over the axes `dim` (negative ones count from the back), or over all when none is given; NaN over nothing. `keepdim` leaves
  * them with extent 1.
  * @throws ArgumentError when an axis is out of range or named twice
  * @see https://pytorch.org/docs/stable/generated/torch.mean.html

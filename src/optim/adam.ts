@@ -36,7 +36,13 @@ class Adam extends Optimizer {
   }
 
   protected override advance(steps: number): void {
-    for (let t = 0; t < steps; t++) this.powers = [this.powers[0] * this.betas[0], this.powers[1] * this.betas[1]];
+    const [beta1, beta2] = this.betas;
+    for (let t = 0; t < steps; t++) {
+      const [a, b] = this.powers;
+      this.powers = [a * beta1, b * beta2];
+      // Both have vanished: no later step changes them, however many a state claims.
+      if (this.powers[0] === a && this.powers[1] === b) return;
+    }
   }
 
   protected override update({ kernels, param, grad, state: [m, v] }: Update): void {

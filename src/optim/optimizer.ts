@@ -113,6 +113,7 @@ export abstract class Optimizer {
     params.forEach((p, i) => {
       const state = (this.slotTensors as Tensor[][])[i].map((t) => t.buffer);
       this.update({ kernels: p.device.kernels, param: p.buffer, grad: grads[i].buffer, state }, first);
+      p.buffer.version++;
     });
   }
 

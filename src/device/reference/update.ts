@@ -19,7 +19,7 @@ export function update(host: Host): Pick<Kernels, 'sgd' | 'adam' | 'rmsprop'> {
       const decay = r(weightDecay);
       for (let i = 0; i < size; i++) {
         let g = grad[i];
-        if (weightDecay !== 0) g = r(g + r(decay * param[i]));
+        if (decay !== 0) g = r(g + r(decay * param[i]));
         if (velocity) {
           const v = first ? g : r(r(momentum * velocity[i]) + g);
           velocity[i] = v;
@@ -47,7 +47,7 @@ export function update(host: Host): Pick<Kernels, 'sgd' | 'adam' | 'rmsprop'> {
       for (let i = 0; i < size; i++) {
         let p = param[i];
         let g = grad[i];
-        if (weightDecay !== 0) {
+        if (decay !== 0) {
           if (decoupled) p = r(p * shrink);
           else g = r(g + r(decay * p));
         }
@@ -74,7 +74,7 @@ export function update(host: Host): Pick<Kernels, 'sgd' | 'adam' | 'rmsprop'> {
       const momentum = r(o.momentum);
       for (let i = 0; i < size; i++) {
         let g = grad[i];
-        if (weightDecay !== 0) g = r(g + r(decay * param[i]));
+        if (decay !== 0) g = r(g + r(decay * param[i]));
         const newV = r(r(alpha * v[i]) + r(r(rest * g) * g));
         v[i] = newV;
         let u = r(g / r(r(Math.sqrt(newV)) + eps));

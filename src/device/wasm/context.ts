@@ -1,10 +1,11 @@
 /**
  * What the kernels of this device share: the compiled exports, the heap, addresses of buffers, scratch.
  */
-import { ArgumentError, DeviceError } from '../../errors.js';
+import { DeviceError, OutOfMemoryError } from '../../errors.js';
 import { Buffer, type DType, type MemoryUse, type TypedArray } from '../device.js';
+import { checkSize, copyInto } from '../hostData.js';
 import type { WasmExports } from './exports.gen.js';
-import type { Heap } from './heap.js';
+import { type Heap, MAX_MEMORY_BYTES } from './heap.js';
 
 const BYTES: Record<DType, number> = { float32: 4, float64: 8, int32: 4, int64: 8 };
 
@@ -26,39 +27,49 @@ export class WasmBuffer extends Buffer {
 export class WasmContext {
   private scratchAddress = 0;
   private scratchBytes = 0;
-  private open = true;
 
   constructor(
     readonly exports: WasmExports,
-    readonly heap: Heap,
+    private heapOrNone: Heap | null,
   ) {}
 
+  get heap(): Heap {
+    if (this.heapOrNone === null) throw new DeviceError('wasm: the device was disposed');
+    return this.heapOrNone;
+  }
+
   alloc(size: number, dtype: DType): WasmBuffer {
-    this.checkOpen();
+    checkSize(size);
     return new WasmBuffer(this, this.heap.alloc(size * BYTES[dtype], `a ${dtype} buffer of ${size}`), size, dtype);
   }
 
   releaseBuffer(buffer: WasmBuffer): void {
-    if (this.open) this.heap.release(buffer.address);
+    this.heapOrNone?.release(buffer.address);
   }
 
-  /** The address of a buffer of this device; another device's is an error. */
-  address(buffer: Buffer): number {
+  /**
+   * The address of a buffer's elements, at least `size` of `dtype`.
+   * @throws DeviceError when it is another device's, given back, too small or of another dtype
+   */
+  address(buffer: Buffer, size = 0, dtype: DType = 'float32'): number {
+    if (this.heapOrNone === null) throw new DeviceError('wasm: the device was disposed');
     if (!(buffer instanceof WasmBuffer) || buffer.context !== this) {
       throw new DeviceError('wasm: a kernel was given a buffer of another device');
     }
-    this.checkOpen();
+    if (!buffer.live) throw new DeviceError('wasm: a buffer was used after its memory was given back');
+    if (buffer.dtype !== dtype) throw new DeviceError(`wasm: a buffer holds ${buffer.dtype}; want ${dtype}`);
+    if (buffer.size < size) throw new DeviceError(`wasm: a buffer has ${buffer.size} elements; want at least ${size}`);
     return buffer.address;
   }
 
   /** The same, or 0 for none. */
-  optional(buffer: Buffer | null): number {
-    return buffer === null ? 0 : this.address(buffer);
+  optional(buffer: Buffer | null, size = 0): number {
+    return buffer === null ? 0 : this.address(buffer, size);
   }
 
   /** A view of the buffer's elements, good until the next allocation. */
   view(buffer: Buffer): TypedArray {
-    const address = this.address(buffer);
+    const address = this.address(buffer, 0, buffer.dtype);
     const { memory } = this.heap;
     switch (buffer.dtype) {
       case 'float32':
@@ -73,18 +84,7 @@ export class WasmContext {
   }
 
   write(buffer: Buffer, data: ArrayLike<number> | ArrayLike<bigint>): void {
-    const view = this.view(buffer);
-    if (data.length !== view.length) {
-      throw new ArgumentError(`wasm: write of ${data.length} elements into a buffer of ${view.length}`);
-    }
-    const big = data instanceof BigInt64Array || data instanceof BigUint64Array || typeof data[0] === 'bigint';
-    if (view instanceof BigInt64Array) {
-      if (big) view.set(data as ArrayLike<bigint>);
-      else for (let i = 0; i < view.length; i++) view[i] = BigInt((data as ArrayLike<number>)[i]);
-    } else {
-      if (big) throw new ArgumentError(`wasm: 64-bit integers cannot be written into a ${buffer.dtype} buffer`);
-      view.set(data as ArrayLike<number>);
-    }
+    copyInto(this.view(buffer), data);
   }
 
   /**
@@ -92,6 +92,13 @@ export class WasmContext {
    * step does not cut the heap into pieces.
    */
   scratch(bytes: number): number {
+    if (!(bytes >= 0 && bytes <= MAX_MEMORY_BYTES)) {
+      throw new OutOfMemoryError(
+        `wasm: out of memory: a kernel wants ${bytes} bytes of scratch; use smaller shapes`,
+        bytes,
+        this.memory().used,
+      );
+    }
     if (bytes > this.scratchBytes) {
       if (this.scratchAddress !== 0) this.heap.release(this.scratchAddress);
       this.scratchAddress = 0;
@@ -110,17 +117,15 @@ export class WasmContext {
 
   /** The heap's figures; scratch counts only in the peak. */
   memory(): MemoryUse {
+    if (this.heapOrNone === null) return { used: 0, peak: 0, reserved: 0 };
     const use = this.heap.use();
     const scratch = this.scratchAddress === 0 ? 0 : this.heap.sizeOf(this.scratchAddress);
     return { ...use, used: use.used - scratch };
   }
 
+  /** Lets go of the memory; every later use is an error. */
   close(): void {
-    this.open = false;
-  }
-
-  private checkOpen(): void {
-    if (!this.open) throw new DeviceError('wasm: the device was disposed');
+    this.heapOrNone = null;
   }
 }
 

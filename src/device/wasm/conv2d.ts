@@ -150,6 +150,20 @@ function gradientSource(g: ConvGeometry, phases: readonly Phase[]): Source {
   };
 }
 
+/** Elements of the input, the output and the weights. */
+const sizes = (g: ConvGeometry): readonly [number, number, number] => [
+  g.batch * g.inChannels * g.inHeight * g.inWidth,
+  g.batch * g.outChannels * g.outHeight * g.outWidth,
+  (g.outChannels * g.inChannels * g.kernelHeight * g.kernelWidth) / g.groups,
+];
+
+/** The same convolution with stride 1 along an axis of one output: a huge stride must not make huge padded rows. */
+function withoutIdleStrides<G extends ConvGeometry>(g: G): G {
+  const strideHeight = g.outHeight === 1 ? 1 : g.strideHeight;
+  const strideWidth = g.outWidth === 1 ? 1 : g.strideWidth;
+  return { ...g, strideHeight, strideWidth };
+}
+
 export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBackwardInput' | 'conv2dBackwardWeight'> {
   const { exports } = w;
 
@@ -157,14 +171,17 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
     exports.padPlanes(from, to, planes, height, width, s.padTop, s.padLeft, s.height, s.phases, s.phaseLength);
 
   return {
-    conv2d(o) {
+    conv2d(given) {
+      const o = withoutIdleStrides(given);
       const { batch, inChannels, outChannels, groups } = o;
-      const [x, weight, bias, out] = [w.address(o.x), w.address(o.weight), w.optional(o.bias), w.address(o.out)];
+      const [inSize, outSize, weightSize] = sizes(o);
+      const [x, weight] = [w.address(o.x, inSize), w.address(o.weight, weightSize)];
+      const [bias, out] = [w.optional(o.bias, outChannels), w.address(o.out, outSize)];
       const channels = inChannels / groups;
       const m = outChannels / groups;
-      const offsets = inputTaps(o, inputSource(o));
-      const k = channels * offsets.length;
       const s = inputSource(o);
+      const offsets = inputTaps(o, s);
+      const k = channels * offsets.length;
       const chunk = s.padded ? imagesPerChunk(batch, inChannels * s.planeBytes) : batch;
 
       const layout = new ScratchLayout();
@@ -199,9 +216,11 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       }
     },
 
-    conv2dBackwardInput(o) {
+    conv2dBackwardInput(given) {
+      const o = withoutIdleStrides(given);
       const { batch, inChannels, outChannels, groups } = o;
-      const [dy, weight, dx] = [w.address(o.dy), w.address(o.weight), w.address(o.dx)];
+      const [inSize, outSize, weightSize] = sizes(o);
+      const [dy, weight, dx] = [w.address(o.dy, outSize), w.address(o.weight, weightSize), w.address(o.dx, inSize)];
       const channels = inChannels / groups;
       const m = outChannels / groups;
       const kernel = o.kernelHeight * o.kernelWidth;
@@ -290,9 +309,11 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       }
     },
 
-    conv2dBackwardWeight(o) {
+    conv2dBackwardWeight(given) {
+      const o = withoutIdleStrides(given);
       const { batch, inChannels, outChannels, groups } = o;
-      const [x, dy, dweight] = [w.address(o.x), w.address(o.dy), w.address(o.dweight)];
+      const [inSize, outSize, weightSize] = sizes(o);
+      const [x, dy, dweight] = [w.address(o.x, inSize), w.address(o.dy, outSize), w.address(o.dweight, weightSize)];
       const channels = inChannels / groups;
       const m = outChannels / groups;
       const s = inputSource(o);

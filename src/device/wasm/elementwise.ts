@@ -49,13 +49,13 @@ export function elementwiseKernels(
     },
 
     accumulate({ x, out }) {
-      exports.accumulate(w.address(x), w.address(out), out.size);
+      exports.accumulate(w.address(x, out.size), w.address(out), out.size);
     },
     relu({ x, out }) {
-      exports.relu(w.address(x), w.address(out), out.size);
+      exports.relu(w.address(x, out.size), w.address(out), out.size);
     },
     reluBackward({ y, dy, dx }) {
-      exports.reluBackward(w.address(y), w.address(dy), w.address(dx), dx.size);
+      exports.reluBackward(w.address(y, dx.size), w.address(dy, dx.size), w.address(dx), dx.size);
     },
 
     sum({ x, out, shape, reduce, divisor }) {
@@ -93,18 +93,29 @@ export function elementwiseKernels(
     },
 
     sgd({ param, grad, velocity, first, lr, momentum, nesterov, weightDecay }) {
-      const addresses = [w.address(param), w.address(grad), w.optional(velocity)] as const;
+      const addresses = [w.address(param), w.address(grad, param.size), w.optional(velocity, param.size)] as const;
       exports.sgd(...addresses, param.size, Number(first), Number(nesterov), lr, momentum, weightDecay);
     },
     adam({ param, grad, m, v, lr, beta1, beta2, eps, weightDecay, decoupled, correction1, correction2 }) {
       exports.adam(
-        ...([w.address(param), w.address(grad), w.address(m), w.address(v), param.size] as const),
+        ...([
+          w.address(param),
+          w.address(grad, param.size),
+          w.address(m, param.size),
+          w.address(v, param.size),
+          param.size,
+        ] as const),
         ...([Number(decoupled), weightDecay, 1 - lr * weightDecay, beta1, 1 - beta1, beta2, 1 - beta2] as const),
         ...([lr / correction1, Math.sqrt(correction2), eps] as const),
       );
     },
     rmsprop({ param, grad, v, velocity, lr, alpha, eps, weightDecay, momentum }) {
-      const addresses = [w.address(param), w.address(grad), w.address(v), w.optional(velocity)] as const;
+      const addresses = [
+        w.address(param),
+        w.address(grad, param.size),
+        w.address(v, param.size),
+        w.optional(velocity, param.size),
+      ] as const;
       exports.rmsprop(...addresses, param.size, lr, alpha, 1 - alpha, eps, weightDecay, momentum);
     },
   };

@@ -38,7 +38,7 @@ class WasmDevice implements Device {
   readonly name = 'wasm';
   readonly dtype = 'float32';
   readonly scopes = new ScopeStack();
-  readonly kernels: Kernels;
+  kernels: Kernels;
 
   constructor(private readonly context: WasmContext) {
     this.kernels = {
@@ -76,6 +76,12 @@ class WasmDevice implements Device {
 
   dispose(): void {
     this.context.close();
+    // The kernels hold the instance, and the instance the memory: nothing may stay of them.
+    this.kernels = new Proxy({} as Kernels, {
+      get() {
+        throw new DeviceError('wasm: the device was disposed');
+      },
+    });
   }
 }
 
@@ -104,6 +110,12 @@ export async function wasm(options: WasmOptions = {}): Promise<Device> {
   } catch (error) {
     throw new OutOfMemoryError(`wasm: no memory to start with: ${String(error)}`, 16 * PAGE, 0);
   }
-  const { exports } = await instantiate<WasmExports & Record<string, unknown>>(bytes, { env: { memory } });
-  return new WasmDevice(new WasmContext(exports, new Heap(memory, maxMemoryBytes)));
+  try {
+    const { exports } = await instantiate<WasmExports & Record<string, unknown>>(bytes, { env: { memory } });
+    return new WasmDevice(new WasmContext(exports, new Heap(memory, maxMemoryBytes)));
+  } catch (error) {
+    throw new DeviceError(
+      `wasm: the engine refused the binary (${String(error)}). A Content-Security-Policy must allow script-src 'wasm-unsafe-eval'; reference() needs no WebAssembly and computes the same bits`,
+    );
+  }
 }

@@ -7,8 +7,8 @@ export function matmulKernels(w: WasmContext): Pick<Kernels, 'matmul'> {
   return {
     matmul({ a, b, bias, out, m, n, k, transposeA, transposeB, batch, aBatchStride, bBatchStride }) {
       if (out.size === 0) return;
-      const addresses = [w.address(a), w.address(b), w.optional(bias), w.address(out)];
-      const scratch = w.scratch(exports.matmulScratch(m, Math.max(k, 1)) + 64);
+      const addresses = [w.address(a), w.address(b), w.optional(bias, n), w.address(out, batch * m * n)];
+      const scratch = w.scratch(exports.matmulScratch() + 64);
       if (k === 0) {
         // An empty sum is +0; adding the bias as a product keeps one code path.
         exports.fill(addresses[3], 0, out.size);

@@ -35,26 +35,57 @@ export function poolKernels(
 
   return {
     maxPool2d(o) {
-      exports.maxPool2d(pool(o, 0).struct, w.address(o.x), w.address(o.out), w.address(o.indices));
+      exports.maxPool2d(
+        pool(o, 0).struct,
+        w.address(o.x, o.planes * o.inHeight * o.inWidth),
+        w.address(o.out, o.planes * o.outHeight * o.outWidth),
+        w.address(o.indices, o.planes * o.outHeight * o.outWidth, 'int32'),
+      );
     },
     maxPool2dBackward(o) {
-      exports.fill(w.address(o.dx), 0, o.dx.size);
-      exports.maxPool2dBackward(pool(o, 0).struct, w.address(o.dy), w.address(o.indices), w.address(o.dx));
+      exports.fill(w.address(o.dx, o.planes * o.inHeight * o.inWidth), 0, o.dx.size);
+      exports.maxPool2dBackward(
+        pool(o, 0).struct,
+        w.address(o.dy, o.planes * o.outHeight * o.outWidth),
+        w.address(o.indices, o.planes * o.outHeight * o.outWidth, 'int32'),
+        w.address(o.dx, o.planes * o.inHeight * o.inWidth),
+      );
     },
     avgPool2d(o) {
-      exports.avgPool2d(pool(o, 0).struct, w.address(o.x), w.address(o.out), Number(o.countIncludePad));
+      exports.avgPool2d(
+        pool(o, 0).struct,
+        w.address(o.x, o.planes * o.inHeight * o.inWidth),
+        w.address(o.out, o.planes * o.outHeight * o.outWidth),
+        Number(o.countIncludePad),
+      );
     },
     avgPool2dBackward(o) {
       const { scratch, struct } = pool(o, o.inHeight * o.inWidth * 8);
-      exports.avgPool2dBackward(struct, w.address(o.dy), w.address(o.dx), Number(o.countIncludePad), scratch);
+      exports.avgPool2dBackward(
+        struct,
+        w.address(o.dy, o.planes * o.outHeight * o.outWidth),
+        w.address(o.dx, o.planes * o.inHeight * o.inWidth),
+        Number(o.countIncludePad),
+        scratch,
+      );
     },
     adaptiveAvgPool2d(o) {
       const { scratch, struct } = adaptive(o, LANES);
-      exports.adaptiveAvgPool2d(struct, w.address(o.x), w.address(o.out), scratch);
+      exports.adaptiveAvgPool2d(
+        struct,
+        w.address(o.x, o.planes * o.inHeight * o.inWidth),
+        w.address(o.out, o.planes * o.outHeight * o.outWidth),
+        scratch,
+      );
     },
     adaptiveAvgPool2dBackward(o) {
       const { scratch, struct } = adaptive(o, o.inHeight * o.inWidth * 8);
-      exports.adaptiveAvgPool2dBackward(struct, w.address(o.dy), w.address(o.dx), scratch);
+      exports.adaptiveAvgPool2dBackward(
+        struct,
+        w.address(o.dy, o.planes * o.outHeight * o.outWidth),
+        w.address(o.dx, o.planes * o.inHeight * o.inWidth),
+        scratch,
+      );
     },
   };
 }

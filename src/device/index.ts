@@ -1,0 +1,20 @@
+/** `atalho/device`: what a device of one's own is made of, and the devices of the package. */
+
+export type { ConvGeometry, PoolGeometry, Shape } from '../shape.js';
+export {
+  type AdaptivePoolGeometry,
+  type AxisGeometry,
+  type BatchNormGeometry,
+  type BinaryOperator,
+  Buffer,
+  type Device,
+  type DType,
+  type FloatType,
+  type Kernels,
+  type MemoryUse,
+  type TypedArray,
+} from './device.js';
+export { checkSize, copyInto } from './hostData.js';
+export { type ReferenceOptions, reference } from './reference.js';
+export { type Resource, ScopeStack } from './scope.js';
+export { type WasmOptions, wasm } from './wasm/index.js';
