@@ -188,15 +188,36 @@ function finishBlock(g: ImplicitGemm, dsts: usize, tiles: usize, panels: i32, co
     const d = dsts + ((<usize>p) << 5);
     const contiguous = <usize>load<u32>(d, 28) - <usize>load<u32>(d) === 28;
     const lanes: usize = min(8, count - (p << 3));
+    const everyOther = lanes === 8 && isEveryOther(d);
     for (let r = contiguous ? m & ~3 : 0; r < m; r++) {
       const tile: usize = tiles + <usize>((r >> 2) * BLOCK_PANELS + p) * TILE_BYTES + ((<usize>(r & 3)) << 5);
       const rowOffset: usize = <usize>r * plane;
       const value: f32 = hasBias ? load<f32>(g.bias + ((<usize>r) << 2)) : 0;
+      if (everyOther) {
+        const c = <usize>load<u32>(d) + rowOffset;
+        const v = f32x4.add(v128.load(tile), f32x4.splat(value));
+        const w = f32x4.add(v128.load(tile, 16), f32x4.splat(value));
+        v128.store32_lane(c, v, 0);
+        v128.store32_lane(c, v, 1, 8);
+        v128.store32_lane(c, v, 2, 16);
+        v128.store32_lane(c, v, 3, 24);
+        v128.store32_lane(c, w, 0, 32);
+        v128.store32_lane(c, w, 1, 40);
+        v128.store32_lane(c, w, 2, 48);
+        v128.store32_lane(c, w, 3, 56);
+        continue;
+      }
       for (let lane: usize = 0; lane < lanes; lane++) {
         store<f32>(<usize>load<u32>(d + (lane << 2)) + rowOffset, load<f32>(tile + (lane << 2)) + value);
       }
     }
   }
+}
+
+/** True when eight addresses lie 8 bytes apart: a row of a stride-2 phase. */
+function isEveryOther(d: usize): bool {
+  for (let i: usize = 4; i < 32; i += 4) if (load<u32>(d + i) - load<u32>(d + i - 4) !== 8) return false;
+  return true;
 }
 
 /** The input gradient as the reference writes it, for weights that are not finite. One image. */
