@@ -7,6 +7,7 @@
  */
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { grad } from '../src/autograd.js';
 import type { Buffer, Device, Kernels } from '../src/device/device.js';
 import { reference } from '../src/device/reference.js';
 import * as ops from '../src/ops/index.js';
@@ -20,11 +21,15 @@ import {
   examineBadInput,
   type Finding,
   NARROW,
+  numbers,
   reluCase,
   seededDraw,
   type Trial,
   WIDE,
 } from '../src/oracle/index.js';
+import { specialsFor, withSpecials } from '../src/oracle/special.js';
+import { sizeOf } from '../src/shape.js';
+import { tensor } from '../src/tensor.js';
 import { devices } from './devices.js';
 
 const RUNS = Number(process.env.ATALHO_RUNS ?? 25);
@@ -85,7 +90,7 @@ describe('the table', () => {
     };
     const both = (v: number | [number, number]): [number, number] => (typeof v === 'number' ? [v, v] : v);
     const positions = (trial: Trial): number => trial.shape[0] * trial.shape[2] * trial.shape[3];
-    some('more than 288 terms', (o) => (o.inChannels / o.groups) * o.kernel[0] * o.kernel[1] > 288);
+    some('more than 576 terms', (o) => (o.inChannels / o.groups) * o.kernel[0] * o.kernel[1] > 576);
     some('more than 256 pixels', (_, { shape }) => shape[2] * shape[3] > 256);
     some('weight gradients over more than 512 pixels', (_, t) => positions(t) > 512);
     some('weight gradients over more than 1024 pixels', (_, t) => positions(t) > 1024);
@@ -99,13 +104,74 @@ describe('the table', () => {
     some('a single output pixel', (_, { shape }) => shape[2] === 1 && shape[3] === 1);
     some('15 to 17 output channels', (_, { shape }) => shape[1] >= 15 && shape[1] <= 17);
     some('one output channel', (_, { shape }) => shape[1] === 1);
+    some('a kernel of 5 to 7 at stride 1', (o) => Math.min(...o.kernel) >= 5 && both(o.stride)[0] === 1);
+    some('a kernel of 5 to 7 at stride 2', (o) => Math.min(...o.kernel) >= 5 && both(o.stride)[0] === 2);
+    some('more than 32 channels on both sides', (o, { shape }) => o.inChannels > 32 && shape[1] > 32);
+    some('more than 64 output channels', (_, { shape }) => shape[1] > 64);
+    some('batch 4 or more', (o) => o.batch >= 4);
+    some('batch 0', (o) => o.batch === 0);
+  });
+
+  it('draws empty tensors wherever PyTorch takes them', () => {
+    const empty = (name: string, is: (trial: Trial) => boolean): number => {
+      const row = cases.find((one) => one.name === name);
+      return Array.from({ length: 400 }, (_, i) => row?.draw(seededDraw(i, name))).filter((t) => t && is(t)).length;
+    };
+    const some = (t: Trial): boolean => t.inputs.some(({ shape }) => shape.includes(0));
+    // Training statistics and the mean loss of nothing are NaN; the optimizers have no empty parameters to meet.
+    const never = ['batchNorm.train', 'crossEntropy', 'accumulate', 'sgd', 'adam', 'adamw', 'rmsprop'];
+    const counts = cases.map(({ name }) => [name, empty(name, some)] as const);
+    expect(counts.filter(([, n]) => n === 0).map(([name]) => name)).toEqual(never);
+    // A product over no terms is 0 everywhere; so is a sum.
+    for (const name of ['matmul', 'linear', 'sum']) {
+      expect(
+        empty(name, (t) => some(t) && !t.shape.includes(0)),
+        name,
+      ).toBeGreaterThanOrEqual(3);
+    }
+  });
+
+  it.each(cases)('the witness has NaN and infinities where the reference has them: $name', (row) => {
+    const device = reference({ dtype: 'float64' });
+    const classes = (values: ArrayLike<number>): (number | 'finite')[] =>
+      Array.from(values, (v) => (Number.isFinite(v) ? 'finite' : v));
+    for (let seed = 0; seed < 40; seed++) {
+      const trial = row.draw(seededDraw(seed, row.name));
+      const { salt } = trial.options;
+      const data = trial.inputs.map((x, i) => withSpecials(x.data, specialsFor(seed, false), salt + i, 7));
+      const values = data.map((v) => Float64Array.from(v));
+      device.scope(() => {
+        const tensors = trial.inputs.map(({ shape, differentiable }, i) =>
+          tensor(data[i], shape, { device, requiresGrad: differentiable }),
+        );
+        const want = trial.forward(values);
+        const y = trial.run(tensors);
+        const of = `${row.name}, seed ${seed}`;
+        if (y && want.y) {
+          expect(classes(want.y.value), of).toEqual(classes(y.dataSync() as Float64Array));
+          const xs = tensors.filter((t) => t.requiresGrad);
+          const dy = numbers(salt, 'dy', sizeOf(trial.shape), -1, 1);
+          const expected = trial.backward(values, Float64Array.from(dy));
+          const found = xs.length > 0 ? grad(y, xs, tensor(dy, trial.shape, { device })) : [];
+          const names = trial.inputs.filter((x) => x.differentiable).map((x) => x.name);
+          found.forEach((g, i) => {
+            const own = classes(g.dataSync() as Float64Array);
+            expect(classes(expected[names[i]].value), `${of}, ${names[i]}`).toEqual(own);
+          });
+        }
+        trial.inputs.forEach(({ name }, i) => {
+          const after = want.changed[name];
+          if (after) expect(classes(after.value), of).toEqual(classes(tensors[i].dataSync() as Float64Array));
+        });
+      });
+    }
   });
 
   it('a run repeats from its seed alone', async () => {
     const device = reference();
     const all = await conformance(device, { cases: ['conv2d', 'softmax'], seed: 5, runs: 3 });
     const third = all.filter((f) => f.seed === 7 && f.case === 'softmax' && f.check !== 'badInput');
-    expect(third.length).toBe(3);
+    expect(third.map((f) => f.check)).toEqual(['forward', 'gradient', 'special', 'memory']);
     const again = await conformance(device, { cases: ['softmax'], seed: 7, runs: 1 });
     expect(again.filter((f) => f.check !== 'badInput')).toEqual(third);
     await expect(conformance(device, { cases: ['conv3d'] })).rejects.toThrow(/conv3d/);
@@ -361,6 +427,118 @@ describe('a device broken by one term is found out', () => {
     const details = failures(findings).join('\n');
     expect(details).toMatch(/the reference has NaN/);
     expect(details).toMatch(/is -0; the reference has 0/);
+  });
+
+  /** Runs `kernel`, then passes what it wrote through `change`. */
+  const rewritten = (device: Device, out: Buffer, change: (value: number) => number): void =>
+    device.write(out, Array.from(device.readSync?.(out) as Float32Array, change));
+  const finite = (v: number): number => (Number.isFinite(v) ? v : 0);
+  const flush = (v: number): number => (Math.abs(v) < 2 ** -126 ? 0 : v);
+
+  it.each<[string, string, RegExp, (k: Kernels, d: Device) => Partial<Kernels>]>([
+    [
+      'relu turns NaN and infinities into 0',
+      'relu',
+      /y\[\d+\] is 0; the reference has (NaN|Infinity)/,
+      (k, d) => ({
+        relu(o) {
+          k.relu(o);
+          rewritten(d, o.out, finite);
+        },
+      }),
+    ],
+    [
+      'conv2d turns NaN and infinities into 0',
+      'conv2d',
+      /y\[\d+\] is 0; the reference has (NaN|-?Infinity)/,
+      (k, d) => ({
+        conv2d(o) {
+          k.conv2d(o);
+          rewritten(d, o.out, finite);
+        },
+      }),
+    ],
+    [
+      'the weight gradient loses NaN',
+      'conv2d',
+      /gradient of weight\[\d+\] is 0; the reference has NaN/,
+      (k, d) => ({
+        conv2dBackwardWeight(o) {
+          k.conv2dBackwardWeight(o);
+          rewritten(d, o.dweight, (v) => (Number.isNaN(v) ? 0 : v));
+        },
+      }),
+    ],
+    [
+      'add forgets the sign of an infinity',
+      'add',
+      /y\[\d+\] is Infinity; the reference has -Infinity/,
+      (k, d) => ({
+        binary(o) {
+          k.binary(o);
+          rewritten(d, o.out, (v) => (v === -Infinity ? Infinity : v));
+        },
+      }),
+    ],
+    [
+      'max pooling passes NaN over',
+      'maxPool2d',
+      /the reference has NaN/,
+      (k, d) => ({
+        maxPool2d(o) {
+          changed(
+            d,
+            o.x,
+            (v) => (Number.isNaN(v) ? -Infinity : v),
+            (x) => k.maxPool2d({ ...o, x }),
+          );
+        },
+      }),
+    ],
+    [
+      'a finite result beside the special ones is off',
+      'relu',
+      /y\[\d+\] is \S+; the reference has \S+, the witness/,
+      (k, d) => ({
+        relu(o) {
+          k.relu(o);
+          const values = Array.from(d.readSync?.(o.out) as Float32Array);
+          if (values.every(Number.isFinite)) return;
+          d.write(
+            o.out,
+            values.map((v) => v * 1.0001),
+          );
+        },
+      }),
+    ],
+  ])('special values count without a claim to the bits: %s', async (_, name, message, breakIt) => {
+    for (const precision of [WIDE, NARROW]) {
+      const findings = await conformance(broken('float32', breakIt), { cases: [name], runs: 40, precision });
+      expect(failures(findings.filter((f) => f.check !== 'special'))).toEqual([]);
+      expect(failures(findings).join('\n')).toMatch(message);
+    }
+  });
+
+  it('subnormal numbers may be taken as 0 by a device without float64 inside, and by no other', async () => {
+    const device = broken('float32', (k, d) => ({
+      relu(o) {
+        changed(d, o.x, flush, (x) => k.relu({ ...o, x }));
+      },
+      binary(o) {
+        changed(d, o.a, flush, (a) => changed(d, o.b, flush, (b) => k.binary({ ...o, a, b })));
+        rewritten(d, o.out, flush);
+      },
+      conv2d(o) {
+        changed(d, o.x, flush, (x) => changed(d, o.weight, flush, (weight) => k.conv2d({ ...o, x, weight })));
+        rewritten(d, o.out, flush);
+      },
+    }));
+    const judge = async (precision: typeof WIDE) =>
+      failures(await conformance(device, { cases: ['relu', 'add', 'mul', 'div', 'conv2d'], runs: 40, precision }));
+    expect(await judge(NARROW)).toEqual([]);
+    const red = (await judge(WIDE)).join('\n');
+    expect(red).toMatch(/relu on reference, special: .* y\[\d+\] is 0; the reference has \d\S*e-\d+/);
+    expect(red).toMatch(/mul on reference, special/);
   });
 
   it('a wrong call that is taken, or leaves memory behind, is found out', async () => {

@@ -236,6 +236,31 @@ describe('by hand', () => {
     expect([...naive.adaptiveAvgPool2d([1, 2, 3, 4, 5], g).value]).toEqual([1.5, 3, 4.5]);
   });
 
+  it('relu and its gradient let NaN through, as PyTorch', () => {
+    const x = [Number.NaN, -1, 0, 2];
+    expect([...naive.relu(x)]).toEqual([Number.NaN, 0, 0, 2]);
+    expect([...naive.reluBackward(x, [5, 6, 7, 8])]).toEqual([5, 0, 0, 8]);
+  });
+
+  it('in maxPool2d a NaN beats everything, a later NaN an earlier one, and of equals the first wins', () => {
+    const row = (x: number[]) =>
+      naive.maxPool2d(x, pool({ inHeight: 1, inWidth: x.length, kernel: [1, x.length], stride: [1, 1] }));
+    const results = (x: number[]) => [row(x).y[0], row(x).from[0]];
+    const { NaN: nan } = Number;
+    expect(results([1, nan, 2])).toEqual([nan, 1]);
+    expect(results([nan, 3, 1])).toEqual([nan, 0]);
+    expect(results([nan, Infinity, nan, 2])).toEqual([nan, 2]);
+    expect(results([2, 3, 3])).toEqual([3, 1]);
+    expect(results([-Infinity, -Infinity])).toEqual([-Infinity, 0]);
+    const geometry = pool({ inHeight: 1, inWidth: 3, kernel: [1, 3], stride: [1, 1] });
+    expect([...naive.maxPool2dBackward([1, nan, 2], geometry, [7]).value]).toEqual([0, 7, 0]);
+  });
+
+  it('a class of target 0 may be −∞ in crossEntropy', () => {
+    expect(naive.crossEntropy([0, -Infinity, 0], [0], 3, 0)).toBeCloseTo(Math.LN2, 14);
+    expect(naive.crossEntropy([0, -Infinity, 0], [0], 3, 0.1)).toBe(Infinity);
+  });
+
   it('matmul broadcasts batches', () => {
     const { value } = naive.matmul([1, 2, 3, 4], [2, 1, 2], [1, 0, 0, 1, 2, 3, 4, 5], [1, 2, 4], [2]);
     expect([...value]).toEqual([5, 6, 8, 11, 11, 12, 16, 23]);

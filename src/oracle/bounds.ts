@@ -14,8 +14,10 @@ export interface Precision {
   readonly unit: number;
   /** Unit roundoff inside what the contract calls wide: batch norm, softmax, cross-entropy. */
   readonly wide: number;
-  /** Smallest subnormal: what one underflowing operation may lose. */
+  /** What one underflowing operation may lose: the smallest subnormal, or the smallest normal number with `flush`. */
   readonly tiny: number;
+  /** Subnormal operands and results may be taken as 0. */
+  readonly flush: boolean;
   /** Unit roundoffs that a quotient may be off: 1 where it is rounded correctly. */
   readonly quotient: number;
   /** The same for a square root. */
@@ -23,17 +25,38 @@ export interface Precision {
 }
 
 /** A float32 device that keeps the contract: wide work in float64, rounded once when stored. */
-export const WIDE: Precision = { unit: 2 ** -24, wide: 2 ** -53, tiny: 2 ** -149, quotient: 1, root: 1 };
+export const WIDE: Precision = {
+  unit: 2 ** -24,
+  wide: 2 ** -53,
+  tiny: 2 ** -149,
+  flush: false,
+  quotient: 1,
+  root: 1,
+};
 
 /**
  * A float32 device without float64, such as WebGPU: everything in float32, quotients to 2.5 ulp (an ulp being at
- * most two units), roots as 1/inverseSqrt with 2 ulp of its own.
+ * most two units), roots as 1/inverseSqrt with 2 ulp of its own, subnormals taken as 0 or not.
  * @see https://www.w3.org/TR/WGSL/#floating-point-accuracy
  */
-export const NARROW: Precision = { unit: 2 ** -24, wide: 2 ** -24, tiny: 2 ** -149, quotient: 5, root: 10 };
+export const NARROW: Precision = {
+  unit: 2 ** -24,
+  wide: 2 ** -24,
+  tiny: 2 ** -126,
+  flush: true,
+  quotient: 5,
+  root: 10,
+};
 
 /** A float64 device; also the naive functions themselves. */
-export const DOUBLE: Precision = { unit: 2 ** -53, wide: 2 ** -53, tiny: 2 ** -1074, quotient: 1, root: 1 };
+export const DOUBLE: Precision = {
+  unit: 2 ** -53,
+  wide: 2 ** -53,
+  tiny: 2 ** -1074,
+  flush: false,
+  quotient: 1,
+  root: 1,
+};
 
 /** γ_n(u). Infinite when n·u reaches 1. */
 export function gamma(n: number, u: number): number {
@@ -73,7 +96,7 @@ export function quotient(value: Float64Array): Expected {
 /**
  * Sums of n products (the bias is one more, with factor 1), added in any order, fused or not:
  * |computed − true| ≤ γ_n(u)·Σ|products| + n·tiny, since no product passes through more than n roundings (its
- * own, and n − 1 additions) and each may underflow once. `extra` counts further roundings of each term, say of a
+ * own, and n − 1 additions) and each may underflow once; where subnormals may become 0, so may each addition. `extra` counts further roundings of each term, say of a
  * quotient. Assumes nothing of the order, and that no partial sum overflows.
  * @see Higham, section 3.1
  */
@@ -83,7 +106,8 @@ export function sumOfProducts(sums: Sums, extra: (precision: Precision) => numbe
     error: (precision) =>
       sums.magnitude.map((magnitude, i) => {
         const n = sums.terms[i] + extra(precision);
-        return sums.terms[i] === 0 ? 0 : gamma(n, precision.unit) * magnitude + n * precision.tiny;
+        const losses = precision.flush ? 2 * n : n;
+        return sums.terms[i] === 0 ? 0 : gamma(n, precision.unit) * magnitude + losses * precision.tiny;
       }),
   };
 }
@@ -135,6 +159,8 @@ export class Balls {
   }
 
   private round(value: number, error: number, units = 1): Ball {
+    // An infinity that exact operands make, or bounded ones beside it, is not rounded.
+    if (Math.abs(value) === Infinity) return { value, error: Number.isFinite(error) ? 0 : error };
     return { value, error: error + units * (this.unit * (Math.abs(value) + error) + this.tiny) };
   }
 
@@ -146,6 +172,7 @@ export class Balls {
   /** One rounding more, to the dtype that buffers hold. */
   store(a: Ball): Ball {
     const { unit, tiny } = this.precision;
+    if (Math.abs(a.value) === Infinity) return a;
     return { value: a.value, error: a.error + unit * (Math.abs(a.value) + a.error) + tiny };
   }
 
@@ -186,6 +213,7 @@ export class Balls {
 
   /** `value` is eᵃ as the naive function has it. |e^(a ± e) − eᵃ| ≤ eᵃ·e/(1 − e). */
   exp(a: Ball, value: number): Ball {
+    if (a.value === -Infinity) return { value, error: a.error };
     const brought = a.error < 1 ? a.error / (1 - a.error) : Infinity;
     return this.round(value, value * brought, 6 + 4 * (Math.abs(a.value) + a.error));
   }
@@ -196,7 +224,7 @@ export class Balls {
     return this.round(value, brought + 8 * this.unit, 6);
   }
 
-  /** A sum in any order: γ_n(u)·Σ|terms| beside what the terms bring. */
+  /** A sum in any order: γ_n(u)·Σ|terms| beside what the terms bring. Additions underflow exactly, or to 0 with `flush`. */
   sum(terms: readonly Ball[]): Ball {
     let value = 0;
     let error = 0;
@@ -206,7 +234,8 @@ export class Balls {
       error += term.error;
       magnitude += Math.abs(term.value) + term.error;
     }
-    return { value, error: error + gamma(terms.length, this.unit) * magnitude };
+    const lost = this.precision.flush ? terms.length * this.tiny : 0;
+    return { value, error: error + gamma(terms.length, this.unit) * magnitude + lost };
   }
 }
 

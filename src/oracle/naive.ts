@@ -119,13 +119,14 @@ export function elementwiseBackward(
   return { da, db };
 }
 
-/** max(x, 0). */
+/** max(x, 0); NaN stays NaN. */
 export function relu(x: Values): Float64Array {
   return Float64Array.from(x, (v) => Math.max(v, 0));
 }
 
+/** dy where x > 0 or is NaN, else 0. */
 export function reluBackward(x: Values, dy: Values): Float64Array {
-  return Float64Array.from(x, (v, i) => (v > 0 ? dy[i] : 0));
+  return Float64Array.from(x, (v, i) => (v > 0 || Number.isNaN(v) ? dy[i] : 0));
 }
 
 // Sums --------------------------------------------------------------------------------------------------
@@ -281,7 +282,7 @@ export function conv2d(x: Values, weight: Values, bias: Values | null, g: NaiveC
   const [outHeight, outWidth] = convOutput(g);
   const plane = outHeight * outWidth;
   const y = sumsOf(g.batch * g.outChannels * plane);
-  eachTap(g, (yAt, xAt, wAt) => addTerm(y, yAt, xAt < 0 ? 0 : x[xAt] * weight[wAt]));
+  eachTap(g, (yAt, xAt, wAt) => addTerm(y, yAt, (xAt < 0 ? 0 : x[xAt]) * weight[wAt]));
   if (bias) for (let i = 0; i < y.value.length; i++) addTerm(y, i, bias[Math.floor(i / plane) % g.outChannels]);
   return y;
 }
@@ -334,7 +335,10 @@ export function poolOutput(g: NaivePool): [number, number] {
   ];
 }
 
-/** The result, and which element of x each came from: the first maximum in row order. */
+/**
+ * The result, and which element of x each came from: the first maximum in row order. A NaN beats everything, and a
+ * later NaN an earlier one, as in PyTorch.
+ */
 export function maxPool2d(x: Values, g: NaivePool): { y: Float64Array; from: Int32Array } {
   const [outHeight, outWidth] = poolOutput(g);
   const y = new Float64Array(g.planes * outHeight * outWidth).fill(-Infinity);
@@ -349,7 +353,7 @@ export function maxPool2d(x: Values, g: NaivePool): { y: Float64Array; from: Int
             const column = j * g.stride[1] + q * g.dilation[1] - g.padding[1];
             if (row < 0 || row >= g.inHeight || column < 0 || column >= g.inWidth) continue;
             const source = (plane * g.inHeight + row) * g.inWidth + column;
-            if (from[at] < 0 || x[source] > y[at]) {
+            if (from[at] < 0 || x[source] > y[at] || Number.isNaN(x[source])) {
               y[at] = x[source];
               from[at] = source;
             }
@@ -597,12 +601,16 @@ function target(label: number, k: number, classes: number, smoothing: number): n
   return (k === label ? 1 - smoothing : 0) + smoothing / classes;
 }
 
-/** −Σ target·log softmax, mean over the rows of logits [rows, classes]. */
+/**
+ * −Σ target·log softmax, mean over the rows of logits [rows, classes]. A class of target 0 does not count, so that it
+ * may be −∞.
+ */
 export function crossEntropy(logits: Values, labels: Values, classes: number, smoothing: number): number {
   const y = logSoftmax(logits, { outer: labels.length, extent: classes, inner: 1 });
   let loss = 0;
   for (let i = 0; i < y.length; i++) {
-    loss -= target(labels[Math.floor(i / classes)], i % classes, classes, smoothing) * y[i];
+    const share = target(labels[Math.floor(i / classes)], i % classes, classes, smoothing);
+    if (share !== 0) loss -= share * y[i];
   }
   return loss / labels.length;
 }
@@ -622,6 +630,11 @@ export function crossEntropyBackward(
 
 // Optimizers --------------------------------------------------------------------------------------------
 
+/** Weight decay of 0 is none, so that an infinite parameter does not make a NaN of it. */
+function decayed(grad: number, param: number, weightDecay: number): number {
+  return weightDecay === 0 ? grad : grad + weightDecay * param;
+}
+
 /** One step of SGD as PyTorch takes it; `velocity` is null without momentum, and ignored on the first step. */
 export function sgd(
   param: Values,
@@ -631,7 +644,7 @@ export function sgd(
 ): { param: Float64Array; velocity: Float64Array } {
   const v = new Float64Array(param.length);
   const p = Float64Array.from(param, (w, i) => {
-    let g = grad[i] + o.weightDecay * w;
+    let g = decayed(grad[i], w, o.weightDecay);
     if (velocity) {
       v[i] = o.first ? g : o.momentum * velocity[i] + g;
       g = o.nesterov ? g + o.momentum * v[i] : v[i];
@@ -661,8 +674,8 @@ export function adam(
   const newM = new Float64Array(param.length);
   const newV = new Float64Array(param.length);
   const p = Float64Array.from(param, (w, i) => {
-    const shrunk = o.decoupled ? w - o.lr * o.weightDecay * w : w;
-    const g = o.decoupled ? grad[i] : grad[i] + o.weightDecay * w;
+    const shrunk = o.decoupled ? w * (1 - o.lr * o.weightDecay) : w;
+    const g = o.decoupled ? grad[i] : decayed(grad[i], w, o.weightDecay);
     newM[i] = o.beta1 * m[i] + (1 - o.beta1) * g;
     newV[i] = o.beta2 * v[i] + (1 - o.beta2) * g * g;
     const mean = newM[i] / o.correction1;
@@ -683,7 +696,7 @@ export function rmsprop(
   const newV = new Float64Array(param.length);
   const newVelocity = new Float64Array(param.length);
   const p = Float64Array.from(param, (w, i) => {
-    const g = grad[i] + o.weightDecay * w;
+    const g = decayed(grad[i], w, o.weightDecay);
     newV[i] = o.alpha * v[i] + (1 - o.alpha) * g * g;
     const scaled = g / (Math.sqrt(newV[i]) + o.eps);
     newVelocity[i] = velocity ? o.momentum * velocity[i] + scaled : 0;

@@ -6,9 +6,9 @@ export function matmul(host: Host): Pick<Kernels, 'matmul'> {
   const { single } = host;
   return {
     matmul({ m, n, k, transposeA, transposeB, batch, aBatchStride, bBatchStride, ...o }) {
-      const last = Math.max(batch - 1, 0);
-      const a = host.floats('matmul', 'a', o.a, last * aBatchStride + m * k);
-      const b = host.floats('matmul', 'b', o.b, last * bBatchStride + k * n);
+      const elements = (stride: number, matrix: number) => (batch === 0 ? 0 : (batch - 1) * stride + matrix);
+      const a = host.floats('matmul', 'a', o.a, elements(aBatchStride, m * k));
+      const b = host.floats('matmul', 'b', o.b, elements(bBatchStride, k * n));
       const bias = o.bias && host.floats('matmul', 'bias', o.bias, n);
       const out = host.floats('matmul', 'out', o.out, batch * m * n);
       // Distance from one row, and from one column, to the next.

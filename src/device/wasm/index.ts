@@ -23,6 +23,8 @@ export interface WasmOptions {
   threads?: 1;
   /** Most memory that the device may take, in bytes; 4 GiB less a page is the engine's limit and the default. */
   maxMemoryBytes?: number;
+  /** A compiled module or its bytes, where a host forbids compiling; must be this package's own binary. */
+  module?: BufferSource | WebAssembly.Module;
 }
 
 const PAGE = 65536;
@@ -111,7 +113,8 @@ export async function wasm(options: WasmOptions = {}): Promise<Device> {
     throw new OutOfMemoryError(`wasm: no memory to start with: ${String(error)}`, 16 * PAGE, 0);
   }
   try {
-    const { exports } = await instantiate<WasmExports & Record<string, unknown>>(bytes, { env: { memory } });
+    const source = options.module ?? bytes;
+    const { exports } = await instantiate<WasmExports & Record<string, unknown>>(source, { env: { memory } });
     return new WasmDevice(new WasmContext(exports, new Heap(memory, maxMemoryBytes)));
   } catch (error) {
     throw new DeviceError(

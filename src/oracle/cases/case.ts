@@ -109,6 +109,17 @@ export function drawShape(d: Draw, rank: number, limit: number): number[] {
   return shape;
 }
 
+/** Now and then one of the axes in `which` has no extent: an empty tensor is valid wherever PyTorch takes one. */
+export function emptied(
+  d: Draw,
+  shape: readonly number[],
+  which: readonly number[] = shape.map((_, i) => i),
+): number[] {
+  if (which.length === 0 || d.int(0, 11) > 0) return [...shape];
+  const at = d.pick(which);
+  return shape.map((extent, i) => (i === at ? 0 : extent));
+}
+
 /** `value` as an op's option: a pair of equal numbers is given as one number half of the time. */
 export function pairOrNumber(d: Draw, value: readonly [number, number]): number | readonly [number, number] {
   return value[0] === value[1] && d.bool() ? value[0] : value;

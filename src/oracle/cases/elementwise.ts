@@ -4,7 +4,7 @@ import { broadcastShapes, type Shape, sizeOf } from '../../shape.js';
 import { type Expected, exact, type Precision, quotient, rounded, sumOfProducts, wideSum } from '../bounds.js';
 import type { Draw } from '../draw.js';
 import * as naive from '../naive.js';
-import { defineCase, drawSalt, drawShape, input, type OpCase, type TypedCase } from './case.js';
+import { defineCase, drawSalt, drawShape, emptied, input, type OpCase, type TypedCase } from './case.js';
 
 export interface ElementwiseOptions {
   readonly salt: number;
@@ -16,7 +16,7 @@ export interface ElementwiseOptions {
 
 /** Two shapes that broadcast: leading axes left out of one, some axes of either with extent 1. */
 function drawBroadcast(d: Draw): { a: Shape; b: Shape } {
-  const shape = drawShape(d, d.int(0, 4), 2000);
+  const shape = emptied(d, drawShape(d, d.int(0, 4), 2000));
   const narrow = (keep: boolean): number[] => shape.map((extent) => (keep || d.int(0, 3) > 0 ? extent : 1));
   const a = narrow(d.bool());
   const b = narrow(d.bool());
@@ -94,7 +94,7 @@ export interface ShapeOptions {
 export const reluCase = defineCase<ShapeOptions>({
   name: 'relu',
   op: 'relu',
-  options: (d) => ({ shape: drawShape(d, d.int(0, 4), 2000), salt: drawSalt(d) }),
+  options: (d) => ({ shape: emptied(d, drawShape(d, d.int(0, 4), 2000)), salt: drawSalt(d) }),
   trial: ({ salt, shape }) => ({
     inputs: [input(salt, 'x', shape, { fill: 'awayFromZero' })],
     shape,
@@ -119,7 +119,7 @@ export const reshapeCase = defineCase<ReshapeOptions>({
   name: 'reshape',
   op: 'reshape',
   options(d) {
-    const from = drawShape(d, d.int(0, 4), 1000);
+    const from = emptied(d, drawShape(d, d.int(0, 4), 1000));
     const parts = [...from, ...(d.bool() ? [1] : [])].reverse();
     // Neighbouring axes are merged or not.
     const to: number[] = [];
@@ -127,7 +127,9 @@ export const reshapeCase = defineCase<ReshapeOptions>({
       if (to.length > 0 && d.bool()) to[to.length - 1] *= extent;
       else to.push(extent);
     }
-    return { salt: drawSalt(d), from, to, free: to.length > 0 && d.bool() ? d.int(0, to.length - 1) : null };
+    // An empty tensor leaves a free axis without an answer.
+    const freed = to.length > 0 && sizeOf(from) > 0 && d.bool();
+    return { salt: drawSalt(d), from, to, free: freed ? d.int(0, to.length - 1) : null };
   },
   trial: ({ salt, from, to, free }) => ({
     inputs: [input(salt, 'x', from)],
@@ -162,7 +164,7 @@ export const flattenCase = defineCase<FlattenOptions>({
   name: 'flatten',
   op: 'flatten',
   options(d) {
-    const from = drawShape(d, d.int(1, 4), 1000);
+    const from = emptied(d, drawShape(d, d.int(1, 4), 1000));
     const startDim = d.int(0, from.length - 1);
     const endDim = d.int(startDim, from.length - 1);
     const negative = d.bool();
@@ -202,8 +204,11 @@ function reduceCase(name: 'sum' | 'mean', op: typeof sum): TypedCase<ReduceOptio
     name,
     op: name,
     options(d) {
-      const from = d.int(0, 5) === 0 ? [d.int(900, 2500)] : drawShape(d, d.int(0, 4), 2000);
-      const chosen = from.map((_, i) => i).filter(() => d.bool());
+      const drawn = d.int(0, 5) === 0 ? [d.int(900, 2500)] : drawShape(d, d.int(0, 4), 2000);
+      const chosen = drawn.map((_, i) => i).filter(() => d.bool());
+      // The mean of nothing is NaN, which has no bound.
+      const kept = chosen.length === 0 ? [] : drawn.map((_, i) => i).filter((i) => !chosen.includes(i));
+      const from = emptied(d, drawn, name === 'sum' ? undefined : kept);
       const signed = chosen.map((i) => (d.bool() ? i - from.length : i));
       const dim = signed.length === 0 ? null : signed.length === 1 && d.bool() ? signed[0] : signed;
       return { salt: drawSalt(d), from, dim, keepdim: d.bool() };

@@ -4,7 +4,17 @@ import { type Shape, sizeOf } from '../../shape.js';
 import { type Ball, type Balls, type Expected, wide } from '../bounds.js';
 import type { Draw } from '../draw.js';
 import * as naive from '../naive.js';
-import { defineCase, drawSalt, drawShape, type Input, input, LANES, type OpCase, type TypedCase } from './case.js';
+import {
+  defineCase,
+  drawSalt,
+  drawShape,
+  emptied,
+  type Input,
+  input,
+  LANES,
+  type OpCase,
+  type TypedCase,
+} from './case.js';
 
 export interface BatchNormCaseOptions {
   readonly salt: number;
@@ -127,7 +137,8 @@ function drawOptions(d: Draw, training: boolean): BatchNormCaseOptions {
   if (training && count < 2) shape[0] = 2;
   return {
     salt: drawSalt(d),
-    shape,
+    // Statistics of nothing have no bound; given ones do with an empty batch.
+    shape: training ? shape : emptied(d, shape, [0]),
     weight: d.bool(),
     bias: d.bool(),
     running: !training || d.bool(),

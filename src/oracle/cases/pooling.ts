@@ -4,7 +4,7 @@ import { type Pair, sizeOf } from '../../shape.js';
 import { exact, sumOfProducts, wideSum } from '../bounds.js';
 import type { Draw } from '../draw.js';
 import * as naive from '../naive.js';
-import { defineCase, drawSalt, input, LANES, type OpCase, pairOrNumber } from './case.js';
+import { defineCase, drawSalt, emptied, input, LANES, type OpCase, pairOrNumber } from './case.js';
 
 export interface PoolOptions {
   readonly salt: number;
@@ -39,7 +39,7 @@ function drawPool(d: Draw, dilated: boolean): PoolOptions {
   const large = d.int(0, 7) === 0;
   return {
     salt: drawSalt(d),
-    batch: d.int(1, 2),
+    batch: emptied(d, [d.int(1, 2)])[0],
     channels: d.int(1, 5),
     height: large ? d.int(18, 21) : extent(0),
     width: large ? d.int(18, 21) : extent(1),
@@ -151,7 +151,7 @@ export const adaptiveAvgPool2dCase = defineCase<AdaptiveOptions>({
     // Also more outputs than inputs, which repeats.
     const size = [d.int(1, height + 2), d.int(1, width + 2)] as const;
     const outputSize = d.pick<AdaptiveSize>([1, [1, 1], size, [size[0], null], [null, size[1]], size[0]]);
-    return { salt: drawSalt(d), batch: d.int(1, 2), channels: d.int(1, 5), height, width, outputSize };
+    return { salt: drawSalt(d), batch: emptied(d, [d.int(1, 2)])[0], channels: d.int(1, 5), height, width, outputSize };
   },
   trial({ salt, batch, channels, height, width, outputSize }) {
     const given = typeof outputSize === 'number' ? [outputSize, outputSize] : outputSize;

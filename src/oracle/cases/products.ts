@@ -4,7 +4,7 @@ import { broadcastShapes, type Pair, type Shape, sizeOf } from '../../shape.js';
 import { type Expected, sumOfProducts, wideSum } from '../bounds.js';
 import type { Draw } from '../draw.js';
 import * as naive from '../naive.js';
-import { defineCase, drawSalt, input, LANES, type OpCase, pairOrNumber } from './case.js';
+import { defineCase, drawSalt, emptied, input, LANES, type OpCase, pairOrNumber } from './case.js';
 
 export interface MatmulOptions {
   readonly salt: number;
@@ -12,7 +12,7 @@ export interface MatmulOptions {
   readonly b: Shape;
 }
 
-/** Extents [m, n, k]: mostly small, now and then one of them beyond a block of the kernels. */
+/** Extents [m, n, k]: mostly small, now and then one of them beyond a block of the kernels, or 0. */
 function drawProduct(d: Draw): [number, number, number] {
   const small = () => d.pick(LANES);
   switch (d.int(0, 6)) {
@@ -24,8 +24,10 @@ function drawProduct(d: Draw): [number, number, number] {
       return [d.int(1, 3), d.int(1, 5), d.int(1025, 1100)];
     case 3:
       return [d.int(1025, 1100), d.int(1, 5), d.int(1, 3)];
-    default:
-      return [small(), small(), small()];
+    default: {
+      const [m, n, k] = emptied(d, [small(), small(), small()]);
+      return [m, n, k];
+    }
   }
 }
 
@@ -44,7 +46,7 @@ export const matmulCase = defineCase<MatmulOptions>({
       const b = n === 1 && d.bool() ? [k] : [k, n];
       return { salt, a, b };
     }
-    const batch = [d.int(1, 3), d.int(1, 3)].slice(d.int(0, 1));
+    const batch = emptied(d, [d.int(1, 3), d.int(1, 3)].slice(d.int(0, 1)));
     const narrow = () => batch.map((extent) => (d.int(0, 2) > 0 ? extent : 1)).slice(d.int(0, batch.length));
     return { salt, a: [...narrow(), m, k], b: [...narrow(), k, n] };
   },
@@ -170,7 +172,18 @@ function sides(padding: Pair | 'same' | 'valid', kernel: Axes, dilation: Axes): 
 }
 
 /** Kinds of convolution by what they try: each limit that a blocked kernel may have is crossed by one. */
-type ConvKind = 'any' | 'lanes' | 'depthwise' | 'deep' | 'pixels' | 'long' | 'pointwise' | 'block';
+type ConvKind =
+  | 'any'
+  | 'lanes'
+  | 'depthwise'
+  | 'deep'
+  | 'pixels'
+  | 'long'
+  | 'pointwise'
+  | 'block'
+  | 'stem'
+  | 'wide'
+  | 'empty';
 
 function drawConv(d: Draw, kind: ConvKind): ConvOptions {
   const salt = drawSalt(d);
@@ -182,16 +195,17 @@ function drawConv(d: Draw, kind: ConvKind): ConvOptions {
   const plain = { salt, bias, stride: 1, padding: 0, dilation: 1, groups: 1 } as const;
   switch (kind) {
     case 'deep':
-      // More than 288 terms an output.
+      // More than 576 terms an output, most with a bias: when it is added shows only past a block of terms.
       return {
         ...plain,
+        bias: d.int(0, 3) > 0,
         batch: d.int(1, 2),
-        inChannels: d.int(33, 40),
-        outChannels: d.int(1, 9),
-        height: d.int(2, 6),
-        width: d.int(2, 6),
+        inChannels: d.int(65, 72),
+        outChannels: d.pick([1, 4, 5, 8, 9]),
+        height: d.int(2, 5),
+        width: d.int(3, 5),
         kernel: [3, 3],
-        stride: d.int(1, 2),
+        stride: d.pick([1, 1, 1, 2]),
         padding: 1,
       };
     case 'pixels':
@@ -222,7 +236,7 @@ function drawConv(d: Draw, kind: ConvKind): ConvOptions {
     case 'pointwise':
       return {
         ...plain,
-        batch: d.int(1, 3),
+        batch: d.int(1, 5),
         inChannels: d.pick(LANES),
         outChannels: d.pick(LANES),
         height: d.int(1, 9),
@@ -243,6 +257,45 @@ function drawConv(d: Draw, kind: ConvKind): ConvOptions {
         stride: d.int(1, 2),
         padding: 1,
       };
+    case 'stem': {
+      // As a network's first layer: a large kernel over a few channels, padding about half of it.
+      const kernel = square(5, 7);
+      return {
+        ...plain,
+        batch: d.int(1, 2),
+        inChannels: d.int(1, 3),
+        outChannels: d.int(1, 9),
+        height: d.int(7, 14),
+        width: d.int(7, 14),
+        kernel,
+        stride: d.int(1, 2),
+        padding: [Math.floor(kernel[0] / 2), Math.floor(kernel[1] / 2) - d.int(0, 1)],
+      };
+    }
+    case 'wide': {
+      // As a network's last stages: more channels than any register tile or panel on either side, small maps.
+      const k = d.pick([1, 3, 3]);
+      const side = () => d.pick([33, 47, 64, 65, 70]);
+      const few = () => d.pick(LANES);
+      const [inChannels, outChannels] = d.pick([
+        [side(), side()],
+        [few(), side()],
+        [side(), few()],
+      ]);
+      return {
+        ...plain,
+        batch: d.int(1, 5),
+        inChannels,
+        outChannels,
+        height: d.int(1, 3),
+        width: d.int(1, 4),
+        kernel: [k, k],
+        stride: d.int(1, 2),
+        padding: (k - 1) / 2,
+      };
+    }
+    case 'empty':
+      return { ...drawConv(d, 'any'), batch: 0 };
     default: {
       const groups = kind === 'depthwise' ? d.int(2, 9) : d.pick([1, 1, 1, 2, 3]);
       const perGroup = kind === 'depthwise' ? 1 : d.int(1, 4);
@@ -259,7 +312,7 @@ function drawConv(d: Draw, kind: ConvKind): ConvOptions {
       };
       return {
         salt,
-        batch: d.int(1, 3),
+        batch: d.int(1, 5),
         inChannels: groups * perGroup,
         outChannels: groups * outPerGroup,
         height: extent(kernel[0], dilation[0], top + bottom),
@@ -285,6 +338,9 @@ const CONV_KINDS: readonly ConvKind[] = [
   'deep',
   'pixels',
   'long',
+  'stem',
+  'wide',
+  'empty',
 ];
 
 /**

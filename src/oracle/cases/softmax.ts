@@ -4,7 +4,7 @@ import { type Shape, sizeOf } from '../../shape.js';
 import { type Ball, type Balls, wide } from '../bounds.js';
 import { type Draw, labelsOf } from '../draw.js';
 import * as naive from '../naive.js';
-import { defineCase, drawSalt, drawShape, input, LANES, type OpCase } from './case.js';
+import { defineCase, drawSalt, drawShape, emptied, input, LANES, type OpCase } from './case.js';
 
 export interface SoftmaxOptions {
   readonly salt: number;
@@ -15,9 +15,11 @@ export interface SoftmaxOptions {
 }
 
 function drawSoftmax(d: Draw): SoftmaxOptions {
-  const shape = d.int(0, 6) === 0 ? [d.int(1, 3), d.int(100, 260)] : drawShape(d, d.int(0, 4), 1000);
-  const rank = Math.max(shape.length, 1);
-  return { salt: drawSalt(d), shape, dim: d.int(-rank, rank - 1), range: d.pick([1, 4, 12]) };
+  const drawn = d.int(0, 6) === 0 ? [d.int(1, 3), d.int(100, 260)] : drawShape(d, d.int(0, 4), 1000);
+  const rank = Math.max(drawn.length, 1);
+  const dim = d.int(-rank, rank - 1);
+  const others = drawn.map((_, i) => i).filter((i) => i !== (dim < 0 ? dim + rank : dim));
+  return { salt: drawSalt(d), shape: emptied(d, drawn, others), dim, range: d.pick([1, 4, 12]) };
 }
 
 function geometryOf(shape: Shape, dim: number): naive.NaiveAxis {
@@ -199,7 +201,7 @@ export const crossEntropyCase = defineCase<CrossEntropyOptions>({
             const lse = logSumExp(balls, row(x, r));
             const below = row(x, r).map((v) => balls.sub(lse, balls.exact(v)));
             const own = balls.mul(rest(balls), below[labels[r]]);
-            losses.push(balls.add(own, balls.mul(share(balls), balls.sum(below))));
+            losses.push(s > 0 ? balls.add(own, balls.mul(share(balls), balls.sum(below))) : own);
           }
           return [balls.div(balls.sum(losses), balls.exact(rows))];
         }),

@@ -1,0 +1,150 @@
+/** Kernels that are wrong by one term, as changes to the text of `assembly/`, and the device that runs one. */
+import { readFileSync } from 'node:fs';
+import asc from 'assemblyscript/asc';
+import { type Device, wasm } from '../src/index.js';
+
+export interface Mutant {
+  readonly name: string;
+  /** A file of `assembly/`, the text to change there, and what it becomes; every occurrence is changed. */
+  readonly file: string;
+  readonly from: string;
+  readonly to: string;
+  /** Rows of the case table that run the kernel. */
+  readonly rows: readonly string[];
+  /** What must go red there, `row: check`. */
+  readonly red: readonly string[];
+}
+
+export const mutants: readonly Mutant[] = [
+  {
+    name: 'conv2d drops the last tap',
+    file: 'conv2d.ts',
+    from: '  const k = g.k;\n',
+    to: '  const k = max(g.k - 1, 1);\n',
+    rows: ['conv2d'],
+    // The input gradient runs through the same product.
+    red: ['conv2d: forward', 'conv2d: gradient', 'conv2d: bits', 'conv2d: special'],
+  },
+  {
+    name: 'conv2d starts a second block of taps at zero',
+    file: 'conv2d.ts',
+    from: 'if (k0 === 0) {',
+    to: 'if (k0 >= 0) {',
+    rows: ['conv2d'],
+    red: ['conv2d: forward', 'conv2d: bits'],
+  },
+  {
+    name: 'conv2d adds its bias first, not last',
+    file: 'conv2d.ts',
+    from: 'g.bias !== 0 && k0 + kb === k;',
+    to: 'g.bias !== 0 && k0 === 0;',
+    rows: ['conv2d'],
+    red: ['conv2d: bits'],
+  },
+  {
+    name: 'the weight gradient drops the last position of a block',
+    file: 'convWeight.ts',
+    from: 'columns + ((<usize>count) << 5);',
+    to: 'columns + ((<usize>max(count - 1, 1)) << 5);',
+    rows: ['conv2d'],
+    red: ['conv2d: gradient', 'conv2d: bits'],
+  },
+  {
+    name: 'the weight gradient leaves its first block out',
+    file: 'convWeight.ts',
+    from: 'if (q0 === 0) storeWide(tiles, bytes, sum);',
+    to: 'if (q0 <= 512) storeWide(tiles, bytes, sum);',
+    rows: ['conv2d'],
+    red: ['conv2d: gradient', 'conv2d: bits'],
+  },
+  {
+    name: 'max pooling takes the last of equals',
+    file: 'pool.ts',
+    from: 'if (v > best || v !== v) {',
+    to: 'if (v >= best || v !== v) {',
+    rows: ['maxPool2d'],
+    red: ['maxPool2d: gradient', 'maxPool2d: bits'],
+  },
+  {
+    name: 'lane sums drop the last pixel',
+    file: 'reduce.ts',
+    from: 'for (let i = 0; i < (n & 7); i++) {',
+    to: 'for (let i = 0; i < (n & 7) - 1; i++) {',
+    rows: ['batchNorm.train', 'sum'],
+    red: ['batchNorm.train: forward', 'batchNorm.train: gradient', 'batchNorm.train: bits', 'sum: forward'],
+  },
+  {
+    name: 'softmax skips the last class',
+    file: 'softmax.ts',
+    from: 'for (let i = 0; i < n; i++) sum += exp(',
+    to: 'for (let i = 0; i < n - 1; i++) sum += exp(',
+    rows: ['softmax', 'logSoftmax', 'crossEntropy'],
+    red: ['softmax: forward', 'softmax: gradient', 'logSoftmax: forward', 'crossEntropy: forward'],
+  },
+  {
+    name: 'sgd ignores weight decay',
+    file: 'optim.ts',
+    from: 'if (weightDecay !== 0) g = f32x4.add(g, f32x4.mul(decay4, p));\n    if (velocity',
+    to: 'if (velocity',
+    rows: ['sgd'],
+    red: ['sgd: forward', 'sgd: bits'],
+  },
+  {
+    name: 'relu keeps −0',
+    file: 'elementwise.ts',
+    from: 'f32x4.add(f32x4.pmax(v128.load(x), zero), zero)',
+    to: 'f32x4.pmax(v128.load(x), zero)',
+    rows: ['relu'],
+    // −0 is in bound of +0: only the bits tell.
+    red: ['relu: special'],
+  },
+  {
+    name: 'relu’s gradient is 0 at NaN, past the last four',
+    file: 'elementwise.ts',
+    from: 'load<f32>(y) <= 0 ? 0 : load<f32>(dy)',
+    to: 'load<f32>(y) > 0 ? load<f32>(dy) : 0',
+    rows: ['relu'],
+    red: ['relu: special'],
+  },
+  {
+    name: 'matmul drops the last term',
+    file: 'matmul.ts',
+    from: 'pb + panelBytes,',
+    to: 'pb + max(panelBytes - 32, 32),',
+    rows: ['matmul', 'linear'],
+    red: ['matmul: forward', 'matmul: gradient', 'matmul: bits', 'linear: forward'],
+  },
+];
+
+const root = new URL('../', import.meta.url);
+const options = ['--config', 'asconfig.json', '--outFile', 'build/mutant.wasm'];
+
+/** The binary of `assembly/` with one change, compiled in memory as the build compiles it; null changes nothing. */
+export async function compiled(mutant: Mutant | null): Promise<Uint8Array<ArrayBuffer>> {
+  let binary: Uint8Array<ArrayBuffer> | null = null;
+  let applied = false;
+  const { error, stderr } = await asc.main(options, {
+    readFile(name) {
+      let text: string;
+      try {
+        text = readFileSync(new URL(name, root), 'utf8');
+      } catch {
+        return null;
+      }
+      if (mutant === null || name !== `assembly/${mutant.file}`) return text;
+      applied = text.includes(mutant.from);
+      return text.replaceAll(mutant.from, mutant.to);
+    },
+    writeFile(name, contents) {
+      if (name.endsWith('.wasm') && typeof contents !== 'string') binary = Uint8Array.from(contents);
+    },
+    listFiles: () => [],
+  });
+  if (error || !binary) throw new Error(`asc failed: ${error?.message} ${stderr.toString()}`);
+  if (mutant && !applied) throw new Error(`${mutant.name}: '${mutant.from}' is not in assembly/${mutant.file}`);
+  return binary;
+}
+
+export async function mutated(mutant: Mutant | null): Promise<Device> {
+  return wasm({ module: await compiled(mutant) });
+}
