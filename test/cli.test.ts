@@ -1,14 +1,28 @@
 /** The `atalho` command as a person uses it, and what it keeps on disk. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import { dirname, join, relative } from 'node:path';
+import jpeg from 'jpeg-js';
 import { PNG } from 'pngjs';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { CheckpointFolder } from '../src/cli/checkpointFolder.js';
 import { parseTrainConfig } from '../src/cli/config.js';
 import { curvesSvg } from '../src/cli/curves.js';
 import { CHAPTER, PRESETS } from '../src/cli/presets.js';
 import { formatDuration } from '../src/cli/progress.js';
+import { RunFolder } from '../src/cli/runFolder.js';
+import { lockRun } from '../src/cli/runLock.js';
+import { trainRun } from '../src/cli/trainRun.js';
 import { fashionMnist } from '../src/data/index.js';
 import { d2lResnet, FormatError, Generator, readSafetensors, reference, sgd, writeSafetensors } from '../src/index.js';
 import { writeFileAtomic } from '../src/io/atomic.js';
@@ -39,7 +53,7 @@ describe('atalho train, eval, predict', () => {
   let stdout = '';
   beforeAll(async () => {
     const result = await place.run(...TRAIN, '--checkpoint-every', '4');
-    expect(result.stderr).toBe('');
+    expect(result.messages).toBe('');
     expect(result.code).toBe(0);
     stdout = result.stdout;
   });
@@ -97,7 +111,7 @@ describe('atalho train, eval, predict', () => {
     expect((await place.run('train', '--resume')).stdout).toContain(`run folder ${run}-2`);
     const changed = await place.run('train', '--resume', run, '--lr', '0.1');
     expect(changed.code).toBe(1);
-    expect(changed.stderr).toBe(`error: ${run} was begun with lr 0.05; it cannot go on with 0.1\n`);
+    expect(changed.messages).toBe(`error: ${run} was begun with lr 0.05; it cannot go on with 0.1\n`);
   });
 
   it('evaluates the newest checkpoint', async () => {
@@ -125,6 +139,12 @@ describe('atalho train, eval, predict', () => {
     const shares = [...gray.matchAll(/ ([01]\.\d{3})/g)].map(([, share]) => Number(share));
     expect(shares).toEqual([...shares].sort((a, b) => b - a));
     expect(shares[0]).toBeGreaterThan(0.1);
+    const photograph = jpeg.encode({ width: 28, height: 28, data: PNG.sync.read(png(2)).data }, 95).data;
+    writeFileSync(place.file('photograph.jpg'), photograph);
+    const fromJpeg = await place.run('predict', run, 'photograph.jpg');
+    expect(fromJpeg.code).toBe(0);
+    expect(fromJpeg.stdout).toMatch(new RegExp(`^photograph\\.jpg: ${label}, ${label}, ${label}\n$`));
+    expect(/: (\D+) [01]/.exec(fromJpeg.stdout)?.[1]).toBe(/: (\D+) [01]/.exec(gray)?.[1]);
     writeFileSync(place.file('no.png'), 'no picture');
     const bad = await place.run('predict', run, 'no.png');
     expect([bad.code, bad.stderr]).toEqual([1, 'error: no.png: image: file is neither PNG nor JPEG\n']);
@@ -133,16 +153,76 @@ describe('atalho train, eval, predict', () => {
     );
   });
 
+  it('refuses a folder that another run has left something in', async () => {
+    const left = place.file('left', 'checkpoints');
+    mkdirSync(left, { recursive: true });
+    const copy = join(left, 'step-000000999.safetensors');
+    copyFileSync(place.file(run, 'checkpoints', 'step-000000012.safetensors'), copy);
+    const result = await place.run(...TRAIN, '--out', 'left');
+    expect([result.code, result.messages]).toEqual([
+      1,
+      'error: left holds what another run has left; want another --out\n',
+    ]);
+    expect(readdirSync(place.file('left'))).toEqual(['checkpoints']);
+    rmSync(copy);
+    writeFileSync(place.file('left', 'metrics.jsonl'), '');
+    expect((await place.run(...TRAIN, '--out', 'left')).messages).toMatch(/holds what another run has left/);
+    rmSync(place.file('left', 'metrics.jsonl'));
+    // An empty folder for checkpoints is what a run that was killed as it began leaves.
+    expect(hashIn((await place.run(...TRAIN, '--out', 'left')).stdout)).toBe(hashIn(stdout));
+    const twice = await place.run(...TRAIN, '--out', 'left');
+    expect([twice.code, twice.messages]).toEqual([
+      1,
+      'error: left holds a run already; want another --out, or --resume left\n',
+    ]);
+  });
+
+  it('goes on from another working folder', async () => {
+    await place.run(...TRAIN.slice(0, -1), relative(place.path, place.data), '--out', 'moved');
+    const { stdout: text, code } = await place.startIn(dirname(place.path), 'train', '--resume', place.file('moved'))
+      .done;
+    expect(code).toBe(0);
+    expect(hashIn(text)).toBe(hashIn(stdout));
+  });
+
+  it('tests and predicts with weights of other numerics, but warns', async () => {
+    const folder = place.file('numerics', 'checkpoints');
+    mkdirSync(folder, { recursive: true });
+    copyFileSync(place.file(run, 'config.json'), place.file('numerics', 'config.json'));
+    const file = readSafetensors(readFileSync(place.file(run, 'checkpoints', 'step-000000012.safetensors')));
+    const other = writeSafetensors(file, { ...file.metadata, numerics: '999' });
+    writeFileSync(join(folder, 'step-000000012.safetensors'), other);
+    const { stdout: text, messages, code } = await place.run('eval', 'numerics');
+    expect([code, text]).toEqual([0, (await place.run('eval', run)).stdout]);
+    expect(messages).toMatch(
+      /^warning: .*step-000000012\.safetensors: written under numerics 999; this is numerics \d+, whose last bits differ\n$/,
+    );
+  });
+
+  it('ends with an error and no checkpoint when a weight is not finite', async () => {
+    const flags = ['--epochs', '1', '--limit', '16', '--lr', '1e39', '--out', 'broken'];
+    const { code, messages } = await place.run(...TRAIN, ...flags);
+    expect(messages).toMatch(/^error: train: 0\.0\.weight holds \S+ after step 1; want finite values/);
+    expect(code).toBe(1);
+    expect(readdirSync(place.file('broken', 'checkpoints'))).toEqual([]);
+    expect(existsSync(place.file('broken', 'weights.safetensors'))).toBe(false);
+  });
+
   it('goes back to the checkpoint before a damaged one', async () => {
     const newest = place.file('slow', 'checkpoints', 'step-000000012.safetensors');
     writeFileSync(newest, readFileSync(newest).subarray(0, 5000));
-    const { stdout: text, stderr, code } = await place.run('train', '--resume', 'slow', '--device', 'wasm');
+    const { stdout: text, messages, code } = await place.run('train', '--resume', 'slow', '--device', 'wasm');
     expect(code).toBe(0);
-    expect(stderr).toMatch(
+    expect(messages).toMatch(
       /^warning: .*step-000000012\.safetensors: safetensors: .*truncated; trying the one before\n$/,
     );
     expect(text).toMatch(/^going on after step 6 from .*step-000000006\.safetensors$/m);
     expect(hashIn(text)).toBe(hashIn(stdout));
+    expect(readdirSync(place.file('slow', 'checkpoints')).sort()).toEqual([
+      'step-000000006.safetensors',
+      'step-000000012.safetensors',
+      'step-000000012.safetensors.damaged',
+    ]);
     for (const name of readdirSync(place.file('slow', 'checkpoints')))
       writeFileSync(place.file('slow', 'checkpoints', name), '');
     const all = await place.run('train', '--resume', 'slow');
@@ -157,12 +237,13 @@ describe('Ctrl-C', () => {
   it('finishes the step, saves, says how to go on, exits with 130, and going on gives the same bits', async () => {
     const flags = ['train', ...SMALL, '--limit', '320', '--epochs', '3', '--data', place.data];
     const whole = await place.run(...flags, '--out', 'unstopped');
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-      const { child, done } = place.start(...flags, '--out', signal);
-      child.stdout?.once('data', () => setTimeout(() => child.kill(signal), 150));
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      const { child, done } = place.start(...flags, '--out', signal, '--checkpoint-every', '2');
+      await place.firstCheckpoint(signal);
+      child.kill(signal);
       const stopped = await done;
       expect(stopped.code).toBe(130);
-      expect(stopped.stderr).toMatch(/^stopping: the run is saved after this step; Ctrl-C again to end at once\n$/);
+      expect(stopped.messages).toMatch(/^stopping: the run is saved after this step; Ctrl-C again to end at once\n$/);
       const [, step] =
         /^stopped after step (\d+) of 60, saved; to go on: npx atalho train --resume SIG\w+$/m.exec(stopped.stdout) ??
         [];
@@ -171,6 +252,108 @@ describe('Ctrl-C', () => {
       expect(resumed.stdout).toContain(`going on after step ${step} from`);
       expect(hashIn(resumed.stdout)).toBe(hashIn(whole.stdout));
     }
+  });
+});
+
+describe('a run folder', () => {
+  const long = ['train', ...SMALL, '--limit', '960', '--epochs', '50', '--checkpoint-every', '2', '--data', place.data];
+
+  it('takes one training at a time', async () => {
+    const first = place.start(...long, '--out', 'one');
+    await place.firstCheckpoint('one');
+    for (const args of [
+      ['train', '--resume', 'one'],
+      [...long, '--out', 'one'],
+    ]) {
+      const second = await place.run(...args);
+      expect(second.code).toBe(1);
+      expect(second.messages).toBe(
+        `error: one is being trained by process ${first.child.pid} on ${hostname()}; want it to end first (or, if it is not running, one/lock removed)\n`,
+      );
+    }
+    expect((await place.run('eval', 'one')).code).toBe(0);
+    // The lock of a killed process holds nobody up; that of a stopped one is gone.
+    first.child.kill('SIGKILL');
+    await first.done;
+    expect(existsSync(place.file('one', 'lock'))).toBe(true);
+    const again = place.start('train', '--resume', 'one');
+    await new Promise((resolve) => again.child.stdout?.once('data', resolve));
+    again.child.kill('SIGINT');
+    expect((await again.done).code).toBe(130);
+    expect(existsSync(place.file('one', 'lock'))).toBe(false);
+  });
+
+  it('keeps a lock of another host, and one that is just being taken', () => {
+    const folder = place.file('locks');
+    mkdirSync(folder);
+    const lock = join(folder, 'lock');
+    writeFileSync(lock, `1 another-${hostname()} x\n`);
+    expect(() => lockRun(folder)).toThrow(/is being trained by process 1 on another-/);
+    writeFileSync(lock, '');
+    expect(() => lockRun(folder)).toThrow(/is being trained by another process/);
+    const past = new Date(Date.now() - 60_000);
+    utimesSync(lock, past, past);
+    const release = lockRun(folder);
+    expect(readFileSync(lock, 'utf8')).toContain(`${process.pid} ${hostname()} `);
+    // Another's by now: not ours to remove.
+    writeFileSync(lock, 'other');
+    release();
+    expect(readdirSync(folder)).toEqual(['lock']);
+  });
+});
+
+describe('a reader that has gone', () => {
+  it('does not end training; the exit code is that of the run', async () => {
+    const { child, done } = place.start(...TRAIN, '--out', 'piped');
+    child.stdout?.once('data', () => child.stdout?.destroy());
+    const { code, messages } = await done;
+    expect([code, messages]).toEqual([0, '']);
+    expect(existsSync(place.file('piped', 'weights.safetensors'))).toBe(true);
+  });
+
+  it('ends other commands quietly', async () => {
+    const { child, done } = place.start('shapes', 'd2l-resnet-tiny');
+    child.stdout?.destroy();
+    const { code, messages } = await done;
+    expect([code, messages]).toEqual([0, '']);
+  });
+});
+
+describe('a preset with a published hash', () => {
+  afterEach(() => {
+    process.exitCode = undefined;
+    vi.restoreAllMocks();
+  });
+
+  it.each([
+    ['another hash', '0'.repeat(64), /^differs from the published hash: 0{64}$/m, 1],
+    ['no hash', null, /^(?![\s\S]*published)/, undefined],
+  ])('%s', async (name, publishedHash, message, code) => {
+    const config = {
+      ...CHAPTER,
+      model: 'd2l-resnet-tiny',
+      resize: 32,
+      epochs: 1,
+      batchSize: 8,
+      limit: 16,
+      testLimit: 8,
+    };
+    let text = '';
+    vi.spyOn(process.stdout, 'write').mockImplementation((chunk) => {
+      text += String(chunk);
+      return true;
+    });
+    const settings = { config, device: 'wasm', data: place.data, checkpointEvery: 9 };
+    const run = RunFolder.create(place.file(name), name, settings);
+    await trainRun(run, settings, false, { small: { config, publishedHash } });
+    run.unlock();
+    expect(text).toMatch(message);
+    expect(process.exitCode).toBe(code);
+    // And the hash itself is found equal.
+    process.exitCode = undefined;
+    await trainRun(run, settings, true, { small: { config, publishedHash: hashIn(text) } });
+    expect(text).toMatch(/^equals the published hash$/m);
+    expect(process.exitCode).toBeUndefined();
   });
 });
 
@@ -212,6 +395,16 @@ describe('errors are one line and exit code 1', () => {
     ['no run', ['train', '--resume', 'nowhere'], /^error: nowhere is no run: there is no nowhere\/config\.json\n$/],
     ['no run to test', ['eval', 'nowhere'], /^error: nowhere is no run: /],
     [
+      'a last batch of one image',
+      [...TRAIN, '--limit', '97', '--out', 'one-left'],
+      /^error: Trainer: the last batch of an epoch is 1 image \(limit 97, batchSize 16\)/,
+    ],
+    [
+      'a bad limit to test',
+      ['eval', 'nowhere', '--test-limit', ' '],
+      /^error: option '--test-limit <n>' argument ' ' is invalid\. Want a whole number of at least 1\.\n$/,
+    ],
+    [
       'a folder that cannot be',
       ['train', '--out', '/dev/null/run'],
       /^error: cannot write the run folder \/dev\/null\/run: a part of the path is not a folder \(ENOTDIR\)\n$/,
@@ -224,7 +417,7 @@ describe('errors are one line and exit code 1', () => {
     [
       'data that is not there',
       [...TRAIN.slice(0, -1), 'nothing-here', '--out', 'd1'],
-      /^error: fashionMnist: source nothing-here has no train-labels/,
+      /^error: fashionMnist: source \S*nothing-here has no train-labels/,
     ],
   ];
   it.each(cases)('%s', async (_, args, message) => {
@@ -256,6 +449,9 @@ describe('errors are one line and exit code 1', () => {
     writeFileSync(file, '{');
     expect((await place.run('eval', 'damaged')).stderr).toBe('error: damaged/config.json is not valid JSON\n');
     expect(() => parseTrainConfig('f', { ...CHAPTER, extra: 1 })).toThrow(/^f\.extra is no option of a run$/);
+    expect(() => parseTrainConfig('f', { ...CHAPTER, optimizer: 'adam', momentum: 0.9 })).toThrow(
+      /^f: momentum is 0\.9 with optimizer adam/,
+    );
     expect(() => parseTrainConfig('f', JSON.parse('{"__proto__": {"lr": 1}}'))).toThrow(FormatError);
   });
 });
@@ -277,7 +473,10 @@ describe('a disk that fails', () => {
     generator,
     init: 'asIs',
   });
-  const bytes = encodeCheckpoint(trainer, {}, 'test');
+  let bytes: Uint8Array;
+  beforeAll(async () => {
+    bytes = await encodeCheckpoint(trainer, {}, 'test');
+  });
 
   /** A disk with room for so many files, which are left half written when it is full. */
   function smallDisk(path: string, room: number): CheckpointFolder {
@@ -297,6 +496,43 @@ describe('a disk that fails', () => {
     const kept = new CheckpointFolder(join(folder, 'kept'));
     for (const step of [1, 2, 3]) kept.save(step, bytes);
     expect(kept.list()).toEqual(['step-000000003.safetensors', 'step-000000002.safetensors']);
+  });
+
+  it('says what made room when that was not enough', () => {
+    const path = join(folder, 'shrinking');
+    const disk = new CheckpointFolder(path);
+    for (const step of [1, 2]) disk.save(step, bytes);
+    expect(() => smallDisk(path, 1).save(3, bytes)).toThrow(
+      /no space left on the disk \(ENOSPC\); step-000000001\.safetensors made room, the newest is untouched$/,
+    );
+    expect(disk.list()).toEqual(['step-000000002.safetensors']);
+  });
+
+  it('never removes what it has just written, nor a whole checkpoint for a damaged one', () => {
+    const path = join(folder, 'older');
+    const disk = new CheckpointFolder(path);
+    for (const step of [100, 200]) disk.save(step, bytes);
+    disk.save(5, bytes);
+    expect(disk.list()).toEqual(['step-000000200.safetensors', 'step-000000005.safetensors']);
+    writeFileSync(join(path, 'step-000000200.safetensors'), '');
+    const damaged: string[] = [];
+    disk.newest(
+      () => 1,
+      (name) => void damaged.push(name),
+    );
+    disk.setAside(damaged);
+    expect(() => smallDisk(path, 1).save(6, bytes)).toThrow(/earlier checkpoints are untouched$/);
+    expect(disk.list()).toEqual(['step-000000005.safetensors']);
+    expect(readdirSync(path).sort()).toEqual(['step-000000005.safetensors', 'step-000000200.safetensors.damaged']);
+  });
+
+  it('removes the checkpoint too many that a killed write has left', () => {
+    const path = join(folder, 'three');
+    const disk = new CheckpointFolder(path);
+    for (const step of [1, 2]) disk.save(step, bytes);
+    writeFileAtomic(join(path, 'step-000000003.safetensors'), bytes);
+    disk.tidy();
+    expect(disk.list()).toEqual(['step-000000003.safetensors', 'step-000000002.safetensors']);
   });
 
   it('loses nothing that was saved, and says what happened', () => {
@@ -328,7 +564,7 @@ describe('a disk that fails', () => {
     const damaged: string[] = [];
     const name = disk.newest(
       (checkpoint) => checkpoint.name,
-      (message) => void damaged.push(message),
+      (_, message) => void damaged.push(message),
     );
     expect(name).toMatch(/step-000000005/);
     expect(damaged).toEqual([expect.stringMatching(/step-000000009\.safetensors: metadata has no format/)]);

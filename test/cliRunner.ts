@@ -1,6 +1,6 @@
 /** Runs the built command (`npm run build` first) in a folder of its own, with Fashion-MNIST unpacked beside it. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,11 +15,17 @@ export interface Result {
   readonly signal: NodeJS.Signals | null;
   readonly stdout: string;
   readonly stderr: string;
+  /** `stderr` without the progress lines, which a slow machine prints and a fast one does not. */
+  readonly messages: string;
 }
 
 export interface Running {
   readonly child: ChildProcess;
   readonly done: Promise<Result>;
+}
+
+function withoutProgress(stderr: string): string {
+  return stderr.replace(/^(?:epoch \d+\/\d+|testing): \d+\/\d+, .*\n/gm, '');
 }
 
 export class Workplace {
@@ -36,7 +42,11 @@ export class Workplace {
   }
 
   start(...args: readonly string[]): Running {
-    const child = spawn(process.execPath, [MAIN, ...args], { cwd: this.path, stdio: ['ignore', 'pipe', 'pipe'] });
+    return this.startIn(this.path, ...args);
+  }
+
+  startIn(cwd: string, ...args: readonly string[]): Running {
+    const child = spawn(process.execPath, [MAIN, ...args], { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
     let [stdout, stderr] = ['', ''];
     child.stdout.on('data', (chunk: Buffer) => {
       stdout += chunk.toString();
@@ -46,13 +56,21 @@ export class Workplace {
     });
     const done = new Promise<Result>((resolve, reject) => {
       child.on('error', reject);
-      child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }));
+      child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr, messages: withoutProgress(stderr) }));
     });
     return { child, done };
   }
 
   run(...args: readonly string[]): Promise<Result> {
     return this.start(...args).done;
+  }
+
+  /** Waits until a run has saved its first checkpoint. */
+  async firstCheckpoint(run: string): Promise<void> {
+    const folder = this.file(run, 'checkpoints');
+    const saved = (): boolean =>
+      existsSync(folder) && readdirSync(folder).some((name) => name.endsWith('.safetensors'));
+    while (!saved()) await new Promise((resolve) => setTimeout(resolve, 10));
   }
 
   file(...parts: readonly string[]): string {

@@ -13,7 +13,7 @@ let tried = 0;
 let refused = 0;
 
 /** Longest that one small input may take, in milliseconds: a hang, on however busy a machine. */
-const PATIENCE = 2000;
+const PATIENCE = 30_000;
 
 interface Read {
   /** The arrays that a correct read returned. */

@@ -1,7 +1,7 @@
 /** File formats: against bytes made elsewhere, round trips, and one case for each thing a format forbids. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -10,6 +10,7 @@ import { ArgumentError, FormatError } from '../src/errors.js';
 import { removeLeftovers, writeFileAtomic } from '../src/io/atomic.js';
 import { bfloatToFloat, floatToBfloat, floatToHalf, halfToFloat } from '../src/io/half.js';
 import { gunzip, readIdx, readSafetensors, type SafetensorsInput, writeSafetensors } from '../src/io/index.js';
+import { readFileBounded } from '../src/io/readFile.js';
 
 vi.mock('node:fs', async (original) => {
   const real = await original<typeof import('node:fs')>();
@@ -425,22 +426,52 @@ describe('atomic files', () => {
     expect(readdirSync(folder)).toEqual(['taken']);
   });
 
-  it('clears up after killed processes, not after running ones', async () => {
-    const other: ChildProcess = spawn(process.execPath, ['-e', 'setTimeout(() => {}, 60000)']);
-    const ended: ChildProcess = spawn(process.execPath, ['-e', '']);
-    await new Promise((resolve) => ended.on('exit', resolve));
-    try {
-      const dead = `.model.safetensors.${ended.pid}.0.tmp`;
-      const own = `.model.safetensors.${process.pid}.99.tmp`;
-      const live = `.model.safetensors.${other.pid}.0.tmp`;
-      for (const name of [dead, own, live, 'model.safetensors', '.hidden', 'x.1.1.tmp']) {
-        writeFileSync(join(folder, name), '');
-      }
-      expect(removeLeftovers(folder).sort()).toEqual([dead, own].sort());
-      expect(readdirSync(folder).sort()).toEqual(['.hidden', live, 'model.safetensors', 'x.1.1.tmp'].sort());
-    } finally {
-      other.kill();
+  it('clears up what killed processes have left, not what is being written', () => {
+    const temporaries = new Set<string>();
+    vi.mocked(fs.writeFileSync).mockImplementation(() => {
+      for (const name of readdirSync(folder)) temporaries.add(name);
+      throw new Error('killed');
+    });
+    for (let i = 0; i < 20; i++) expect(() => writeFileAtomic(join(folder, 'a.bin'), 'x')).toThrow(/killed/);
+    vi.mocked(fs.writeFileSync).mockReset();
+    // As unique as their random part, so that processes of the same number do not share one.
+    expect(temporaries.size).toBe(20);
+    const names = [...temporaries, 'a.bin', '.hidden', 'x.1.1.tmp', '.a.bin.12.tmp'];
+    for (const name of names) fs.closeSync(fs.openSync(join(folder, name), 'w'));
+    const [live, ...dead] = [...temporaries].sort();
+    const past = new Date(Date.now() - 120_000);
+    for (const name of names.filter((n) => n !== live)) fs.utimesSync(join(folder, name), past, past);
+    expect(removeLeftovers(folder, 60_000).sort()).toEqual(dead);
+    expect(readdirSync(folder).sort()).toEqual(['.a.bin.12.tmp', '.hidden', live, 'a.bin', 'x.1.1.tmp'].sort());
+    expect(removeLeftovers(folder, 0)).toEqual([live]);
+    expect(removeLeftovers(join(folder, 'missing'), 0)).toEqual([]);
+  });
+});
+
+describe('files that nobody vouches for', () => {
+  let folder: string;
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'atalho-io-'));
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  it('are read up to their limit', () => {
+    const path = join(folder, 'a.bin');
+    for (const size of [0, 1, 99, 100]) {
+      const content = Uint8Array.from({ length: size }, (_, i) => i);
+      fs.writeFileSync(path, content);
+      expect(readFileBounded(path, 100)).toEqual(content);
     }
-    expect(removeLeftovers(join(folder, 'missing'))).toEqual([]);
+    expect(() => readFileBounded(path, 99)).toThrow(/a\.bin: has 100 bytes; want at most 99$/);
+    expect(() => readFileBounded(path, 99)).toThrow(FormatError);
+    expect(() => readFileBounded(join(folder, 'none'), 99)).toThrow(/ENOENT/);
+  });
+
+  it('must be files: folders, devices and pipes are refused, without waiting', () => {
+    expect(() => readFileBounded(folder, 99)).toThrow(/is no regular file/);
+    if (process.platform === 'win32') return;
+    expect(() => readFileBounded('/dev/zero', 99)).toThrow(/^\/dev\/zero: is no regular file; want one$/);
+    execFileSync('mkfifo', [join(folder, 'pipe')]);
+    expect(() => readFileBounded(join(folder, 'pipe'), 99)).toThrow(/pipe: is no regular file/);
   });
 });

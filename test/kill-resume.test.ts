@@ -81,7 +81,7 @@ async function wholeRun(out: string): Promise<{ result: Result; span: number }> 
 it(`ends with the same bits after SIGKILL at ${KILLS} random moments`, { timeout: 280_000 }, async () => {
   // Two at a time, here as below: half of each run is waiting for a process to start.
   const [whole, again] = await Promise.all([wholeRun('whole'), wholeRun('again')]);
-  expect(whole.result.stderr).toBe('');
+  expect(whole.result.messages).toBe('');
   const want = hashIn(whole.result.stdout);
   expect(want).not.toBeNull();
   expect(hashIn(again.result.stdout)).toBe(want);
@@ -105,7 +105,7 @@ it(`ends with the same bits after SIGKILL at ${KILLS} random moments`, { timeout
     const newest = checkpoints.sort().at(-1) ?? (begun ? 'no checkpoint' : 'no run');
     story[i] = killed.signal === null ? 'done' : newest.replace(/^step-0*|\.safetensors$/g, '');
     const resumed = await place.run(...(begun ? ['train', '--resume', run] : begin(run)));
-    expect(resumed.stderr, `run ${i}, killed after ${moments[i]} ms`).toBe('');
+    expect(resumed.messages, `run ${i}, killed after ${moments[i]} ms`).toBe('');
     expect(resumed.code).toBe(0);
     expect(hashIn(resumed.stdout), `run ${i}, killed after ${moments[i]} ms`).toBe(want);
     expect(metrics(run)).toEqual(metrics('whole'));

@@ -4,6 +4,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { transformWithOxc } from 'vite';
 import { describe, expect, it } from 'vitest';
 
@@ -42,7 +43,9 @@ async function run(program: Program, name: string): Promise<string[]> {
   const file = new URL(`${name}.mjs`, folder);
   const { code } = await transformWithOxc(program.code, `${name}.ts`);
   writeFileSync(file, code);
-  return execFileSync(process.execPath, [file.pathname], { encoding: 'utf8' }).trimEnd().split('\n');
+  return execFileSync(process.execPath, [fileURLToPath(file)], { encoding: 'utf8' })
+    .trimEnd()
+    .split('\n');
 }
 
 describe('README', () => {

@@ -37,6 +37,7 @@ import {
   hashWeights,
   linearSchedule,
   NonFiniteLossError,
+  NonFiniteParameterError,
   type RunConfig,
   restoreCheckpoint,
   scheduleOf,
@@ -179,6 +180,29 @@ describe('training', () => {
     expect(() => setup(device, undefined, { init: 'kaiming' as 'asIs' })).toThrow(/init is "kaiming"/);
   });
 
+  it('refuses a last batch of one image where maps are 1×1, before the first step, and changes nothing', async () => {
+    const device = await wasm();
+    const one = { trainData: randomImages(17, 1), testData: undefined, epochs: 1 };
+    const { trainer, model } = setup(device, undefined, { ...one, resize: 4 });
+    const before = await hashWeights(model);
+    const used = device.memory().used;
+    const failed = trainer.run();
+    await expect(failed).rejects.toThrow(
+      /^Trainer: the last batch of an epoch is 1 image \(limit 17, batchSize 8\), which .*; want another limit or batchSize/,
+    );
+    await expect(failed).rejects.toThrow(/1 value per channel/);
+    expect(trainer.state().step).toBe(0);
+    expect(await hashWeights(model)).toBe(before);
+    expect(device.memory().used).toBe(used);
+
+    // Larger maps have enough values in one image; and the look ahead leaves no trace in the bits.
+    const large = setup(device, undefined, one);
+    expect(await large.trainer.run({ signal: AbortSignal.abort() })).toBe('stopped');
+    expect(await hashWeights(large.model)).toBe(await hashWeights(setup(device, undefined, one).model));
+    expect(await large.trainer.run()).toBe('finished');
+    device.dispose();
+  });
+
   it('counts right answers, first of equals, NaN above all', () => {
     expect(countCorrect([1, 2, 2, 3, 1, 0], [1, 0])).toBe(2);
     expect(accuracy([1, Number.NaN, 5, 0, 0, 0], [1, 2])).toBe(0.5);
@@ -219,7 +243,7 @@ describe('stopping and going on', () => {
     for (let at = 1; at < 9; at++) {
       const first = setup(device, optimizerOf, { schedule });
       expect(await first.trainer.run(stopAfter(at))).toBe('stopped');
-      const bytes = encodeCheckpoint(first.trainer, CONFIG, 'test');
+      const bytes = await encodeCheckpoint(first.trainer, CONFIG, 'test');
 
       const second = setup(device, optimizerOf, { schedule });
       restoreCheckpoint(second.trainer, decodeCheckpoint(bytes, 'a file'), CONFIG);
@@ -244,7 +268,7 @@ describe('stopping and going on', () => {
     expect(await first.trainer.run({ signal: controller.signal, onTest: () => controller.abort() })).toBe('stopped');
     expect(first.trainer.state()).toMatchObject({ epoch: 0, position: 3, step: 3 });
     const second = setup(device);
-    const bytes = encodeCheckpoint(first.trainer, CONFIG, 'test');
+    const bytes = await encodeCheckpoint(first.trainer, CONFIG, 'test');
     restoreCheckpoint(second.trainer, decodeCheckpoint(bytes, 'a file'), CONFIG);
     await second.trainer.run();
     expect(await hashWeights(second.model)).toBe(await hashWeights(whole.model));
@@ -306,29 +330,30 @@ describe('a loss that is not finite', () => {
       const { trainer, model } = setup(device);
       const parameter = model.stateDict().get(name) as Tensor;
       let before = '';
-      const poisonAfterThird: TrainerHooks = {
+      const poisonAfterFourth: TrainerHooks = {
         async onStep({ step }) {
-          if (step !== 3) return;
+          // Not at the end of an epoch, where the weights are looked at.
+          if (step !== 4) return;
           const data = parameter.dataSync() as Float32Array;
           poison(data);
           parameter.write(data);
           before = JSON.stringify(model.parameters().map((t) => [...t.dataSync()]));
         },
       };
-      const error = await trainer.run(poisonAfterThird).then(
+      const error = await trainer.run(poisonAfterFourth).then(
         () => null,
         (e: unknown) => e,
       );
       expect(error).toBeInstanceOf(NonFiniteLossError);
       const { step, layer: got, message } = error as NonFiniteLossError;
-      expect(step).toBe(4);
+      expect(step).toBe(5);
       expect(got).toMatch(layer);
       expect(message).toMatch(
-        /^train: loss is (NaN|Infinity) at step 4; the first value that is not finite came from /,
+        /^train: loss is (NaN|Infinity) at step 5; the first value that is not finite came from /,
       );
       // The step that failed updated nothing and freed what it had made.
       expect(JSON.stringify(model.parameters().map((t) => [...t.dataSync()]))).toBe(before);
-      expect(trainer.state().step).toBe(3);
+      expect(trainer.state().step).toBe(4);
       device.dispose();
     }
   });
@@ -348,6 +373,51 @@ describe('a loss that is not finite', () => {
       /came from mul after linear of head, result \[2, 10\]$/,
     );
     await expect(trainStep(model, optimizer, batch(Number.NaN), 1)).rejects.toThrow(/came from the input \[2, 4\]$/);
+  });
+});
+
+describe('a weight that is not finite', () => {
+  /** A device whose memory the CPU cannot read at once. */
+  function distant(): Device {
+    const device = reference();
+    return new Proxy(device, {
+      get(target, key) {
+        if (key === 'readSync') return undefined;
+        return key === 'read' ? target.read.bind(target) : Reflect.get(target, key, target);
+      },
+    });
+  }
+
+  it('ends an epoch with an error that names it, though no loss was', async () => {
+    const device = await wasm();
+    const { trainer } = setup(device, (m) => sgd(m.parameters(), { lr: 1e39 }), { batchSize: 22, epochs: 1 });
+    const points: number[] = [];
+    const error = await trainer.run({ onPoint: ({ step }) => void points.push(step) }).then(
+      () => null,
+      (e: unknown) => e,
+    );
+    expect(error).toBeInstanceOf(NonFiniteParameterError);
+    const { step, parameter, message } = error as NonFiniteParameterError;
+    expect([step, parameter]).toEqual([1, '0.0.weight']);
+    expect(message).toMatch(/^train: 0\.0\.weight holds (NaN|-?Infinity) after step 1; want finite values/);
+    expect(points).toEqual([]);
+    device.dispose();
+  });
+
+  it('is in no checkpoint', async () => {
+    const { trainer, model } = setup(reference());
+    const bias = model.stateDict().get('5.bias') as Tensor;
+    bias.write(new Float32Array(10).fill(Number.NEGATIVE_INFINITY, 9));
+    await expect(encodeCheckpoint(trainer, CONFIG, 'test')).rejects.toThrow(
+      /^train: 5\.bias holds -Infinity after step 0/,
+    );
+  });
+
+  it('checkpoints are the same from a device that the CPU cannot read at once', async () => {
+    const bytes = await Promise.all(
+      [reference(), distant()].map((device) => encodeCheckpoint(setup(device).trainer, CONFIG, 'test')),
+    );
+    expect(Buffer.compare(bytes[0], bytes[1])).toBe(0);
   });
 });
 

@@ -107,7 +107,7 @@ export function checkTogether({ optimizer, momentum }: TrainConfig): void {
 /**
  * The config in `value`, such as a file's JSON.
  * @param where what it was read from, for messages
- * @throws FormatError that names `where` and the field
+ * @throws FormatError that names `where` and the field, or the options that do not go together
  */
 export function parseTrainConfig(where: string, value: unknown): TrainConfig {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
@@ -125,5 +125,12 @@ export function parseTrainConfig(where: string, value: unknown): TrainConfig {
     }
     return [name, got];
   });
-  return Object.fromEntries(entries) as TrainConfig;
+  const config = Object.fromEntries(entries) as TrainConfig;
+  try {
+    checkTogether(config);
+  } catch (error) {
+    if (!(error instanceof ArgumentError)) throw error;
+    throw new FormatError(`${where}: ${error.message}`, { cause: error });
+  }
+  return config;
 }

@@ -15,7 +15,13 @@ export interface DecodedImage {
 
 /** Most pixels that are decoded: enough for a 40-megapixel photograph. */
 export const MAX_PIXELS = 40_000_000;
-const MAX_FILE_BYTES = 256 * 1024 * 1024;
+export const MAX_FILE_BYTES = 64 * 1024 * 1024;
+/** Each is an object in memory, and may hold nothing. */
+const MAX_PNG_CHUNKS = 65_536;
+/** Each may go over the whole picture, and take but a few bytes. Progressive encoders write about ten. */
+const MAX_JPEG_SCANS = 100;
+/** Pixels times scans: those of the largest picture with the scans that encoders write. */
+const MAX_SCANNED_PIXELS = 12 * MAX_PIXELS;
 const JPEG_MEMORY_MB = 1024;
 
 function checkSize(format: string, width: number, height: number): void {
@@ -47,7 +53,8 @@ function pngEssentials(bytes: Buffer): { file: Buffer; data: Buffer; header: Buf
   const kept = [bytes.subarray(0, 8)];
   const data: Buffer[] = [];
   let header: Buffer | undefined;
-  for (let at = 8; ; ) {
+  for (let at = 8, count = 1; ; count++) {
+    if (count > MAX_PNG_CHUNKS) throw new FormatError(`PNG: more than ${MAX_PNG_CHUNKS} chunks`);
     if (at + 12 > bytes.length) throw new FormatError('PNG: truncated: the file ends before its IEND chunk');
     const length = bytes.readUInt32BE(at);
     const type = bytes.toString('latin1', at + 4, at + 8);
@@ -114,9 +121,23 @@ function jpegFrame(bytes: Buffer): { width: number; height: number; components: 
   throw new FormatError('JPEG: truncated: the file ends before its frame header');
 }
 
+/**
+ * How often the marker that begins a scan stands in the file. In compressed data it cannot occur, in an embedded preview
+ * it may: a few too many are no harm.
+ */
+function countScans(bytes: Buffer): number {
+  let count = 0;
+  for (let at = bytes.indexOf('ffda', 0, 'hex'); at >= 0; at = bytes.indexOf('ffda', at + 2, 'hex')) count++;
+  return count;
+}
+
 function decodeJpeg(bytes: Buffer): DecodedImage {
   const { width, height, components } = jpegFrame(bytes);
   checkSize('JPEG', width, height);
+  const scans = countScans(bytes);
+  if (scans > MAX_JPEG_SCANS || scans * width * height > MAX_SCANNED_PIXELS) {
+    throw new FormatError(`JPEG: ${scans} scans of ${width}×${height}; want at most ${MAX_JPEG_SCANS}, fewer if large`);
+  }
   const decoded = decodeJpegPixels(bytes, {
     useTArray: true,
     tolerantDecoding: false,

@@ -1,9 +1,12 @@
-/** Ctrl-C: the first asks to stop at the next good moment, a second ends the process at once. */
+/** Ctrl-C and its kin: the first asks to stop at the next good moment, a second ends the process at once. */
 
 export const INTERRUPTED_EXIT_CODE = 130;
 
 /** A second signal within this time is the same Ctrl-C: npm passes on what the terminal has sent to all already. */
 const SAME_MS = 400;
+
+/** SIGHUP: the terminal was closed. */
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 export interface Interrupt {
   readonly signal: AbortSignal;
@@ -11,7 +14,7 @@ export interface Interrupt {
   release(): void;
 }
 
-/** Listens for SIGINT and SIGTERM. `onFirst` tells the user; `onSecond` tidies the terminal. */
+/** Listens for SIGINT, SIGTERM and SIGHUP. `onFirst` tells the user; `onSecond` tidies the terminal. */
 export function listenForInterrupt(onFirst: () => void, onSecond: () => void): Interrupt {
   const controller = new AbortController();
   let first = 0;
@@ -25,13 +28,11 @@ export function listenForInterrupt(onFirst: () => void, onSecond: () => void): I
       process.exit(INTERRUPTED_EXIT_CODE);
     }
   };
-  process.on('SIGINT', listener);
-  process.on('SIGTERM', listener);
+  for (const name of SIGNALS) process.on(name, listener);
   return {
     signal: controller.signal,
     release() {
-      process.off('SIGINT', listener);
-      process.off('SIGTERM', listener);
+      for (const name of SIGNALS) process.off(name, listener);
     },
   };
 }

@@ -5,16 +5,11 @@ import { evalCommand } from './commands/eval.js';
 import { predictCommand } from './commands/predict.js';
 import { shapesCommand } from './commands/shapes.js';
 import { trainCommand } from './commands/train.js';
-import { describeError, systemCode } from './report.js';
+import { describeError } from './errors.js';
+import { endWithReader } from './output.js';
 import { VERSION } from './version.js';
 
-// A reader that has gone, as in `atalho ... | head`, ends the program without a complaint.
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on('error', (error) => {
-    if (systemCode(error) === 'EPIPE') process.exit(0);
-    throw error;
-  });
-}
+endWithReader();
 
 const program = new Command('atalho')
   .description('Residual networks, trained and run bit for bit the same on every machine.')

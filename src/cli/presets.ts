@@ -26,7 +26,9 @@ export interface Preset {
   readonly publishedHash: string | null;
 }
 
-export const PRESETS: Readonly<Record<string, Preset>> = {
+export type Presets = Readonly<Record<string, Preset>>;
+
+export const PRESETS: Presets = {
   /** The chapter's network at the chapter's size, on as many images as a slow machine trains on in minutes. */
   quick: {
     config: {

@@ -1,17 +1,21 @@
-/** The folder of a run: config.json, metrics.jsonl, curves.svg, weights.safetensors and checkpoints/. */
-import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+/** The folder of a run: config.json, metrics.jsonl, curves.svg, weights.safetensors, checkpoints/ and, while it trains, lock. */
+import { appendFileSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { ArgumentError, AtalhoError, FormatError } from '../errors.js';
 import { removeLeftovers, writeFileAtomic } from '../io/atomic.js';
+import { readFileBounded } from '../io/readFile.js';
 import { NUMERICS_VERSION } from '../numerics.js';
 import type { HistoryPoint } from '../train/state.js';
 import { CheckpointFolder } from './checkpointFolder.js';
 import { parseTrainConfig, type TrainConfig } from './config.js';
-import { attempt, systemCode } from './report.js';
+import { attempt, systemCode } from './errors.js';
+import { lockRun } from './runLock.js';
 import { WRITER } from './version.js';
 
 /** Where runs go that are given no folder, under the working folder. */
 export const RUNS = 'runs';
+
+const MAX_CONFIG_BYTES = 2 ** 20;
 
 /** What config.json holds: what decides the bits, and how the run was carried out. */
 export interface RunSettings {
@@ -45,6 +49,8 @@ function parseSettings(where: string, text: string): RunSettings {
 
 export class RunFolder {
   readonly checkpoints: CheckpointFolder;
+  /** Gives the lock back; null while it is not held. */
+  private release: (() => void) | null = null;
 
   private constructor(
     readonly path: string,
@@ -53,18 +59,51 @@ export class RunFolder {
     this.checkpoints = new CheckpointFolder(join(path, 'checkpoints'));
   }
 
-  /** Makes the folder of a new run: `path`, or the first of runs/NAME, runs/NAME-2, ... that does not exist. */
+  /**
+   * Makes the folder of a new run, and locks it: `path`, or the first of runs/NAME, runs/NAME-2, ... that does not exist.
+   * @throws ArgumentError when `path` holds anything of another run
+   */
   static create(path: string | null, name: string, settings: RunSettings): RunFolder {
-    if (path !== null && existsSync(join(path, 'config.json'))) {
-      throw new ArgumentError(`${path} holds a run already; want another --out, or --resume ${path}`);
-    }
     const folder = path ?? RunFolder.claim(name);
     const text = `${JSON.stringify({ writer: WRITER, numerics: NUMERICS_VERSION, ...settings }, null, 2)}\n`;
+    const run = new RunFolder(folder, settings);
     attempt(`write the run folder ${folder}`, () => {
       mkdirSync(join(folder, 'checkpoints'), { recursive: true });
-      writeFileAtomic(join(folder, 'config.json'), text);
+      // Locked before it is looked into: of two that begin at once, one finds the lock or the other's config.
+      run.lock();
+      try {
+        run.checkEmpty();
+        writeFileAtomic(join(folder, 'config.json'), text);
+      } catch (error) {
+        run.unlock();
+        throw error;
+      }
     });
-    return new RunFolder(folder, settings);
+    return run;
+  }
+
+  private checkEmpty(): void {
+    const holds = (name: string): boolean => existsSync(join(this.path, name));
+    if (holds('config.json')) {
+      throw new ArgumentError(`${this.path} holds a run already; want another --out, or --resume ${this.path}`);
+    }
+    // An empty folder for checkpoints is all that is left of a run that was killed as it began.
+    if (holds('metrics.jsonl') || readdirSync(this.checkpoints.path).length > 0) {
+      throw new ArgumentError(`${this.path} holds what another run has left; want another --out`);
+    }
+  }
+
+  /**
+   * Keeps other processes from training in this folder, until `unlock`.
+   * @throws AtalhoError when one is at it
+   */
+  lock(): void {
+    this.release = attempt(`lock ${this.path}`, () => lockRun(this.path));
+  }
+
+  unlock(): void {
+    this.release?.();
+    this.release = null;
   }
 
   /** Two runs that start at once get two folders: only one can make each. */
@@ -91,7 +130,7 @@ export class RunFolder {
     const file = join(path, 'config.json');
     let text: string;
     try {
-      text = readFileSync(file, 'utf8');
+      text = new TextDecoder().decode(readFileBounded(file, MAX_CONFIG_BYTES));
     } catch (error) {
       const code = systemCode(error);
       if (code !== 'ENOENT' && code !== 'ENOTDIR') throw error;
@@ -132,9 +171,9 @@ export class RunFolder {
     attempt(`write ${path}`, () => writeFileAtomic(path, content));
   }
 
-  /** Removes what writes that were killed have left. */
+  /** Removes what writes that were killed have left. The folder must be locked: it takes any write for one of those. */
   tidy(): void {
-    removeLeftovers(this.path);
+    removeLeftovers(this.path, 0);
     this.checkpoints.tidy();
   }
 }

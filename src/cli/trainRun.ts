@@ -1,8 +1,9 @@
 /** Carries out a training run in its folder: resuming, checkpoints, metrics, curves, the chapter's last lines. */
-import { type SafetensorsInput, writeSafetensors } from '../io/safetensors.js';
+import { writeSafetensors } from '../io/safetensors.js';
 import { Generator } from '../random.js';
 import { encodeCheckpoint, restoreCheckpoint } from '../train/checkpoint.js';
 import { hashWeights } from '../train/hash.js';
+import { finiteState } from '../train/nonFinite.js';
 import { type ScheduleName, scheduleOf } from '../train/schedule.js';
 import type { HistoryPoint } from '../train/state.js';
 import { Trainer } from '../train/trainer.js';
@@ -11,11 +12,14 @@ import { curvesSvg } from './curves.js';
 import { makeDevice } from './devices.js';
 import { INTERRUPTED_EXIT_CODE, listenForInterrupt } from './interrupt.js';
 import { makeModel } from './models.js';
-import { CHAPTER, CHAPTER_COMMAND, PRESETS } from './presets.js';
+import { print, warn } from './output.js';
+import { CHAPTER, CHAPTER_COMMAND, PRESETS, type Presets } from './presets.js';
 import { Progress } from './progress.js';
 import type { RunFolder, RunSettings } from './runFolder.js';
-import { loadImages, makeOptimizer, print, warn } from './session.js';
+import { loadImages, makeOptimizer } from './runParts.js';
 import { VERSION, WRITER } from './version.js';
+
+const DIFFERENT_EXIT_CODE = 1;
 
 const sameConfig = (a: TrainConfig, b: TrainConfig): boolean => FIELD_NAMES.every((name) => a[name] === b[name]);
 
@@ -26,41 +30,70 @@ function summary({ trainLoss, trainAcc, testAcc }: HistoryPoint): string {
 
 /** Goes to the newest whole checkpoint, or stays at the first step when there is none. */
 function resume(run: RunFolder, trainer: Trainer, config: TrainConfig): void {
-  run.tidy();
+  const damaged: string[] = [];
   const from = run.checkpoints.newest(
     (checkpoint) => {
       restoreCheckpoint(trainer, checkpoint, config);
       return checkpoint.name;
     },
-    (message) => warn(`${message}; trying the one before`),
+    (name, message) => {
+      damaged.push(name);
+      warn(`${message}; trying the one before`);
+    },
   );
+  // Only now: had none been whole, all would stay for whoever can mend one.
+  run.checkpoints.setAside(damaged);
+  run.tidy();
   run.rewriteMetrics(trainer.state().history);
   const { step } = trainer.state();
   print(from === null ? 'no checkpoint yet: starting at the first step' : `going on after step ${step} from ${from}`);
 }
 
+/** Compares with the hash of the same preset, where one is published; another one is a failure. */
+function compareWithPublished(config: TrainConfig, hash: string, presets: Presets): void {
+  for (const { config: preset, publishedHash } of Object.values(presets)) {
+    if (publishedHash === null || !sameConfig(preset, config)) continue;
+    if (publishedHash === hash) print('equals the published hash');
+    else {
+      print(`differs from the published hash: ${publishedHash}`);
+      process.exitCode = DIFFERENT_EXIT_CODE;
+    }
+  }
+}
+
 /** The chapter's two lines, the hash, the weights as a file of their own, and what to do next. */
-async function finish(run: RunFolder, trainer: Trainer, config: TrainConfig, deviceName: string): Promise<void> {
-  const { images, seconds, history } = trainer.state();
+async function finish(
+  run: RunFolder,
+  trainer: Trainer,
+  config: TrainConfig,
+  deviceName: string,
+  presets: Presets,
+): Promise<void> {
+  const { images, seconds, history, step } = trainer.state();
+  const weights = await finiteState(trainer.model, step);
   const hash = await hashWeights(trainer.model);
-  const weights = [...trainer.model.stateDict()] as [string, SafetensorsInput][];
   run.replace('weights.safetensors', writeSafetensors(weights, { model: config.model, sha256: hash, writer: WRITER }));
   print(summary(history[history.length - 1]));
   print(`${(images / seconds).toFixed(1)} examples/sec on ${deviceName}`);
   print(`sha256 of the trained weights: ${hash}`);
-  for (const { config: preset, publishedHash } of Object.values(PRESETS)) {
-    if (publishedHash === null || !sameConfig(preset, config)) continue;
-    print(publishedHash === hash ? 'equals the published hash' : `differs from the published hash: ${publishedHash}`);
-  }
+  compareWithPublished(config, hash, presets);
   print(`curves, metrics and weights: ${run.path}`);
   if (!sameConfig(config, CHAPTER)) print(`the chapter's full recipe: ${CHAPTER_COMMAND}`);
 }
 
 /**
- * Trains until the end, or until Ctrl-C, which sets the exit code to 130.
+ * Trains until the end, or until Ctrl-C, which sets the exit code to 130. Weights that differ from a published hash set
+ * it to 1.
+ * @param run the folder, locked
  * @param resuming whether to go on from the folder's checkpoints
+ * @param presets those whose hashes are published
  */
-export async function trainRun(run: RunFolder, settings: RunSettings, resuming: boolean): Promise<void> {
+export async function trainRun(
+  run: RunFolder,
+  settings: RunSettings,
+  resuming: boolean,
+  presets: Presets = PRESETS,
+): Promise<void> {
   const { config, checkpointEvery } = settings;
   let bar: Progress | null = null;
   const interrupt = listenForInterrupt(
@@ -88,7 +121,8 @@ export async function trainRun(run: RunFolder, settings: RunSettings, resuming: 
     );
     if (resuming) resume(run, trainer, config);
 
-    const save = (): void => run.checkpoints.save(trainer.state().step, encodeCheckpoint(trainer, config, WRITER));
+    const save = async (): Promise<void> =>
+      run.checkpoints.save(trainer.state().step, await encodeCheckpoint(trainer, config, WRITER));
     const draw = (): void =>
       run.replace('curves.svg', curvesSvg(trainer.state().history, epochs, `${config.model}, ${run.path}`));
     draw();
@@ -97,26 +131,26 @@ export async function trainRun(run: RunFolder, settings: RunSettings, resuming: 
     let saved = false;
     const outcome = await trainer.run({
       signal: interrupt.signal,
-      onStep(event) {
+      async onStep(event) {
         progress.step(event);
         saved = event.step % checkpointEvery === 0;
-        if (saved) save();
+        if (saved) await save();
       },
       onPoint(point) {
         run.appendMetrics(point);
         draw();
       },
       onTest: (done, total) => progress.test(done, total),
-      onEpoch(point) {
-        save();
+      async onEpoch(point) {
+        await save();
         saved = true;
         progress.stop();
         print(`epoch ${point.epoch}: train ${summary(point)}`);
       },
     });
     progress.stop();
-    if (outcome === 'finished') return await finish(run, trainer, config, device.name);
-    if (!saved) save();
+    if (outcome === 'finished') return await finish(run, trainer, config, device.name, presets);
+    if (!saved) await save();
     const { step } = trainer.state();
     print(
       `stopped after step ${step} of ${trainer.totalSteps}, saved; to go on: npx atalho train --resume ${run.path}`,

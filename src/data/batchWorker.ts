@@ -5,11 +5,16 @@ import { BatchMaker, type Geometry } from './prepare.js';
 export interface WorkerInput {
   readonly images: SharedArrayBuffer;
   readonly geometry: Geometry;
+  /** One int32: batches made so far. */
+  readonly made: SharedArrayBuffer;
 }
 
-const { images, geometry } = workerData as WorkerInput;
+const { images, geometry, made } = workerData as WorkerInput;
+const count = new Int32Array(made);
 const maker = new BatchMaker(new Uint8Array(images), geometry);
 parentPort?.on('message', (indices: Int32Array) => {
   const batch = maker.make(indices);
   parentPort?.postMessage(batch, [batch.buffer]);
+  Atomics.add(count, 0, 1);
+  Atomics.notify(count, 0);
 });

@@ -1,4 +1,5 @@
-/** One file from one address, with a bound on its size and on every wait. */
+/** One file from one address, with bounds on its size, on every wait and on all of them together. */
+import { joinBytes } from '../bytes.js';
 import { AtalhoError } from '../errors.js';
 
 export interface DownloadOptions {
@@ -6,6 +7,8 @@ export interface DownloadOptions {
   maxBytes: number;
   /** Longest wait for the next bytes, in milliseconds. */
   timeoutMs: number;
+  /** Slowest transfer that is waited for, bytes a second over all of `maxBytes`; 10,000 by default, a slow modem's. */
+  minRate?: number;
 }
 
 function reasonOf(error: unknown): string {
@@ -17,12 +20,16 @@ function reasonOf(error: unknown): string {
 /**
  * The body of `url`. Redirects are followed.
  * @throws AtalhoError that says what went wrong: no connection, a status other than 200, too many bytes, a body that
- *   breaks off, or nothing arriving for `timeoutMs`.
+ *   breaks off, nothing arriving for `timeoutMs`, or bytes so slow that `maxBytes` would take longer than at `minRate`.
  */
-export async function download(url: string, { maxBytes, timeoutMs }: DownloadOptions): Promise<Uint8Array> {
+export async function download(url: string, options: DownloadOptions): Promise<Uint8Array> {
+  const { maxBytes, timeoutMs, minRate = 10_000 } = options;
   const abort = new AbortController();
   const silence = (): void => abort.abort(new AtalhoError(`nothing arrived for ${timeoutMs} ms`));
   let timer = setTimeout(silence, timeoutMs);
+  // A server that sends a byte now and then never falls silent.
+  const longest = timeoutMs + Math.ceil((maxBytes / minRate) * 1000);
+  const deadline = setTimeout(() => abort.abort(new AtalhoError(`it was not done in ${longest} ms`)), longest);
   try {
     const response = await fetch(url, { signal: abort.signal });
     if (response.status !== 200 || !response.body) {
@@ -40,17 +47,12 @@ export async function download(url: string, { maxBytes, timeoutMs }: DownloadOpt
       if (size > maxBytes) throw new AtalhoError(`the file is larger than ${maxBytes} bytes`);
       chunks.push(value);
     }
-    const bytes = new Uint8Array(size);
-    let at = 0;
-    for (const chunk of chunks) {
-      bytes.set(chunk, at);
-      at += chunk.length;
-    }
-    return bytes;
+    return joinBytes(chunks);
   } catch (error) {
     throw error instanceof AtalhoError ? error : new AtalhoError(reasonOf(error), { cause: error });
   } finally {
     clearTimeout(timer);
+    clearTimeout(deadline);
     abort.abort();
   }
 }

@@ -3,6 +3,7 @@
  * repository, else from the cache, else downloaded; in each case the content is checked by its SHA-256.
  * @see https://github.com/zalandoresearch/fashion-mnist
  */
+import { hexSha256, unshared } from '../bytes.js';
 import { ArgumentError, AtalhoError, FormatError } from '../errors.js';
 import { gunzip } from '../io/gzip.js';
 import { readIdx } from '../io/idx.js';
@@ -27,6 +28,12 @@ const MIRRORS: readonly string[] = [
   'http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/',
   'https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/',
 ];
+
+/** Even stored without compression, a gz is barely larger than its content. */
+const GZ_OVERHEAD = 65_536;
+
+/** A write into the cache that has stood still for so long, in milliseconds, is nobody's. */
+const LEFTOVER_AGE = 3_600_000;
 
 interface DataFile {
   readonly name: string;
@@ -78,23 +85,13 @@ export interface FashionMnistOptions {
   onDownload?: (url: string) => void;
 }
 
-async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
-}
-
-/** The bytes themselves, which are large to copy, unless their memory is shared, which hashing refuses. */
-function unshared(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  return bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : new Uint8Array(bytes);
-}
-
 /** The IDX file in `bytes`, unpacked if need be. Throws `FormatError` unless it is exactly the published one. */
 async function unpack(file: DataFile, bytes: Uint8Array, origin: string): Promise<Uint8Array<ArrayBuffer>> {
   try {
     // Some servers unpack a .gz on the way; the magic numbers of gzip and IDX differ.
     const packed = bytes[0] === 0x1f && bytes[1] === 0x8b;
     const content = packed ? await gunzip(bytes, { maxBytes: file.bytes }) : unshared(bytes);
-    const got = await sha256(content);
+    const got = await hexSha256(content);
     if (got !== file.sha256) throw new FormatError(`SHA-256 of the content is ${got}; want ${file.sha256}`);
     return content;
   } catch (error) {
@@ -105,12 +102,12 @@ async function unpack(file: DataFile, bytes: Uint8Array, origin: string): Promis
 
 /** The file in a folder, with or without `.gz`; null when it is not there. */
 async function readFrom(folder: string, file: DataFile): Promise<Uint8Array<ArrayBuffer> | null> {
-  const [{ readFile }, { join }] = await Promise.all([import('node:fs/promises'), import('node:path')]);
+  const [{ readFileBounded }, { join }] = await Promise.all([import('../io/readFile.js'), import('node:path')]);
   for (const name of [file.name, `${file.name}.gz`]) {
     const path = join(folder, name);
     let bytes: Uint8Array;
     try {
-      bytes = await readFile(path);
+      bytes = readFileBounded(path, file.bytes + GZ_OVERHEAD);
     } catch (error) {
       if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) continue;
       throw error;
@@ -145,7 +142,7 @@ async function writeCache(folder: string, file: DataFile, content: Uint8Array): 
   ]);
   try {
     await mkdir(folder, { recursive: true });
-    removeLeftovers(folder);
+    removeLeftovers(folder, LEFTOVER_AGE);
     writeFileAtomic(join(folder, file.name), content);
   } catch (error) {
     // The data is here and checked; a cache that cannot be written costs the next run a download, no more.
@@ -163,8 +160,7 @@ async function fetchFile(
     const url = `${address.endsWith('/') ? address : `${address}/`}${file.name}.gz`;
     options.onDownload?.(url);
     try {
-      // Even stored without compression, a gz is barely larger than its content.
-      const maxBytes = file.bytes + 65_536;
+      const maxBytes = file.bytes + GZ_OVERHEAD;
       return await unpack(file, await download(url, { maxBytes, timeoutMs: options.timeoutMs ?? 30_000 }), url);
     } catch (error) {
       if (!(error instanceof AtalhoError)) throw error;
@@ -177,9 +173,14 @@ async function fetchFile(
   );
 }
 
+/** Whether a `source` is an address and not a folder. */
+export function isAddress(source: string): boolean {
+  return /^https?:\/\//i.test(source);
+}
+
 async function load(file: DataFile, options: FashionMnistOptions): Promise<Uint8Array<ArrayBuffer>> {
   const { source } = options;
-  const fromAddress = source !== undefined && /^https?:\/\//i.test(source);
+  const fromAddress = source !== undefined && isAddress(source);
   if (source !== undefined && !fromAddress) {
     const content = await readFrom(source, file);
     if (!content) throw new ArgumentError(`fashionMnist: source ${source} has no ${file.name} and no ${file.name}.gz`);

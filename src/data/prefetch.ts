@@ -12,17 +12,22 @@ export interface Preparer {
   /** Asks for a batch; `next` gives the batches in the order asked for. */
   request(indices: Int32Array): void;
   next(): Promise<Float32Array>;
+  /** One element, the number of batches made so far; a worker counts up even while this thread is blocked. */
+  readonly made: Int32Array;
   close(): Promise<void>;
 }
 
 function inlinePreparer(images: Uint8Array, geometry: Geometry): Preparer {
   const maker = new BatchMaker(images, geometry);
   const queue: Int32Array[] = [];
+  const made = new Int32Array(1);
   return {
+    made,
     request: (indices) => queue.push(indices),
     async next() {
       const indices = queue.shift();
       if (!indices) throw new AtalhoError('batches: next without a request');
+      made[0]++;
       return maker.make(indices);
     },
     async close() {},
@@ -44,7 +49,8 @@ function share(images: Uint8Array): SharedArrayBuffer {
 
 async function workerPreparer(images: Uint8Array, geometry: Geometry, script: URL): Promise<Preparer> {
   const { Worker } = await import('node:worker_threads');
-  const input: WorkerInput = { images: share(images), geometry };
+  const made = new SharedArrayBuffer(4);
+  const input: WorkerInput = { images: share(images), geometry, made };
   // Without the flags of this process, which may suit only its own main file (--input-type, --import).
   const worker = new Worker(script, { workerData: input, execArgv: [] });
   // It must not keep the process alive, except while someone waits for it (see `next`).
@@ -63,9 +69,11 @@ async function workerPreparer(images: Uint8Array, geometry: Geometry, script: UR
     else ready.push(batch);
     waiting = null;
   });
+  worker.on('messageerror', (error) => fail(new AtalhoError(`batches: worker's answer is lost: ${error}`)));
   worker.on('error', (error) => fail(new AtalhoError(`batches: worker failed: ${error}`, { cause: error })));
   worker.on('exit', (code) => fail(new AtalhoError(`batches: worker ended early with exit code ${code}`)));
   return {
+    made: new Int32Array(made),
     request: (indices) => worker.postMessage(indices),
     async next() {
       const batch = ready.shift();

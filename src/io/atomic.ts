@@ -1,13 +1,12 @@
 /**
  * Files that are either the old ones or the new ones, whole, whatever moment the process is killed at. Node only.
  */
-import { closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
-/** `.NAME.PID.NUMBER.tmp` */
-const TEMPORARY = /^\..+\.(\d+)\.\d+\.tmp$/;
-
-let written = 0;
+/** `.NAME.UUID.tmp`: unique among all processes, on all machines that share a disk. */
+const TEMPORARY = /^\..+\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp$/;
 
 function syncFolder(folder: string): void {
   // Windows opens no folders; its rename is durable once the volume's log is.
@@ -28,9 +27,7 @@ function syncFolder(folder: string): void {
  */
 export function writeFileAtomic(path: string, content: Uint8Array | string): void {
   const folder = dirname(path);
-  const temporary = join(folder, `.${basename(path)}.${process.pid}.${written++}.tmp`);
-  // A killed process that had our number may have left one.
-  rmSync(temporary, { force: true });
+  const temporary = join(folder, `.${basename(path)}.${randomUUID()}.tmp`);
   const handle = openSync(temporary, 'wx');
   try {
     try {
@@ -47,21 +44,12 @@ export function writeFileAtomic(path: string, content: Uint8Array | string): voi
   syncFolder(folder);
 }
 
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    // EPERM: it runs, under another user.
-    return error instanceof Error && 'code' in error && error.code === 'EPERM';
-  }
-}
-
 /**
- * Removes the temporary files that killed processes left in `folder`, and returns their names. Those of other
- * processes that still run are left alone. A folder that does not exist has none.
+ * Removes the temporary files in `folder` that nothing was written to for `idleMs`, and returns their names. Where
+ * others may be writing it must be longer than any write pauses; under a lock 0 will do. A folder that does not exist
+ * has none.
  */
-export function removeLeftovers(folder: string): string[] {
+export function removeLeftovers(folder: string, idleMs: number): string[] {
   let names: string[];
   try {
     names = readdirSync(folder);
@@ -69,13 +57,11 @@ export function removeLeftovers(folder: string): string[] {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
     throw error;
   }
-  const removed: string[] = [];
-  for (const name of names) {
-    const pid = Number(TEMPORARY.exec(name)?.[1]);
-    // Our own number is not in use by a write: those are synchronous. A container gives every run the same number.
-    if (!(pid > 0) || (pid !== process.pid && isRunning(pid))) continue;
-    rmSync(join(folder, name), { force: true });
-    removed.push(name);
-  }
+  const old = (name: string): boolean => {
+    const stat = statSync(join(folder, name), { throwIfNoEntry: false });
+    return stat !== undefined && Date.now() - stat.mtimeMs >= idleMs;
+  };
+  const removed = names.filter((name) => TEMPORARY.test(name) && (idleMs === 0 || old(name)));
+  for (const name of removed) rmSync(join(folder, name), { force: true });
   return removed;
 }

@@ -2,16 +2,12 @@
  * gunzip with a bound on what comes out, on the Compression Streams that Node and browsers share.
  * @see https://compression.spec.whatwg.org/
  */
+import { joinBytes, unshared } from '../bytes.js';
 import { FormatError } from '../errors.js';
 
 export interface GunzipOptions {
   /** Most bytes that may come out. More is an error, found before they are all there. */
   maxBytes: number;
-}
-
-/** Streams refuse shared memory. */
-function unshared(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  return bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : new Uint8Array(bytes);
 }
 
 /**
@@ -52,11 +48,5 @@ export async function gunzip(bytes: Uint8Array, { maxBytes }: GunzipOptions): Pr
   if (trailer !== size % 2 ** 32) {
     throw new FormatError(`gzip: file does not end with the length of its content, ${size}: bytes follow the end`);
   }
-  const content = new Uint8Array(size);
-  let at = 0;
-  for (const chunk of chunks) {
-    content.set(chunk, at);
-    at += chunk.length;
-  }
-  return content;
+  return joinBytes(chunks);
 }

@@ -1,5 +1,6 @@
 /**
- * `atalho/io`: file formats, bytes in and bytes out, no file system. (`atomic.ts`, which needs Node, stays inside.)
+ * `atalho/io`: file formats, bytes in and bytes out, no file system. (`atomic.ts` and `readFile.ts`, which need
+ * Node, stay inside.)
  */
 export { type GunzipOptions, gunzip } from './gzip.js';
 export { type Idx, readIdx } from './idx.js';

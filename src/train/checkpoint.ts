@@ -6,6 +6,7 @@ import { AtalhoError, FormatError, StateDictError } from '../errors.js';
 import { readSafetensors, type SafetensorsEntry, type SafetensorsInput, writeSafetensors } from '../io/safetensors.js';
 import type { Module } from '../nn/module.js';
 import { NUMERICS_VERSION } from '../numerics.js';
+import { finiteState } from './nonFinite.js';
 import { parseState, type TrainerState } from './state.js';
 import type { Trainer } from './trainer.js';
 
@@ -31,12 +32,20 @@ const FORMAT = '1';
 
 /**
  * The run as it stands between two steps. Metadata: `format`, `numerics`, `writer`, `config` and `state`, the last two
- * as JSON.
+ * as JSON. The run must stand still until it is done.
+ * @throws NonFiniteParameterError when a weight or running statistic is NaN or infinite: nobody can go on from that
  */
-export function encodeCheckpoint(trainer: Trainer, config: RunConfig, writer: string): Uint8Array<ArrayBuffer> {
+export async function encodeCheckpoint(
+  trainer: Trainer,
+  config: RunConfig,
+  writer: string,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const { model, optimizer } = trainer;
   const entries: [string, SafetensorsInput][] = [];
-  for (const [name, t] of trainer.model.stateDict()) entries.push([`model.${name}`, t as SafetensorsInput]);
-  for (const [name, t] of trainer.optimizer.state()) entries.push([`optimizer.${name}`, t as SafetensorsInput]);
+  for (const [name, entry] of await finiteState(model, trainer.state().step)) entries.push([`model.${name}`, entry]);
+  for (const [name, t] of optimizer.state()) {
+    entries.push([`optimizer.${name}`, { shape: t.shape, data: await t.data() }]);
+  }
   return writeSafetensors(entries, {
     format: FORMAT,
     numerics: String(NUMERICS_VERSION),

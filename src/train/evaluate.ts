@@ -9,7 +9,7 @@ import type { Module } from '../nn/module.js';
 import type { Pair, Shape } from '../shape.js';
 import { type Tensor, tensor } from '../tensor.js';
 import { countCorrect } from './accuracy.js';
-import { breathe } from './breathe.js';
+import { yieldToEventLoop } from './yieldToEventLoop.js';
 
 export interface EvaluateOptions {
   readonly batchSize: number;
@@ -71,7 +71,7 @@ export async function evaluateAccuracy(
     correct += countCorrect(await predictLogits(model, batch.images, batch.shape), batch.labels);
     done += batch.labels.length;
     onBatch?.(done, total);
-    await breathe();
+    await yieldToEventLoop();
   }
   return correct / total;
 }

@@ -1,4 +1,5 @@
 /** One number for all weights: equal hashes mean equal bits. */
+import { hexSha256, joinBytes } from '../bytes.js';
 import type { Module } from '../nn/module.js';
 import { formatShape } from '../shape.js';
 
@@ -15,12 +16,5 @@ export async function hashWeights(model: Module): Promise<string> {
     // Typed arrays are little-endian wherever WebAssembly runs.
     parts.push(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   }
-  const bytes = new Uint8Array(parts.reduce((total, part) => total + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return hexSha256(joinBytes(parts));
 }

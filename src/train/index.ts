@@ -13,7 +13,7 @@ export {
 } from './checkpoint.js';
 export { deviceOf, type EvaluateOptions, evaluateAccuracy, predictLogits } from './evaluate.js';
 export { hashWeights } from './hash.js';
-export { firstNonFinite, NonFiniteLossError } from './nonFinite.js';
+export { finiteState, firstNonFinite, NonFiniteLossError, NonFiniteParameterError } from './nonFinite.js';
 export {
   constantSchedule,
   cosineSchedule,

@@ -1,8 +1,9 @@
-/** When the loss is NaN or infinite: which layer it came from. */
+/** When the loss is NaN or infinite: which layer it came from. When a weight is: which one. */
 import { type OpNode, topologicalOrder } from '../autograd.js';
+import type { TypedArray } from '../device/device.js';
 import { AtalhoError } from '../errors.js';
 import type { Module } from '../nn/module.js';
-import { formatShape } from '../shape.js';
+import { formatShape, type Shape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
 /** The loss of a training step is NaN or infinite. The step has changed no parameter. */
@@ -23,10 +24,50 @@ export class NonFiniteLossError extends AtalhoError {
   }
 }
 
+/** A parameter or a running statistic is NaN or infinite after a step whose loss was finite. */
+export class NonFiniteParameterError extends AtalhoError {
+  override name = 'NonFiniteParameterError';
+  constructor(
+    message: string,
+    /** Steps done. */
+    readonly step: number,
+    /** Its name in the state dict. */
+    readonly parameter: string,
+  ) {
+    super(message);
+  }
+}
+
+/** The first value that is NaN or infinite; null when all are finite. */
+function firstBad(data: ArrayLike<number> | ArrayLike<bigint>): number | null {
+  for (let i = 0; i < data.length; i++) if (!Number.isFinite(Number(data[i]))) return Number(data[i]);
+  return null;
+}
+
 function isFiniteTensor(t: Tensor): boolean {
-  const data = t.dataSync();
-  for (let i = 0; i < data.length; i++) if (!Number.isFinite(Number(data[i]))) return false;
-  return true;
+  return firstBad(t.dataSync()) === null;
+}
+
+/**
+ * The state dict of a model as plain data, all of it finite.
+ * @param step steps done, for messages
+ * @throws NonFiniteParameterError that names the first entry that is not
+ */
+export async function finiteState(
+  model: Module,
+  step: number,
+): Promise<[string, { shape: Shape; data: TypedArray }][]> {
+  const entries: [string, { shape: Shape; data: TypedArray }][] = [];
+  for (const [name, t] of model.stateDict()) {
+    const data = await t.data();
+    const bad = firstBad(data);
+    if (bad !== null) {
+      const message = `train: ${name} holds ${bad} after step ${step}; want finite values, such as a smaller lr gives`;
+      throw new NonFiniteParameterError(message, step, name);
+    }
+    entries.push([name, { shape: t.shape, data }]);
+  }
+  return entries;
 }
 
 /** "2.0.conv1" of "2.0.conv1.weight". */

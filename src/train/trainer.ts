@@ -11,11 +11,13 @@ import { initXavierUniform } from '../nn/xavier.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import { Generator } from '../random.js';
 import type { Pair } from '../shape.js';
-import { breathe } from './breathe.js';
 import { evaluateAccuracy } from './evaluate.js';
+import { checkLastBatch } from './lastBatch.js';
+import { finiteState } from './nonFinite.js';
 import { constantSchedule, type Schedule } from './schedule.js';
 import type { HistoryPoint, TrainerState } from './state.js';
 import { trainStep } from './step.js';
+import { yieldToEventLoop } from './yieldToEventLoop.js';
 
 export interface TrainerOptions {
   readonly model: Module;
@@ -26,7 +28,10 @@ export interface TrainerOptions {
   /** Images to test on after each epoch; none by default. */
   readonly testData?: ImageDataset;
   readonly epochs: number;
-  /** Images a batch; the last one of an epoch has the rest. */
+  /**
+   * Images a batch; the last one of an epoch has the rest. That may be one image only where the model can train on one
+   * alone: batch norm cannot once its maps are 1×1. `run` refuses it before the first step.
+   */
   readonly batchSize: number;
   /** `size` or `[height, width]` in pixels, as Pillow's BILINEAR does; the images' own size by default. */
   readonly resize?: Pair;
@@ -178,9 +183,12 @@ export class Trainer {
 
   /**
    * Trains to the end, or until `hooks.signal` aborts; called again, it goes on.
-   * @throws NonFiniteLossError when the loss is NaN or infinite
+   * @throws NonFiniteLossError when the loss is NaN or infinite, NonFiniteParameterError when an epoch ends with a
+   *   weight that is
+   * @throws ArgumentError when the last batch of an epoch is one image and the model cannot train on one alone
    */
   async run(hooks: TrainerHooks = {}): Promise<'finished' | 'stopped'> {
+    if (this.now.epoch < this.epochs) await checkLastBatch(this.model, this.o);
     while (this.now.epoch < this.epochs) {
       if (!(await this.trainEpoch(hooks)) || !(await this.finishEpoch(hooks))) return 'stopped';
     }
@@ -200,7 +208,7 @@ export class Trainer {
     for await (const batch of epoch) {
       if (hooks.signal?.aborted) return false;
       await this.step(batch, hooks);
-      await breathe();
+      await yieldToEventLoop();
     }
     return true;
   }
@@ -235,6 +243,7 @@ export class Trainer {
   private async finishEpoch(hooks: TrainerHooks): Promise<boolean> {
     const { testData, batchSize, resize, prefetch } = this.o;
     const { signal, onTest } = hooks;
+    await finiteState(this.model, this.now.step);
     let testAcc: number | null = null;
     if (testData !== undefined) {
       const options = { batchSize, resize, prefetch, signal, onBatch: onTest };

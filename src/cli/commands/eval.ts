@@ -1,11 +1,12 @@
 /** `atalho eval`: the test accuracy of a run's newest checkpoint. */
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import { evaluateAccuracy } from '../../train/evaluate.js';
 import { hashWeights } from '../../train/hash.js';
-import { FIELDS } from '../config.js';
 import { DEFAULT_DEVICE, deviceNames } from '../devices.js';
+import { fieldOption } from '../options.js';
+import { print } from '../output.js';
 import { RunFolder } from '../runFolder.js';
-import { loadImages, loadTrained, print } from '../session.js';
+import { loadImages, loadTrained } from '../runParts.js';
 
 interface EvalFlags {
   readonly testLimit?: number;
@@ -25,16 +26,10 @@ async function evaluate(path: string, { testLimit, device: name, data }: EvalFla
 }
 
 export function evalCommand(): Command {
-  const { flag, help, want, valid } = FIELDS.testLimit;
   return new Command('eval')
     .description('Tests the newest checkpoint of a run on the test images.')
     .argument('<run>', 'run folder')
-    .addOption(
-      new Option(flag, `${help} (default: as in training)`).argParser((text: string) => {
-        if (!valid(Number(text))) throw new InvalidArgumentError(`Want ${want}.`);
-        return Number(text);
-      }),
-    )
+    .addOption(fieldOption('testLimit', 'as in training'))
     .addOption(new Option('--device <name>', 'where to compute').choices(deviceNames).default(DEFAULT_DEVICE))
     .option('--data <source>', "folder or http(s) address of Fashion-MNIST's four files")
     .action(evaluate);

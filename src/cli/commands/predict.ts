@@ -1,50 +1,51 @@
 /** `atalho predict`: what a run's network takes pictures for. */
-import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { fashionMnistClasses } from '../../data/fashionMnist.js';
-import { resizeBilinear } from '../../data/resize.js';
+import { BatchMaker } from '../../data/prepare.js';
 import { FormatError } from '../../errors.js';
-import { exp } from '../../math.js';
+import { readFileBounded } from '../../io/readFile.js';
+import { softmax } from '../../ops/softmax.js';
+import { tensor } from '../../tensor.js';
 import { predictLogits } from '../../train/evaluate.js';
 import { DEFAULT_DEVICE, deviceNames } from '../devices.js';
-import { decodeImage, toGray } from '../images.js';
-import { attempt } from '../report.js';
+import { attempt } from '../errors.js';
+import { decodeImage, MAX_FILE_BYTES, toGray } from '../images.js';
+import { print } from '../output.js';
 import { RunFolder } from '../runFolder.js';
-import { loadTrained, print } from '../session.js';
+import { loadTrained } from '../runParts.js';
 
 const SHOWN = 3;
 
 /** Gray pixels in [0, 1], `size` × `size`, as in training. */
 function readImage(path: string, size: number): Float32Array {
-  const bytes = attempt(`read ${path}`, () => readFileSync(path));
+  const bytes = attempt(`read ${path}`, () => readFileBounded(path, MAX_FILE_BYTES));
   try {
     const { data, height, width } = toGray(decodeImage(bytes));
-    return Float32Array.from(resizeBilinear(data, height, width, size, size), (value) => value / 255);
+    const geometry = { channels: 1, height, width, outHeight: size, outWidth: size };
+    return new BatchMaker(data, geometry).make(Int32Array.of(0));
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
     throw new FormatError(`${path}: ${error.message}`, { cause: error });
   }
 }
 
-function softmax(logits: ArrayLike<number>): number[] {
-  const values = Array.from(logits);
-  const most = Math.max(...values);
-  const powers = values.map((value) => exp(value - most));
-  const sum = powers.reduce((a, b) => a + b, 0);
-  return powers.map((power) => power / sum);
-}
-
-async function predict(path: string, images: readonly string[], { device }: { device: string }): Promise<void> {
+async function predict(
+  path: string,
+  images: readonly string[],
+  { device: deviceName }: { device: string },
+): Promise<void> {
   const run = RunFolder.open(path);
   const { resize } = run.settings.config;
   // Before the network is loaded, so that a bad file is told at once.
   const pixels = images.map((image) => readImage(image, resize));
-  const { model } = await loadTrained(run, device);
+  const { model, device } = await loadTrained(run, deviceName);
   for (const [i, image] of images.entries()) {
-    const shares = softmax(await predictLogits(model, pixels[i], [1, 1, resize, resize]));
-    const ranked = shares
+    const logits = Array.from(await predictLogits(model, pixels[i], [1, 1, resize, resize]));
+    const shares = device.scope(() => softmax(tensor(logits, { device })));
+    const ranked = Array.from((await shares.data()) as Float32Array)
       .map((share, c) => ({ share, label: fashionMnistClasses[c] }))
       .sort((a, b) => b.share - a.share);
+    shares.dispose();
     const best = ranked.slice(0, SHOWN).map(({ share, label }) => `${label} ${share.toFixed(3)}`);
     print(`${image}: ${best.join(', ')}`);
   }

@@ -5,7 +5,7 @@ import { formatShape, sizeOf } from '../../shape.js';
 import { tensor } from '../../tensor.js';
 import { DEFAULT_DEVICE, makeDevice } from '../devices.js';
 import { makeModel, modelNames } from '../models.js';
-import { print } from '../session.js';
+import { print } from '../output.js';
 
 /** Beyond this an input would be computed for minutes. */
 const MOST_ELEMENTS = 2 ** 24;

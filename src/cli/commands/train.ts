@@ -1,8 +1,12 @@
 /** `atalho train`: the chapter's train_ch6 with a progress bar, a run folder and checkpoints. */
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { resolve } from 'node:path';
+import { Command, Option } from 'commander';
+import { isAddress } from '../../data/fashionMnist.js';
 import { ArgumentError } from '../../errors.js';
-import { checkTogether, FIELD_NAMES, FIELDS, type TrainConfig } from '../config.js';
+import { checkTogether, FIELD_NAMES, type TrainConfig } from '../config.js';
 import { DEFAULT_DEVICE, deviceNames } from '../devices.js';
+import { fieldOption, wholeNumber } from '../options.js';
+import { outliveReader } from '../output.js';
 import { CHAPTER, CHAPTER_COMMAND, PRESETS } from '../presets.js';
 import { RUNS, RunFolder, type RunSettings } from '../runFolder.js';
 import { trainRun } from '../trainRun.js';
@@ -19,14 +23,24 @@ interface TrainFlags extends Partial<TrainConfig> {
   readonly checkpointEvery?: number;
 }
 
-/** The folder of a new run, with its settings. */
+/** Where the images come from, as it still holds when the run goes on from another working folder. */
+function absoluteSource(data: string | null): string | null {
+  return data === null || isAddress(data) ? data : resolve(data);
+}
+
+/** The folder of a new run, locked, with its settings. */
 function beginRun(flags: TrainFlags): RunFolder {
   const asked = Object.fromEntries(FIELD_NAMES.filter((name) => flags[name] !== undefined).map((n) => [n, flags[n]]));
   const base = flags.preset === undefined ? CHAPTER : PRESETS[flags.preset].config;
   const config: TrainConfig = { ...base, ...asked };
   checkTogether(config);
   const { device = DEFAULT_DEVICE, data = null, checkpointEvery = DEFAULT_CHECKPOINT_EVERY, out = null } = flags;
-  return RunFolder.create(out, flags.preset ?? config.model, { config, device, data, checkpointEvery });
+  return RunFolder.create(out, flags.preset ?? config.model, {
+    config,
+    device,
+    data: absoluteSource(data),
+    checkpointEvery,
+  });
 }
 
 /** The settings under which an earlier run goes on. Flags may say how it is carried out, not what it computes. */
@@ -45,27 +59,19 @@ function settingsToResume(run: RunFolder, flags: TrainFlags): RunSettings {
 }
 
 async function train(flags: TrainFlags): Promise<void> {
-  if (flags.resume === undefined) {
-    const run = beginRun(flags);
-    return trainRun(run, run.settings, false);
+  outliveReader();
+  const resuming = flags.resume !== undefined;
+  let run: RunFolder;
+  if (!resuming) run = beginRun(flags);
+  else {
+    run = flags.resume === true ? RunFolder.latest() : RunFolder.open(flags.resume as string);
+    run.lock();
   }
-  const run = flags.resume === true ? RunFolder.latest() : RunFolder.open(flags.resume);
-  return trainRun(run, settingsToResume(run, flags), true);
-}
-
-function fieldOption(name: keyof TrainConfig): Option {
-  const { flag, help, numeric, want, valid } = FIELDS[name];
-  const byDefault = CHAPTER[name] === null ? 'all' : CHAPTER[name];
-  return new Option(flag, `${help} (default: ${byDefault})`).argParser((text: string) => {
-    const value = numeric ? (text.trim() === '' ? Number.NaN : Number(text)) : text;
-    if (!valid(value)) throw new InvalidArgumentError(`Want ${want}.`);
-    return value;
-  });
-}
-
-function wholeNumber(text: string): number {
-  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError('Want a whole number of at least 1.');
-  return Number(text);
+  try {
+    await trainRun(run, resuming ? settingsToResume(run, flags) : run.settings, resuming);
+  } finally {
+    run.unlock();
+  }
 }
 
 export function trainCommand(): Command {
@@ -76,7 +82,7 @@ export function trainCommand(): Command {
     .addOption(
       new Option('--preset <name>', 'start from a preset; other flags change it').choices(Object.keys(PRESETS)),
     );
-  for (const name of FIELD_NAMES) command.addOption(fieldOption(name));
+  for (const name of FIELD_NAMES) command.addOption(fieldOption(name, String(CHAPTER[name] ?? 'all')));
   return command
     .addOption(
       new Option('--device <name>', `where to compute; the bits are the same (default: ${DEFAULT_DEVICE})`).choices(

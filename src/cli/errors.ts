@@ -13,7 +13,6 @@ const REASONS: ReadonlyMap<string, string> = new Map([
   ['EEXIST', 'it exists already'],
   ['EMFILE', 'too many open files'],
   ['EIO', 'the disk reports an input/output error'],
-  ['ERR_FS_FILE_TOO_LARGE', 'the file is larger than 2 GiB'],
 ]);
 
 /** The code of a file system's error, such as 'ENOSPC'; null for any other. */
@@ -27,15 +26,16 @@ function reasonOf(error: unknown, code: string): string {
 
 /**
  * Runs `fn`; a file system's error becomes an AtalhoError "cannot ACTION: REASON".
- * @param advice what to do about it, added as a sentence of its own
+ * @param advice what to do about it or how things stand then, added as a sentence of its own
  */
-export function attempt<T>(action: string, fn: () => T, advice = ''): T {
+export function attempt<T>(action: string, fn: () => T, advice: () => string = () => ''): T {
   try {
     return fn();
   } catch (error) {
     const code = systemCode(error);
     if (code === null || error instanceof AtalhoError) throw error;
-    throw new AtalhoError(`cannot ${action}: ${reasonOf(error, code)}${advice && `; ${advice}`}`, { cause: error });
+    const more = advice();
+    throw new AtalhoError(`cannot ${action}: ${reasonOf(error, code)}${more && `; ${more}`}`, { cause: error });
   }
 }
 

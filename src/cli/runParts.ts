@@ -1,9 +1,10 @@
-/** What the commands make from a run's settings: data, device, model, optimizer. */
+/** What the commands make from a run's settings: data, optimizer, the trained network. */
 import type { ImageDataset } from '../data/dataset.js';
 import { fashionMnist } from '../data/fashionMnist.js';
 import type { Device } from '../device/device.js';
 import { AtalhoError } from '../errors.js';
 import type { Module } from '../nn/module.js';
+import { NUMERICS_VERSION } from '../numerics.js';
 import { adam, adamw } from '../optim/adam.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import { rmsprop } from '../optim/rmsprop.js';
@@ -12,6 +13,7 @@ import { loadModel } from '../train/checkpoint.js';
 import type { TrainConfig } from './config.js';
 import { makeDevice } from './devices.js';
 import { makeModel } from './models.js';
+import { warn } from './output.js';
 import type { RunFolder } from './runFolder.js';
 
 /** The first `limit` images of Fashion-MNIST's training or test part; all for null. */
@@ -44,10 +46,6 @@ export function makeOptimizer(model: Module, config: TrainConfig): Optimizer {
   }
 }
 
-export function warn(message: string): void {
-  process.stderr.write(`warning: ${message}\n`);
-}
-
 /**
  * The run's network with the weights of its newest whole checkpoint.
  * @throws AtalhoError when it has saved none yet
@@ -60,12 +58,13 @@ export async function loadTrained(run: RunFolder, deviceName: string): Promise<{
       loadModel(model, checkpoint);
       return checkpoint;
     },
-    (message) => warn(`${message}; taking the one before`),
+    (_, message) => warn(`${message}; taking the one before`),
   );
   if (load === null) throw new AtalhoError(`${run.path} has no checkpoint yet; train it first`);
+  if (load.numerics !== NUMERICS_VERSION) {
+    warn(
+      `${load.name}: written under numerics ${load.numerics}; this is numerics ${NUMERICS_VERSION}, whose last bits differ`,
+    );
+  }
   return { model, device };
-}
-
-export function print(line: string): void {
-  process.stdout.write(`${line}\n`);
 }

@@ -1,0 +1,19 @@
+/** Flags that more than one command takes. */
+import { InvalidArgumentError, Option } from 'commander';
+import { FIELDS, type TrainConfig } from './config.js';
+
+/** The flag of a field of the config. @param byDefault what holds without it, for the help */
+export function fieldOption(name: keyof TrainConfig, byDefault: string): Option {
+  const { flag, help, numeric, want, valid } = FIELDS[name];
+  return new Option(flag, `${help} (default: ${byDefault})`).argParser((text: string) => {
+    const value = numeric ? (text.trim() === '' ? Number.NaN : Number(text)) : text;
+    if (!valid(value)) throw new InvalidArgumentError(`Want ${want}.`);
+    return value;
+  });
+}
+
+/** For options that are a whole number of at least 1. */
+export function wholeNumber(text: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError('Want a whole number of at least 1.');
+  return Number(text);
+}
