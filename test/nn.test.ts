@@ -321,3 +321,18 @@ describe('the chapter', () => {
     expect(grads.map((g) => g.shape)).toEqual(net.parameters().map((p) => p.shape));
   });
 });
+
+describe('inMode', () => {
+  it('gives every module its own mode back, also after an error', () => {
+    const device = reference();
+    const net = new Sequential(new BatchNorm2d(2, { device }), new BatchNorm2d(2, { device }));
+    net.at(1).eval();
+    expect(net.inMode(false, () => [...net].map((layer) => layer.training))).toEqual([false, false]);
+    expect(() =>
+      net.inMode(true, () => {
+        throw new Error('inside');
+      }),
+    ).toThrow('inside');
+    expect([net.training, net.at(0).training, net.at(1).training]).toEqual([true, true, false]);
+  });
+});

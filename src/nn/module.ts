@@ -94,6 +94,18 @@ export abstract class Module {
     return this.train(false);
   }
 
+  /** Runs `fn` with this module and all inside in training (or eval) mode; afterwards each has its own mode back. */
+  inMode<T>(training: boolean, fn: () => T): T {
+    const modes: [Module, boolean][] = [];
+    this.apply((module) => modes.push([module, module.training]));
+    this.train(training);
+    try {
+      return fn();
+    } finally {
+      for (const [module, mode] of modes) module.training = mode;
+    }
+  }
+
   /** Calls `fn` on every module inside, children first, then on this one. */
   apply(fn: (module: Module) => void): this {
     for (const child of this.children().values()) child.apply(fn);

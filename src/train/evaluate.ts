@@ -7,7 +7,7 @@ import type { Device } from '../device/device.js';
 import { ArgumentError } from '../errors.js';
 import type { Module } from '../nn/module.js';
 import type { Pair, Shape } from '../shape.js';
-import { type Tensor, tensor } from '../tensor.js';
+import { tensor } from '../tensor.js';
 import { countCorrect } from './accuracy.js';
 import { yieldToEventLoop } from './yieldToEventLoop.js';
 
@@ -32,19 +32,14 @@ export function deviceOf(model: Module): Device {
 }
 
 /**
- * The result of `model` in eval mode on pixels `[N, C, H, W]`, row-major, as plain numbers; the model's mode is
- * restored and everything made on the way freed.
+ * The result of `model` in eval mode on pixels `[N, C, H, W]`, row-major, as plain numbers; each module's mode
+ * is restored and everything made on the way freed.
  */
 export async function predictLogits(model: Module, images: Float32Array, shape: Shape): Promise<ArrayLike<number>> {
   const device = deviceOf(model);
-  const { training } = model;
-  model.eval();
-  let logits: Tensor;
-  try {
-    logits = device.scope(() => noGrad(() => model.forward(tensor(images, shape, { device }))));
-  } finally {
-    model.train(training);
-  }
+  const logits = model.inMode(false, () =>
+    device.scope(() => noGrad(() => model.forward(tensor(images, shape, { device })))),
+  );
   try {
     return (await logits.data()) as Float32Array;
   } finally {

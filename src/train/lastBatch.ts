@@ -23,13 +23,11 @@ export async function checkLastBatch(model: Module, { trainData, batchSize, resi
   if (batchSize === 1 ? count === 0 : count % batchSize !== 1) return;
   const device = deviceOf(model);
   const shape = [1, channels, ...(resize === undefined ? [height, width] : pair('Trainer', 'resize', resize, 1))];
-  const { training } = model;
   const buffers = [...model.namedBuffers().values()];
   const before = await Promise.all(buffers.map((t) => t.data()));
-  model.train();
   try {
-    device.scope(() => {
-      noGrad(() => model.forward(tensor(new Float32Array(sizeOf(shape)), shape, { device })));
+    model.inMode(true, () => {
+      device.scope(() => noGrad(() => void model.forward(tensor(new Float32Array(sizeOf(shape)), shape, { device }))));
     });
   } catch (error) {
     if (!(error instanceof ArgumentError)) throw error;
@@ -42,6 +40,5 @@ export async function checkLastBatch(model: Module, { trainData, batchSize, resi
     buffers.forEach((t, i) => {
       t.write(before[i]);
     });
-    model.train(training);
   }
 }
