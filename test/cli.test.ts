@@ -357,6 +357,23 @@ describe('a preset with a published hash', () => {
   });
 });
 
+describe('a run folder that was half begun', () => {
+  it('is cleared of what a run left that was killed while it wrote its config', () => {
+    const folder = place.file('half-begun');
+    mkdirSync(join(folder, 'checkpoints'), { recursive: true });
+    const leftover = join(folder, '.config.json.ac0095c6-b1d6-4f7e-8793-7151f9653de8.tmp');
+    writeFileSync(leftover, '{');
+    const run = RunFolder.create(folder, 'half-begun', {
+      config: CHAPTER,
+      device: 'wasm',
+      data: null,
+      checkpointEvery: 1,
+    });
+    run.unlock();
+    expect(existsSync(leftover)).toBe(false);
+  });
+});
+
 describe('atalho shapes', () => {
   it("is the chapter's tour", async () => {
     const { stdout } = await place.run('shapes', 'd2l-resnet18', '--input', '1,1,224,224');

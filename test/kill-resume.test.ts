@@ -34,7 +34,7 @@ const begin = (out: string): string[] => [
   'train',
   ...FLAGS,
   '--checkpoint-every',
-  '4',
+  '2',
   '--data',
   place.data,
   '--out',

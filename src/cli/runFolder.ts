@@ -72,6 +72,8 @@ export class RunFolder {
       // Locked before it is looked into: of two that begin at once, one finds the lock or the other's config.
       run.lock();
       try {
+        // What a run left that was killed while it wrote its config.
+        removeLeftovers(folder, 0);
         run.checkEmpty();
         writeFileAtomic(join(folder, 'config.json'), text);
       } catch (error) {
