@@ -159,7 +159,7 @@ export function defineOp<I extends readonly (Tensor | null)[], O, P extends Plan
       return buffer;
     };
     const freeScratch = (): void => {
-      for (const buffer of scratch.splice(0)) buffer.release();
+      while (scratch.length > 0) scratch.pop()?.release();
     };
 
     let out: Buffer;

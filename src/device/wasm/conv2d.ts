@@ -159,6 +159,7 @@ const sizes = (g: ConvGeometry): readonly [number, number, number] => [
 
 /** The same convolution with stride 1 along an axis of one output: a huge stride must not make huge padded rows. */
 function withoutIdleStrides<G extends ConvGeometry>(g: G): G {
+  if (g.outHeight > 1 && g.outWidth > 1) return g;
   const strideHeight = g.outHeight === 1 ? 1 : g.strideHeight;
   const strideWidth = g.outWidth === 1 ? 1 : g.strideWidth;
   return { ...g, strideHeight, strideWidth };
