@@ -7,6 +7,8 @@ import {
   TILE_BYTES,
   tileHalfContinue,
   tileHalfZero,
+  tilePackContinue,
+  tilePackZero,
   tileRawContinue,
   tileRawZero,
   tileRowsContinue,
@@ -144,7 +146,6 @@ export function implicitGemm(g: ImplicitGemm): void {
       }
       for (let p = 0; p < panels; p++) {
         const pixel: usize = (<usize>p) << 5;
-        packPanel(bases + pixel, taps, kb, columns);
         const first: usize = load<u32>(dsts + pixel);
         const contiguous = <usize>load<u32>(dsts + pixel, 28) - first === 28;
         const tile: usize = tiles + <usize>p * TILE_BYTES;
@@ -154,23 +155,38 @@ export function implicitGemm(g: ImplicitGemm): void {
           const cStep: usize = contiguous ? plane << 2 : tileStep;
           const add = contiguous ? bias : zeros;
           const addStep: usize = contiguous ? biasStep : 0;
+          packPanel(bases + pixel, taps, kb, columns);
           if (k0 === 0) tileRawZero(rows, rawRow, columns, columnsEnd, c, ldc, cStep, add, addStep, rowPanels);
           else tileRawContinue(rows, rawRow, columns, columnsEnd, c, ldc, cStep, add, addStep, rowPanels);
           continue;
         }
         // Row panels of neighbouring pixels are stored straight, those of half a panel of pixels go in pairs; the rest
-        // are whole tiles that wait in scratch.
+        // are whole tiles that wait in scratch. Where two loads make a column, the first row panel packs as it goes.
         const half = count - (p << 3) <= 4;
         const done = half ? rowPanels & ~1 : contiguous ? m >> 2 : 0;
         const rest: usize = rows + <usize>done * rowBytes;
         const restTile: usize = tile + <usize>done * tileStep;
+        const fused = !half && done > 0 && isTwoQuads(bases + pixel);
+        let a = rows;
+        let c = first;
+        let add = bias;
+        if (fused) {
+          const left: usize = load<u32>(bases + pixel);
+          const right: usize = load<u32>(bases + pixel, 16);
+          if (k0 === 0) tilePackZero(a, left, right, taps, columns, columnsEnd, c, plane, add);
+          else tilePackContinue(a, left, right, taps, columns, columnsEnd, c, plane, add);
+          a += rowBytes;
+          c += plane << 2;
+          add += biasStep;
+        } else packPanel(bases + pixel, taps, kb, columns);
+        const straight = fused ? done - 1 : done;
         if (k0 === 0) {
           if (half) tileHalfZero(rows, rowBytes, columns, columnsEnd, tile, tileStep, done >> 1);
-          else tileRowsZero(rows, rowBytes, columns, columnsEnd, first, plane, plane << 2, bias, biasStep, done);
+          else tileRowsZero(a, rowBytes, columns, columnsEnd, c, plane, plane << 2, add, biasStep, straight);
           tileRowsZero(rest, rowBytes, columns, columnsEnd, restTile, 32, tileStep, zeros, 0, rowPanels - done);
         } else {
           if (half) tileHalfContinue(rows, rowBytes, columns, columnsEnd, tile, tileStep, done >> 1);
-          else tileRowsContinue(rows, rowBytes, columns, columnsEnd, first, plane, plane << 2, bias, biasStep, done);
+          else tileRowsContinue(a, rowBytes, columns, columnsEnd, c, plane, plane << 2, add, biasStep, straight);
           tileRowsContinue(rest, rowBytes, columns, columnsEnd, restTile, 32, tileStep, zeros, 0, rowPanels - done);
         }
       }
@@ -212,6 +228,12 @@ function finishBlock(g: ImplicitGemm, dsts: usize, tiles: usize, panels: i32, co
       }
     }
   }
+}
+
+/** True when eight addresses are two times four neighbours. */
+@inline
+function isTwoQuads(b: usize): bool {
+  return load<u32>(b, 12) - load<u32>(b) === 12 && load<u32>(b, 28) - load<u32>(b, 16) === 12;
 }
 
 /** True when eight addresses lie 8 bytes apart: a row of a stride-2 phase. */

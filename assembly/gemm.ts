@@ -133,6 +133,127 @@ export function tileRowsContinue(a: usize, aStep: usize, b: usize, bEnd: usize, 
   }
 }
 
+/**
+ * The first row panel of a block, on columns that are not packed yet: reads pixel quads `left` and `right` tap by tap, and
+ * leaves the packed panel at `b`. The stores of packing hide behind the arithmetic, which leaves those ports idle.
+ */
+export function tilePackZero(a: usize, left: usize, right: usize, taps: usize, b: usize, bEnd: usize, c: usize, ldc: usize, bias: usize): void {
+  let c00 = f32x4.splat(0);
+  let c01 = c00;
+  let c10 = c00;
+  let c11 = c00;
+  let c20 = c00;
+  let c21 = c00;
+  let c30 = c00;
+  let c31 = c00;
+  do {
+    const offset: usize = load<i32>(taps);
+    const b0 = v128.load(left + offset);
+    const b1 = v128.load(right + offset);
+    v128.store(b, b0);
+    v128.store(b, b1, 16);
+    let s = v128.load32_splat(a);
+    c00 = f32x4.add(c00, f32x4.mul(s, b0));
+    c01 = f32x4.add(c01, f32x4.mul(s, b1));
+    s = v128.load32_splat(a, 4);
+    c10 = f32x4.add(c10, f32x4.mul(s, b0));
+    c11 = f32x4.add(c11, f32x4.mul(s, b1));
+    s = v128.load32_splat(a, 8);
+    c20 = f32x4.add(c20, f32x4.mul(s, b0));
+    c21 = f32x4.add(c21, f32x4.mul(s, b1));
+    s = v128.load32_splat(a, 12);
+    c30 = f32x4.add(c30, f32x4.mul(s, b0));
+    c31 = f32x4.add(c31, f32x4.mul(s, b1));
+    a += 16;
+    taps += 4;
+    b += 32;
+  } while (b < bEnd);
+  let t = v128.load32_splat(bias);
+  c00 = f32x4.add(c00, t);
+  c01 = f32x4.add(c01, t);
+  t = v128.load32_splat(bias, 4);
+  c10 = f32x4.add(c10, t);
+  c11 = f32x4.add(c11, t);
+  t = v128.load32_splat(bias, 8);
+  c20 = f32x4.add(c20, t);
+  c21 = f32x4.add(c21, t);
+  t = v128.load32_splat(bias, 12);
+  c30 = f32x4.add(c30, t);
+  c31 = f32x4.add(c31, t);
+  v128.store(c, c00);
+  v128.store(c, c01, 16);
+  c += ldc;
+  v128.store(c, c10);
+  v128.store(c, c11, 16);
+  c += ldc;
+  v128.store(c, c20);
+  v128.store(c, c21, 16);
+  c += ldc;
+  v128.store(c, c30);
+  v128.store(c, c31, 16);
+}
+
+/** The same, going on from what C holds. */
+export function tilePackContinue(a: usize, left: usize, right: usize, taps: usize, b: usize, bEnd: usize, c: usize, ldc: usize, bias: usize): void {
+  let p = c;
+  let c00 = v128.load(p);
+  let c01 = v128.load(p, 16);
+  p += ldc;
+  let c10 = v128.load(p);
+  let c11 = v128.load(p, 16);
+  p += ldc;
+  let c20 = v128.load(p);
+  let c21 = v128.load(p, 16);
+  p += ldc;
+  let c30 = v128.load(p);
+  let c31 = v128.load(p, 16);
+  do {
+    const offset: usize = load<i32>(taps);
+    const b0 = v128.load(left + offset);
+    const b1 = v128.load(right + offset);
+    v128.store(b, b0);
+    v128.store(b, b1, 16);
+    let s = v128.load32_splat(a);
+    c00 = f32x4.add(c00, f32x4.mul(s, b0));
+    c01 = f32x4.add(c01, f32x4.mul(s, b1));
+    s = v128.load32_splat(a, 4);
+    c10 = f32x4.add(c10, f32x4.mul(s, b0));
+    c11 = f32x4.add(c11, f32x4.mul(s, b1));
+    s = v128.load32_splat(a, 8);
+    c20 = f32x4.add(c20, f32x4.mul(s, b0));
+    c21 = f32x4.add(c21, f32x4.mul(s, b1));
+    s = v128.load32_splat(a, 12);
+    c30 = f32x4.add(c30, f32x4.mul(s, b0));
+    c31 = f32x4.add(c31, f32x4.mul(s, b1));
+    a += 16;
+    taps += 4;
+    b += 32;
+  } while (b < bEnd);
+  let t = v128.load32_splat(bias);
+  c00 = f32x4.add(c00, t);
+  c01 = f32x4.add(c01, t);
+  t = v128.load32_splat(bias, 4);
+  c10 = f32x4.add(c10, t);
+  c11 = f32x4.add(c11, t);
+  t = v128.load32_splat(bias, 8);
+  c20 = f32x4.add(c20, t);
+  c21 = f32x4.add(c21, t);
+  t = v128.load32_splat(bias, 12);
+  c30 = f32x4.add(c30, t);
+  c31 = f32x4.add(c31, t);
+  v128.store(c, c00);
+  v128.store(c, c01, 16);
+  c += ldc;
+  v128.store(c, c10);
+  v128.store(c, c11, 16);
+  c += ldc;
+  v128.store(c, c20);
+  v128.store(c, c21, 16);
+  c += ldc;
+  v128.store(c, c30);
+  v128.store(c, c31, 16);
+}
+
 /** `tileRowsZero` on rows as they lie, `aRow` bytes apart: for weights that are met too seldom to be worth packing. */
 export function tileRawZero(a: usize, aRow: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, bias: usize, biasStep: usize, panels: i32): void {
   for (; panels > 0; panels--) {
