@@ -5,6 +5,10 @@
  */
 import {
   TILE_BYTES,
+  tileFilterContinue,
+  tileFilterHalfContinue,
+  tileFilterHalfZero,
+  tileFilterZero,
   tileHalfContinue,
   tileHalfZero,
   tilePackContinue,
@@ -28,6 +32,11 @@ const PACK_FOR_ONE: i32 = 0;
 /** The first of several calls: it packs all of them. A later one (2) finds them packed. */
 const PACK_FOR_ALL: i32 = 1;
 
+/** How the tile finds its rows: in packed panels, in rows of k, in filters of 9 taps. */
+const PACKED: i32 = 0;
+const RAW: i32 = 1;
+const FILTERS: i32 = 2;
+
 /** Fields in the order in which `device/wasm/conv2d.ts` writes them; addresses and strides in bytes. */
 @unmanaged
 export class ImplicitGemm {
@@ -50,6 +59,8 @@ export class ImplicitGemm {
   allTaps: i32;
   phaseTaps: i32;
   tapIndex: usize;
+  /** Input gradient: where k's output channel and tap lie from the first weight, k of them. */
+  weightOffsets: usize;
   /** Room for row panels [panel][k][4], and what is in it: a PACK constant, or 2. */
   packed: usize;
   packing: i32;
@@ -91,12 +102,14 @@ export function implicitGemm(g: ImplicitGemm): void {
   const plane: usize = g.outPlane;
   const rowPanels = (m + 3) >> 2;
   const tileStep: usize = <usize>BLOCK_PANELS * TILE_BYTES;
-  // One block of pixels meets each weight too seldom for packing them all: whole rows are read as they lie, others are
-  // packed a k block at a time, into the cache, just before their use.
+  // One block of pixels meets each weight too seldom for packing them all: where the tile can it reads them as they lie,
+  // others are packed a k block at a time, into the cache, just before their use.
   const lazy = g.packing === PACK_FOR_ONE && pixels <= BLOCK_PIXELS;
-  const raw = lazy && !g.transposed && (m & 3) === 0;
-  const rawRow: usize = (<usize>k) << 2;
+  const asTheyLie = lazy && (m & 3) === 0 && (!g.transposed || g.allTaps === 9);
+  const layout = asTheyLie ? (g.transposed ? FILTERS : RAW) : PACKED;
   const rowBytes: usize = (<usize>(lazy ? kc : k)) << 4;
+  /** From one row panel to the next. */
+  const panelStep: usize = layout === PACKED ? rowBytes : layout === RAW ? (<usize>k) << 4 : 144;
   if (!lazy && g.packing <= PACK_FOR_ALL) {
     for (let k0 = 0; k0 < k; k0 += kc) packWeights(g, k0, min(kc, k - k0), g.packed + ((<usize>k0) << 4), rowBytes);
   }
@@ -139,8 +152,14 @@ export function implicitGemm(g: ImplicitGemm): void {
       const biasStep: usize = biased ? 16 : 0;
       const taps: usize = g.taps + ((<usize>k0) << 2);
       let rows: usize = g.packed + ((<usize>k0) << 4);
-      if (raw) rows = g.weight + ((<usize>k0) << 2);
-      else if (lazy) {
+      let step: usize = rowBytes;
+      if (layout === RAW) {
+        rows = g.weight + ((<usize>k0) << 2);
+        step = (<usize>k) << 2;
+      } else if (layout === FILTERS) {
+        rows = g.weight;
+        step = g.weightOffsets + ((<usize>k0) << 2);
+      } else if (lazy) {
         rows = g.packed;
         packWeights(g, k0, kb, rows, rowBytes);
       }
@@ -149,50 +168,55 @@ export function implicitGemm(g: ImplicitGemm): void {
         const first: usize = load<u32>(dsts + pixel);
         const contiguous = <usize>load<u32>(dsts + pixel, 28) - first === 28;
         const tile: usize = tiles + <usize>p * TILE_BYTES;
-        if (raw) {
-          const c = contiguous ? first : tile;
-          const ldc: usize = contiguous ? plane : 32;
-          const cStep: usize = contiguous ? plane << 2 : tileStep;
-          const add = contiguous ? bias : zeros;
-          const addStep: usize = contiguous ? biasStep : 0;
-          packPanel(bases + pixel, taps, kb, columns);
-          if (k0 === 0) tileRawZero(rows, rawRow, columns, columnsEnd, c, ldc, cStep, add, addStep, rowPanels);
-          else tileRawContinue(rows, rawRow, columns, columnsEnd, c, ldc, cStep, add, addStep, rowPanels);
-          continue;
-        }
         // Row panels of neighbouring pixels are stored straight, those of half a panel of pixels go in pairs; the rest
         // are whole tiles that wait in scratch. Where two loads make a column, the first row panel packs as it goes.
-        const half = count - (p << 3) <= 4;
+        const half = count - (p << 3) <= 4 && layout !== RAW;
         const done = half ? rowPanels & ~1 : contiguous ? m >> 2 : 0;
-        const rest: usize = rows + <usize>done * rowBytes;
+        const rest: usize = rows + <usize>done * panelStep;
         const restTile: usize = tile + <usize>done * tileStep;
-        const fused = !half && done > 0 && isTwoQuads(bases + pixel);
-        let a = rows;
-        let c = first;
-        let add = bias;
-        if (fused) {
+        const goOn = k0 > 0;
+        if (half) {
+          packPanel(bases + pixel, taps, kb, columns);
+          halfTiles(layout, goOn, rows, step, columns, columnsEnd, tile, tileStep, done >> 1);
+        } else if (layout === PACKED && done > 0 && isTwoQuads(bases + pixel)) {
           const left: usize = load<u32>(bases + pixel);
           const right: usize = load<u32>(bases + pixel, 16);
-          if (k0 === 0) tilePackZero(a, left, right, taps, columns, columnsEnd, c, plane, add);
-          else tilePackContinue(a, left, right, taps, columns, columnsEnd, c, plane, add);
-          a += rowBytes;
-          c += plane << 2;
-          add += biasStep;
-        } else packPanel(bases + pixel, taps, kb, columns);
-        const straight = fused ? done - 1 : done;
-        if (k0 === 0) {
-          if (half) tileHalfZero(rows, rowBytes, columns, columnsEnd, tile, tileStep, done >> 1);
-          else tileRowsZero(a, rowBytes, columns, columnsEnd, c, plane, plane << 2, add, biasStep, straight);
-          tileRowsZero(rest, rowBytes, columns, columnsEnd, restTile, 32, tileStep, zeros, 0, rowPanels - done);
+          if (goOn) tilePackContinue(rows, left, right, taps, columns, columnsEnd, first, plane, bias);
+          else tilePackZero(rows, left, right, taps, columns, columnsEnd, first, plane, bias);
+          const a = rows + panelStep;
+          const c = first + (plane << 2);
+          wholeTiles(layout, goOn, a, step, columns, columnsEnd, c, plane, plane << 2, bias + biasStep, biasStep, done - 1);
         } else {
-          if (half) tileHalfContinue(rows, rowBytes, columns, columnsEnd, tile, tileStep, done >> 1);
-          else tileRowsContinue(a, rowBytes, columns, columnsEnd, c, plane, plane << 2, add, biasStep, straight);
-          tileRowsContinue(rest, rowBytes, columns, columnsEnd, restTile, 32, tileStep, zeros, 0, rowPanels - done);
+          packPanel(bases + pixel, taps, kb, columns);
+          wholeTiles(layout, goOn, rows, step, columns, columnsEnd, first, plane, plane << 2, bias, biasStep, done);
         }
+        const left = rowPanels - done;
+        wholeTiles(layout, goOn, rest, step, columns, columnsEnd, restTile, 32, tileStep, zeros, 0, left);
       }
     }
     finishBlock(g, dsts, tiles, panels, count);
   }
+}
+
+/** `panels` row panels against a column panel. `step`: what the layout's tile takes after `a`. */
+function wholeTiles(layout: i32, goOn: bool, a: usize, step: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, bias: usize, biasStep: usize, panels: i32): void {
+  if (layout === PACKED) {
+    if (goOn) tileRowsContinue(a, step, b, bEnd, c, ldc, cStep, bias, biasStep, panels);
+    else tileRowsZero(a, step, b, bEnd, c, ldc, cStep, bias, biasStep, panels);
+  } else if (layout === RAW) {
+    if (goOn) tileRawContinue(a, step, b, bEnd, c, ldc, cStep, bias, biasStep, panels);
+    else tileRawZero(a, step, b, bEnd, c, ldc, cStep, bias, biasStep, panels);
+  } else if (goOn) tileFilterContinue(a, step, b, bEnd, c, ldc, cStep, bias, biasStep, panels);
+  else tileFilterZero(a, step, b, bEnd, c, ldc, cStep, bias, biasStep, panels);
+}
+
+/** `pairs` pairs of row panels against the first half of a column panel. */
+function halfTiles(layout: i32, goOn: bool, a: usize, step: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
+  if (layout === PACKED) {
+    if (goOn) tileHalfContinue(a, step, b, bEnd, c, cStep, pairs);
+    else tileHalfZero(a, step, b, bEnd, c, cStep, pairs);
+  } else if (goOn) tileFilterHalfContinue(a, step, b, bEnd, c, cStep, pairs);
+  else tileFilterHalfZero(a, step, b, bEnd, c, cStep, pairs);
 }
 
 /** Stores the tiles that were kept aside, with their bias: half panels, rows past a multiple of 4, split pixels. */

@@ -393,6 +393,137 @@ export function tileRawContinue(a: usize, aRow: usize, b: usize, bEnd: usize, c:
 }
 
 /**
+ * `tileRowsZero` for the input gradient of 3×3 kernels, on weights as they lie: row panels are four filters of 9 taps, and
+ * `offsets` tells for each k where its output channel and tap lie.
+ */
+export function tileFilterZero(a: usize, offsets: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, bias: usize, biasStep: usize, panels: i32): void {
+  for (; panels > 0; panels--) {
+    let p = offsets;
+    let pb = b;
+    let q = c;
+    let c00 = f32x4.splat(0);
+    let c01 = c00;
+    let c10 = c00;
+    let c11 = c00;
+    let c20 = c00;
+    let c21 = c00;
+    let c30 = c00;
+    let c31 = c00;
+    do {
+      const f = a + <usize>load<i32>(p);
+      const b0 = v128.load(pb);
+      const b1 = v128.load(pb, 16);
+      let s = v128.load32_splat(f);
+      c00 = f32x4.add(c00, f32x4.mul(s, b0));
+      c01 = f32x4.add(c01, f32x4.mul(s, b1));
+      s = v128.load32_splat(f, 36);
+      c10 = f32x4.add(c10, f32x4.mul(s, b0));
+      c11 = f32x4.add(c11, f32x4.mul(s, b1));
+      s = v128.load32_splat(f, 72);
+      c20 = f32x4.add(c20, f32x4.mul(s, b0));
+      c21 = f32x4.add(c21, f32x4.mul(s, b1));
+      s = v128.load32_splat(f, 108);
+      c30 = f32x4.add(c30, f32x4.mul(s, b0));
+      c31 = f32x4.add(c31, f32x4.mul(s, b1));
+      p += 4;
+      pb += 32;
+    } while (pb < bEnd);
+    let t = v128.load32_splat(bias);
+    c00 = f32x4.add(c00, t);
+    c01 = f32x4.add(c01, t);
+    t = v128.load32_splat(bias, 4);
+    c10 = f32x4.add(c10, t);
+    c11 = f32x4.add(c11, t);
+    t = v128.load32_splat(bias, 8);
+    c20 = f32x4.add(c20, t);
+    c21 = f32x4.add(c21, t);
+    t = v128.load32_splat(bias, 12);
+    c30 = f32x4.add(c30, t);
+    c31 = f32x4.add(c31, t);
+    v128.store(q, c00);
+    v128.store(q, c01, 16);
+    q += ldc;
+    v128.store(q, c10);
+    v128.store(q, c11, 16);
+    q += ldc;
+    v128.store(q, c20);
+    v128.store(q, c21, 16);
+    q += ldc;
+    v128.store(q, c30);
+    v128.store(q, c31, 16);
+    a += 144;
+    c += cStep;
+    bias += biasStep;
+  }
+}
+
+/** The same, going on from what C holds. */
+export function tileFilterContinue(a: usize, offsets: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, bias: usize, biasStep: usize, panels: i32): void {
+  for (; panels > 0; panels--) {
+    let p = offsets;
+    let pb = b;
+    let q = c;
+    let e = c;
+    let c00 = v128.load(e);
+    let c01 = v128.load(e, 16);
+    e += ldc;
+    let c10 = v128.load(e);
+    let c11 = v128.load(e, 16);
+    e += ldc;
+    let c20 = v128.load(e);
+    let c21 = v128.load(e, 16);
+    e += ldc;
+    let c30 = v128.load(e);
+    let c31 = v128.load(e, 16);
+    do {
+      const f = a + <usize>load<i32>(p);
+      const b0 = v128.load(pb);
+      const b1 = v128.load(pb, 16);
+      let s = v128.load32_splat(f);
+      c00 = f32x4.add(c00, f32x4.mul(s, b0));
+      c01 = f32x4.add(c01, f32x4.mul(s, b1));
+      s = v128.load32_splat(f, 36);
+      c10 = f32x4.add(c10, f32x4.mul(s, b0));
+      c11 = f32x4.add(c11, f32x4.mul(s, b1));
+      s = v128.load32_splat(f, 72);
+      c20 = f32x4.add(c20, f32x4.mul(s, b0));
+      c21 = f32x4.add(c21, f32x4.mul(s, b1));
+      s = v128.load32_splat(f, 108);
+      c30 = f32x4.add(c30, f32x4.mul(s, b0));
+      c31 = f32x4.add(c31, f32x4.mul(s, b1));
+      p += 4;
+      pb += 32;
+    } while (pb < bEnd);
+    let t = v128.load32_splat(bias);
+    c00 = f32x4.add(c00, t);
+    c01 = f32x4.add(c01, t);
+    t = v128.load32_splat(bias, 4);
+    c10 = f32x4.add(c10, t);
+    c11 = f32x4.add(c11, t);
+    t = v128.load32_splat(bias, 8);
+    c20 = f32x4.add(c20, t);
+    c21 = f32x4.add(c21, t);
+    t = v128.load32_splat(bias, 12);
+    c30 = f32x4.add(c30, t);
+    c31 = f32x4.add(c31, t);
+    v128.store(q, c00);
+    v128.store(q, c01, 16);
+    q += ldc;
+    v128.store(q, c10);
+    v128.store(q, c11, 16);
+    q += ldc;
+    v128.store(q, c20);
+    v128.store(q, c21, 16);
+    q += ldc;
+    v128.store(q, c30);
+    v128.store(q, c31, 16);
+    a += 144;
+    c += cStep;
+    bias += biasStep;
+  }
+}
+
+/**
  * For a last column panel with at most four columns: two row panels at a time against its first half, 8 rows × 4 columns.
  * `c`: tiles `cStep` bytes apart, rows 32 bytes apart, of which the second halves stay as they are.
  */
@@ -475,6 +606,88 @@ export function tileHalfContinue(a: usize, aStep: usize, b: usize, bEnd: usize, 
     v128.store(c4, s6, 64);
     v128.store(c4, s7, 96);
     a += aStep << 1;
+    c += cStep << 1;
+  }
+}
+
+/** `tileHalfZero` on 3×3 filters as they lie. */
+export function tileFilterHalfZero(a: usize, offsets: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
+  for (; pairs > 0; pairs--) {
+    let p = offsets;
+    let pb = b;
+    const c4 = c + cStep;
+    let s0 = f32x4.splat(0);
+    let s1 = s0;
+    let s2 = s0;
+    let s3 = s0;
+    let s4 = s0;
+    let s5 = s0;
+    let s6 = s0;
+    let s7 = s0;
+    do {
+      const f = a + <usize>load<i32>(p);
+      const v = v128.load(pb);
+      s0 = f32x4.add(s0, f32x4.mul(v128.load32_splat(f), v));
+      s1 = f32x4.add(s1, f32x4.mul(v128.load32_splat(f, 36), v));
+      s2 = f32x4.add(s2, f32x4.mul(v128.load32_splat(f, 72), v));
+      s3 = f32x4.add(s3, f32x4.mul(v128.load32_splat(f, 108), v));
+      s4 = f32x4.add(s4, f32x4.mul(v128.load32_splat(f, 144), v));
+      s5 = f32x4.add(s5, f32x4.mul(v128.load32_splat(f, 180), v));
+      s6 = f32x4.add(s6, f32x4.mul(v128.load32_splat(f, 216), v));
+      s7 = f32x4.add(s7, f32x4.mul(v128.load32_splat(f, 252), v));
+      p += 4;
+      pb += 32;
+    } while (pb < bEnd);
+    v128.store(c, s0);
+    v128.store(c, s1, 32);
+    v128.store(c, s2, 64);
+    v128.store(c, s3, 96);
+    v128.store(c4, s4);
+    v128.store(c4, s5, 32);
+    v128.store(c4, s6, 64);
+    v128.store(c4, s7, 96);
+    a += 288;
+    c += cStep << 1;
+  }
+}
+
+/** The same, going on from what C holds. */
+export function tileFilterHalfContinue(a: usize, offsets: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
+  for (; pairs > 0; pairs--) {
+    let p = offsets;
+    let pb = b;
+    const c4 = c + cStep;
+    let s0 = v128.load(c);
+    let s1 = v128.load(c, 32);
+    let s2 = v128.load(c, 64);
+    let s3 = v128.load(c, 96);
+    let s4 = v128.load(c4);
+    let s5 = v128.load(c4, 32);
+    let s6 = v128.load(c4, 64);
+    let s7 = v128.load(c4, 96);
+    do {
+      const f = a + <usize>load<i32>(p);
+      const v = v128.load(pb);
+      s0 = f32x4.add(s0, f32x4.mul(v128.load32_splat(f), v));
+      s1 = f32x4.add(s1, f32x4.mul(v128.load32_splat(f, 36), v));
+      s2 = f32x4.add(s2, f32x4.mul(v128.load32_splat(f, 72), v));
+      s3 = f32x4.add(s3, f32x4.mul(v128.load32_splat(f, 108), v));
+      s4 = f32x4.add(s4, f32x4.mul(v128.load32_splat(f, 144), v));
+      s5 = f32x4.add(s5, f32x4.mul(v128.load32_splat(f, 180), v));
+      s6 = f32x4.add(s6, f32x4.mul(v128.load32_splat(f, 216), v));
+      s7 = f32x4.add(s7, f32x4.mul(v128.load32_splat(f, 252), v));
+      p += 4;
+      pb += 32;
+    } while (pb < bEnd);
+    v128.store(c, s0);
+    v128.store(c, s1, 32);
+    v128.store(c, s2, 64);
+    v128.store(c, s3, 96);
+    v128.store(c4, s4);
+    v128.store(c4, s5, 32);
+    v128.store(c4, s6, 64);
+    v128.store(c4, s7, 96);
+    a += 288;
     c += cStep << 1;
   }
 }

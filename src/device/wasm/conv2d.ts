@@ -207,7 +207,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
           w.writeInts(base + atStruct, [
             ...[images, o.outHeight, o.outWidth],
             ...[source + g * channels * s.planeBytes, inChannels * s.planeBytes, s.rowBytes, s.colBytes],
-            ...[base + atTaps, k, m, weight + g * m * k * 4, 0, 0, 0, 0],
+            ...[base + atTaps, k, m, weight + g * m * k * 4, 0, 0, 0, 0, 0],
             ...[base + atWeights + g * panelBytes(m, k), packing(n, chunk, batch), bias === 0 ? 0 : bias + g * m * 4],
             ...[out + (n * outChannels + g * m) * outPlane, outChannels * outPlane, outPlane, o.outWidth * 4, 4],
             base + atScratch,
@@ -267,6 +267,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
           k,
           atIndex,
           atTaps: layout.take(k * 4),
+          atWeightOffsets: layout.take(k * 4),
           atWeights: layout.take(groups * panelBytes(channels, k)),
         };
       });
@@ -276,7 +277,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
 
       // Pixels that no tap reaches: a stride larger than the kernel.
       if (plans.some(({ k }) => k === 0)) exports.fill(dx, 0, o.dx.size);
-      for (const { phase, k, atIndex, atTaps } of plans) {
+      for (const { phase, k, atIndex, atTaps, atWeightOffsets } of plans) {
         if (k === 0) continue;
         w.writeInts(base + atIndex, phase.index);
         w.writeInts(
@@ -284,13 +285,18 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
           phase.deltas.map(([dh, dw]) => 4 * ((dh + s.padTop) * s.phaseLength + dw + s.padLeft)),
         );
         exports.expandTaps(base + atTaps, m, s.planeBytes, base + atOffsets, phase.index.length);
+        w.writeInts(
+          base + atOffsets,
+          phase.index.map((tap) => 4 * tap),
+        );
+        exports.expandTaps(base + atWeightOffsets, m, channels * kernel * 4, base + atOffsets, phase.index.length);
       }
       for (let n = 0; n < batch; n += chunk) {
         const images = Math.min(chunk, batch - n);
         const from = dy + n * outChannels * outPlane;
         if (s.padded) pad(from, base + atPadded, images * outChannels, o.outHeight, o.outWidth, s);
         const source = s.padded ? base + atPadded : from;
-        for (const { phase, k, atIndex, atTaps, atWeights } of plans) {
+        for (const { phase, k, atIndex, atTaps, atWeights, atWeightOffsets } of plans) {
           if (k === 0) continue;
           for (let g = 0; g < groups; g++) {
             const to = dx + (n * inChannels + g * channels) * inPlane + 4 * (phase.top * o.inWidth + phase.left);
@@ -299,7 +305,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
               ...[images, phase.rows, phase.cols],
               ...[source + g * m * s.planeBytes, outChannels * s.planeBytes, s.rowBytes, s.colBytes],
               ...[base + atTaps, k, channels, weight + g * m * channels * kernel * 4],
-              ...[1, kernel, phase.index.length, base + atIndex],
+              ...[1, kernel, phase.index.length, base + atIndex, base + atWeightOffsets],
               ...[base + atWeights + g * panelBytes(channels, k), packing(n, chunk, batch), 0],
               ...[to, inChannels * inPlane, inPlane, o.strideHeight * o.inWidth * 4, o.strideWidth * 4],
               base + atScratch,
