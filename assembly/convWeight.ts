@@ -1,8 +1,9 @@
 /**
- * The weight gradient: the same register tile with output channels as rows, taps as lanes and q = (image, row, column) as
- * k. Blocks of 512 q are summed in float32, the blocks in float64.
+ * The weight gradient: the same register tile with output channels as rows and q = (image, row, column) as k. Its lanes
+ * are eight neighbours of k = (channel, tap), packed for every block, or eight channels of one tap, which an interleaved
+ * copy of the input holds side by side. Blocks of 512 q are summed in float32, the blocks in float64.
  */
-import { TILE_BYTES, tileRowsZero } from './gemm';
+import { TILE_BYTES, tileGatherZero, tileRowsZero } from './gemm';
 import { transpose4 } from './pack';
 import { high, low } from './reduce';
 
@@ -15,7 +16,7 @@ export class WeightGemm {
   rows: i32;
   cols: i32;
   images: i32;
-  /** Padded images, image i in slot i mod slots. */
+  /** Padded images, image i in slot i mod slots; interleaved ones when `kernel` is set. */
   source: usize;
   slots: i32;
   sourceImage: usize;
@@ -24,6 +25,10 @@ export class WeightGemm {
   /** tap[k] within a slot, k of them. */
   taps: usize;
   k: i32;
+  /** Channels as lanes: taps of the kernel, their offsets, and the bytes of eight interleaved planes. Or 0. */
+  kernel: i32;
+  kernelTaps: usize;
+  lanesBytes: usize;
   /** Gradient of the output at the group's first channel. */
   dy: usize;
   dyImage: usize;
@@ -78,7 +83,21 @@ export function weightGemmBlock(g: WeightGemm, q0: i32, count: i32): void {
   const rowBytes: usize = (<usize>count) << 4;
   const columnsEnd: usize = columns + ((<usize>count) << 5);
   const outRow: usize = (<usize>k) << 2;
+  const bytes = <usize>panels * TILE_BYTES;
   let sum: usize = g.sums;
+  if (g.kernel > 0) {
+    const basesEnd = bases + ((<usize>count) << 2);
+    for (let c = 0; c < k; c += 8 * g.kernel) {
+      const lanes: usize = <usize>(c / (8 * g.kernel)) * g.lanesBytes;
+      for (let t = 0; t < g.kernel; t++) {
+        const offset = lanes + <usize>load<i32>(g.kernelTaps + ((<usize>t) << 2));
+        tileGatherZero(rows, rowBytes, bases, basesEnd, offset, tiles, panels);
+        widen(tiles, bytes, sum, q0 === 0);
+        sum += bytes << 1;
+      }
+    }
+    return;
+  }
   for (let t = 0; t < k; t += 8) {
     packTaps(bases, count, g.taps + ((<usize>t) << 2), min(8, k - t), columns);
     if (g.sums === 0) {
@@ -92,9 +111,7 @@ export function weightGemmBlock(g: WeightGemm, q0: i32, count: i32): void {
       storeTiles(g, tiles, t, straight);
     } else {
       tileRowsZero(rows, rowBytes, columns, columnsEnd, tiles, 32, TILE_BYTES, zeros, 0, panels);
-      const bytes = <usize>panels * TILE_BYTES;
-      if (q0 === 0) storeWide(tiles, bytes, sum);
-      else addWide(tiles, bytes, sum);
+      widen(tiles, bytes, sum, q0 === 0);
       sum += bytes << 1;
     }
   }
@@ -176,18 +193,19 @@ function packHalf(bases: usize, count: i32, taps: usize, lanes: i32, out: usize)
   }
 }
 
-/** sum = tile, in float64. */
-function storeWide(tile: usize, bytes: usize, sum: usize): void {
-  for (const end = tile + bytes; tile < end; tile += 16) {
-    const v = v128.load(tile);
-    v128.store(sum, low(v));
-    v128.store(sum, high(v), 16);
-    sum += 32;
+/** Tiles into the float64 sums, which the first block starts. */
+function widen(tile: usize, bytes: usize, sum: usize, start: bool): void {
+  const end = tile + bytes;
+  if (start) {
+    for (; tile < end; tile += 16) {
+      const v = v128.load(tile);
+      v128.store(sum, low(v));
+      v128.store(sum, high(v), 16);
+      sum += 32;
+    }
+    return;
   }
-}
-
-function addWide(tile: usize, bytes: usize, sum: usize): void {
-  for (const end = tile + bytes; tile < end; tile += 16) {
+  for (; tile < end; tile += 16) {
     const v = v128.load(tile);
     v128.store(sum, f64x2.add(v128.load(sum), low(v)));
     v128.store(sum, f64x2.add(v128.load(sum, 16), high(v)), 16);
@@ -207,7 +225,21 @@ export function weightGemmFinish(g: WeightGemm): void {
       v128.store(tiles + i, v128.shuffle<f64>(a, b, 0, 2));
       sum += 32;
     }
-    storeTiles(g, tiles, t, 0);
+    if (g.kernel > 0) storeLanes(g, tiles, t / (8 * g.kernel), (t >> 3) % g.kernel);
+    else storeTiles(g, tiles, t, 0);
+  }
+}
+
+/** The tiles of one tap of eight channels, the `lanes`-th eight, into dweight. */
+function storeLanes(g: WeightGemm, tiles: usize, lanes: i32, tap: i32): void {
+  const step: usize = (<usize>g.kernel) << 2;
+  for (let m = 0; m < g.m; m++) {
+    const tile = tiles + ((<usize>m) << 5);
+    let out: usize = g.dweight + ((<usize>(m * g.k + lanes * 8 * g.kernel + tap)) << 2);
+    for (let i: usize = 0; i < 32; i += 4) {
+      store<u32>(out, load<u32>(tile + i));
+      out += step;
+    }
   }
 }
 

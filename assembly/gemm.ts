@@ -523,6 +523,51 @@ export function tileFilterContinue(a: usize, offsets: usize, b: usize, bEnd: usi
   }
 }
 
+/** `tileRowsZero` on columns as they lie: eight floats at `offset` from each of the addresses from `bases` to `basesEnd`. */
+export function tileGatherZero(a: usize, aStep: usize, bases: usize, basesEnd: usize, offset: usize, c: usize, panels: i32): void {
+  for (; panels > 0; panels--) {
+    let pa = a;
+    let p = bases;
+    let c00 = f32x4.splat(0);
+    let c01 = c00;
+    let c10 = c00;
+    let c11 = c00;
+    let c20 = c00;
+    let c21 = c00;
+    let c30 = c00;
+    let c31 = c00;
+    do {
+      const b = <usize>load<i32>(p) + offset;
+      const b0 = v128.load(b);
+      const b1 = v128.load(b, 16);
+      let s = v128.load32_splat(pa);
+      c00 = f32x4.add(c00, f32x4.mul(s, b0));
+      c01 = f32x4.add(c01, f32x4.mul(s, b1));
+      s = v128.load32_splat(pa, 4);
+      c10 = f32x4.add(c10, f32x4.mul(s, b0));
+      c11 = f32x4.add(c11, f32x4.mul(s, b1));
+      s = v128.load32_splat(pa, 8);
+      c20 = f32x4.add(c20, f32x4.mul(s, b0));
+      c21 = f32x4.add(c21, f32x4.mul(s, b1));
+      s = v128.load32_splat(pa, 12);
+      c30 = f32x4.add(c30, f32x4.mul(s, b0));
+      c31 = f32x4.add(c31, f32x4.mul(s, b1));
+      pa += 16;
+      p += 4;
+    } while (p < basesEnd);
+    v128.store(c, c00);
+    v128.store(c, c01, 16);
+    v128.store(c, c10, 32);
+    v128.store(c, c11, 48);
+    v128.store(c, c20, 64);
+    v128.store(c, c21, 80);
+    v128.store(c, c30, 96);
+    v128.store(c, c31, 112);
+    a += aStep;
+    c += TILE_BYTES;
+  }
+}
+
 /**
  * For a last column panel with at most four columns: two row panels at a time against its first half, 8 rows × 4 columns.
  * `c`: tiles `cStep` bytes apart, rows 32 bytes apart, of which the second halves stay as they are.

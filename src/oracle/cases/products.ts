@@ -183,6 +183,7 @@ type ConvKind =
   | 'block'
   | 'stem'
   | 'wide'
+  | 'maps'
   | 'empty';
 
 function drawConv(d: Draw, kind: ConvKind): ConvOptions {
@@ -294,6 +295,23 @@ function drawConv(d: Draw, kind: ConvKind): ConvOptions {
         padding: (k - 1) / 2,
       };
     }
+    case 'maps': {
+      // As a network's first stages: eights of channels on maps of more than 512 pixels together.
+      const groups = d.pick([1, 1, 2]);
+      const dilation = d.pick([1, 1, 2]);
+      return {
+        ...plain,
+        batch: d.int(2, 4),
+        inChannels: 8 * groups,
+        outChannels: groups * d.int(1, 9),
+        height: d.int(15, 18),
+        width: d.int(18, 22),
+        kernel: square(2, 3),
+        padding: square(0, 2),
+        dilation,
+        groups,
+      };
+    }
     case 'empty':
       return { ...drawConv(d, 'any'), batch: 0 };
     default: {
@@ -340,6 +358,7 @@ const CONV_KINDS: readonly ConvKind[] = [
   'long',
   'stem',
   'wide',
+  'maps',
   'empty',
 ];
 
