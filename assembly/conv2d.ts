@@ -14,6 +14,8 @@ import {
   tilePackContinue,
   tilePackZero,
   tileRawContinue,
+  tileRawHalfContinue,
+  tileRawHalfZero,
   tileRawZero,
   tileRowsContinue,
   tileRowsZero,
@@ -170,7 +172,7 @@ export function implicitGemm(g: ImplicitGemm): void {
         const tile: usize = tiles + <usize>p * TILE_BYTES;
         // Row panels of neighbouring pixels are stored straight, those of half a panel of pixels go in pairs; the rest
         // are whole tiles that wait in scratch. Where two loads make a column, the first row panel packs as it goes.
-        const half = count - (p << 3) <= 4 && layout !== RAW;
+        const half = count - (p << 3) <= 4;
         const done = half ? rowPanels & ~1 : contiguous ? m >> 2 : 0;
         const rest: usize = rows + <usize>done * panelStep;
         const restTile: usize = tile + <usize>done * tileStep;
@@ -215,6 +217,9 @@ function halfTiles(layout: i32, goOn: bool, a: usize, step: usize, b: usize, bEn
   if (layout === PACKED) {
     if (goOn) tileHalfContinue(a, step, b, bEnd, c, cStep, pairs);
     else tileHalfZero(a, step, b, bEnd, c, cStep, pairs);
+  } else if (layout === RAW) {
+    if (goOn) tileRawHalfContinue(a, step, b, bEnd, c, cStep, pairs);
+    else tileRawHalfZero(a, step, b, bEnd, c, cStep, pairs);
   } else if (goOn) tileFilterHalfContinue(a, step, b, bEnd, c, cStep, pairs);
   else tileFilterHalfZero(a, step, b, bEnd, c, cStep, pairs);
 }

@@ -655,6 +655,114 @@ export function tileHalfContinue(a: usize, aStep: usize, b: usize, bEnd: usize, 
   }
 }
 
+/** `tileHalfZero` on rows as they lie. */
+export function tileRawHalfZero(a: usize, aRow: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
+  for (; pairs > 0; pairs--) {
+    let p0 = a;
+    let p1 = a + aRow;
+    let p2 = p1 + aRow;
+    let p3 = p2 + aRow;
+    let p4 = p3 + aRow;
+    let p5 = p4 + aRow;
+    let p6 = p5 + aRow;
+    let p7 = p6 + aRow;
+    let pb = b;
+    const c4 = c + cStep;
+    let s0 = f32x4.splat(0);
+    let s1 = s0;
+    let s2 = s0;
+    let s3 = s0;
+    let s4 = s0;
+    let s5 = s0;
+    let s6 = s0;
+    let s7 = s0;
+    do {
+      const v = v128.load(pb);
+      s0 = f32x4.add(s0, f32x4.mul(v128.load32_splat(p0), v));
+      s1 = f32x4.add(s1, f32x4.mul(v128.load32_splat(p1), v));
+      s2 = f32x4.add(s2, f32x4.mul(v128.load32_splat(p2), v));
+      s3 = f32x4.add(s3, f32x4.mul(v128.load32_splat(p3), v));
+      s4 = f32x4.add(s4, f32x4.mul(v128.load32_splat(p4), v));
+      s5 = f32x4.add(s5, f32x4.mul(v128.load32_splat(p5), v));
+      s6 = f32x4.add(s6, f32x4.mul(v128.load32_splat(p6), v));
+      s7 = f32x4.add(s7, f32x4.mul(v128.load32_splat(p7), v));
+      p0 += 4;
+      p1 += 4;
+      p2 += 4;
+      p3 += 4;
+      p4 += 4;
+      p5 += 4;
+      p6 += 4;
+      p7 += 4;
+      pb += 32;
+    } while (pb < bEnd);
+    v128.store(c, s0);
+    v128.store(c, s1, 32);
+    v128.store(c, s2, 64);
+    v128.store(c, s3, 96);
+    v128.store(c4, s4);
+    v128.store(c4, s5, 32);
+    v128.store(c4, s6, 64);
+    v128.store(c4, s7, 96);
+    a += aRow << 3;
+    c += cStep << 1;
+  }
+}
+
+/** The same, going on from what C holds. */
+export function tileRawHalfContinue(a: usize, aRow: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
+  for (; pairs > 0; pairs--) {
+    let p0 = a;
+    let p1 = a + aRow;
+    let p2 = p1 + aRow;
+    let p3 = p2 + aRow;
+    let p4 = p3 + aRow;
+    let p5 = p4 + aRow;
+    let p6 = p5 + aRow;
+    let p7 = p6 + aRow;
+    let pb = b;
+    const c4 = c + cStep;
+    let s0 = v128.load(c);
+    let s1 = v128.load(c, 32);
+    let s2 = v128.load(c, 64);
+    let s3 = v128.load(c, 96);
+    let s4 = v128.load(c4);
+    let s5 = v128.load(c4, 32);
+    let s6 = v128.load(c4, 64);
+    let s7 = v128.load(c4, 96);
+    do {
+      const v = v128.load(pb);
+      s0 = f32x4.add(s0, f32x4.mul(v128.load32_splat(p0), v));
+      s1 = f32x4.add(s1, f32x4.mul(v128.load32_splat(p1), v));
+      s2 = f32x4.add(s2, f32x4.mul(v128.load32_splat(p2), v));
+      s3 = f32x4.add(s3, f32x4.mul(v128.load32_splat(p3), v));
+      s4 = f32x4.add(s4, f32x4.mul(v128.load32_splat(p4), v));
+      s5 = f32x4.add(s5, f32x4.mul(v128.load32_splat(p5), v));
+      s6 = f32x4.add(s6, f32x4.mul(v128.load32_splat(p6), v));
+      s7 = f32x4.add(s7, f32x4.mul(v128.load32_splat(p7), v));
+      p0 += 4;
+      p1 += 4;
+      p2 += 4;
+      p3 += 4;
+      p4 += 4;
+      p5 += 4;
+      p6 += 4;
+      p7 += 4;
+      pb += 32;
+    } while (pb < bEnd);
+    v128.store(c, s0);
+    v128.store(c, s1, 32);
+    v128.store(c, s2, 64);
+    v128.store(c, s3, 96);
+    v128.store(c4, s4);
+    v128.store(c4, s5, 32);
+    v128.store(c4, s6, 64);
+    v128.store(c4, s7, 96);
+    a += aRow << 3;
+    c += cStep << 1;
+  }
+}
+
 /** `tileHalfZero` on 3×3 filters as they lie. */
 export function tileFilterHalfZero(a: usize, offsets: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
   for (; pairs > 0; pairs--) {
