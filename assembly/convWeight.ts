@@ -1,14 +1,16 @@
 /**
- * The weight gradient: the same register tile with output channels as rows and q = (image, row, column) as k. Its lanes
- * are eight neighbours of k = (channel, tap), packed for every block, or eight channels of one tap, which an interleaved
- * copy of the input holds side by side. Blocks of 512 q are summed in float32, the blocks in float64.
+ * The weight gradient: a register tile of four taps by eight output channels, with q = (image, row, column) as k. The input
+ * is read as it lies, tap by tap; a block of the output gradient is packed once for all taps. Blocks of 512 q are summed in
+ * float32, the blocks in float64.
  */
-import { TILE_BYTES, tileGatherZero, tileRowsZero } from './gemm';
+import { TILE_BYTES, tileTaps, tileTapsHalf } from './gemm';
 import { transpose4 } from './pack';
 import { high, low } from './reduce';
 
 /** Terms of a float32 block: part of the numerics. */
 const BLOCK: i32 = 512;
+/** Bytes of a packed panel of eight channels over a block. */
+const PANEL_BYTES: usize = 16384;
 
 /** Fields in the order in which `device/wasm/conv2d.ts` writes them; addresses and strides in bytes. */
 @unmanaged
@@ -16,24 +18,20 @@ export class WeightGemm {
   rows: i32;
   cols: i32;
   images: i32;
-  /** Padded images, image i in slot i mod slots; interleaved ones when `kernel` is set. */
+  /** Padded images, image i in slot i mod slots. */
   source: usize;
   slots: i32;
   sourceImage: usize;
   sourceRow: usize;
   sourceCol: usize;
-  /** tap[k] within a slot, k of them. */
+  /** tap[k] within a slot, k of them and seven more that are read and not used. */
   taps: usize;
   k: i32;
-  /** Channels as lanes: taps of the kernel, their offsets, and the bytes of eight interleaved planes. Or 0. */
-  kernel: i32;
-  kernelTaps: usize;
-  lanesBytes: usize;
   /** Gradient of the output at the group's first channel. */
   dy: usize;
   dyImage: usize;
   m: i32;
-  /** float64 sums [k panel][m panel][4][8]; 0 when one block is all there is. */
+  /** float64 sums, a tile after the other; 0 when one block is all there is. */
   sums: usize;
   /** [m][k] */
   dweight: usize;
@@ -41,9 +39,26 @@ export class WeightGemm {
   scratch: usize;
 }
 
-/** Bytes of scratch for m rows: pixel table, a panel of taps, tiles, a block of the output gradient. */
+/** Panels of eight channels. A last one of at most four is a half: its tiles are eight taps by four channels. */
+@inline
+function wholePanels(m: i32): i32 {
+  return (m + 3) >> 3;
+}
+
+@inline
+function hasHalf(m: i32): bool {
+  return (m & 7) > 0 && (m & 7) <= 4;
+}
+
+/** Bytes of scratch for m rows: pixel table, tiles, a block of the output gradient. */
 export function weightGemmScratch(m: i32): f64 {
-  return <f64>(16 + BLOCK * 4 + BLOCK * 32) + <f64>((m + 3) >> 2) * <f64>(<i32>TILE_BYTES + BLOCK * 16);
+  return <f64>(BLOCK * 4) + <f64>((m + 7) >> 3) * <f64>(<i32>TILE_BYTES + <i32>PANEL_BYTES);
+}
+
+/** Bytes of the float64 sums. */
+export function weightGemmSums(m: i32, k: i32): f64 {
+  const tiles = <f64>wholePanels(m) * <f64>((k + 3) >> 2) + (hasHalf(m) ? <f64>((k + 7) >> 3) : 0);
+  return tiles * <f64>(<i32>TILE_BYTES * 2);
 }
 
 /**
@@ -51,22 +66,20 @@ export function weightGemmScratch(m: i32): f64 {
  * images are in their slots.
  */
 export function weightGemmBlock(g: WeightGemm, q0: i32, count: i32): void {
-  const panels = (g.m + 3) >> 2;
-  const zeros: usize = g.scratch;
-  v128.store(zeros, f32x4.splat(0));
-  const bases: usize = zeros + 16;
-  const columns: usize = bases + BLOCK * 4;
-  const tiles: usize = columns + BLOCK * 32;
-  const rows: usize = tiles + <usize>panels * TILE_BYTES;
+  const bases: usize = g.scratch;
+  const basesEnd = bases + ((<usize>count) << 2);
+  const tiles: usize = bases + BLOCK * 4;
+  const whole = wholePanels(g.m);
+  const columns: usize = tiles + <usize>((g.m + 7) >> 3) * TILE_BYTES;
   const plane = g.rows * g.cols;
 
   let image = q0 / plane;
   const at = q0 - image * plane;
   let row = at / g.cols;
   let col = at - row * g.cols;
-  for (let i = 0; i < count; i++) {
+  for (let base = bases; base < basesEnd; base += 4) {
     store<u32>(
-      bases + ((<usize>i) << 2),
+      base,
       g.source + <usize>(image % g.slots) * g.sourceImage + <usize>row * g.sourceRow + <usize>col * g.sourceCol,
     );
     if (++col === g.cols) {
@@ -77,65 +90,59 @@ export function weightGemmBlock(g: WeightGemm, q0: i32, count: i32): void {
       }
     }
   }
-  packGradient(g, q0, count, rows);
+  packGradient(g, q0, count, columns);
 
-  const k = g.k;
-  const rowBytes: usize = (<usize>count) << 4;
-  const columnsEnd: usize = columns + ((<usize>count) << 5);
-  const outRow: usize = (<usize>k) << 2;
-  const bytes = <usize>panels * TILE_BYTES;
+  const outRow: usize = (<usize>g.k) << 2;
   let sum: usize = g.sums;
-  if (g.kernel > 0) {
-    const basesEnd = bases + ((<usize>count) << 2);
-    for (let c = 0; c < k; c += 8 * g.kernel) {
-      const lanes: usize = <usize>(c / (8 * g.kernel)) * g.lanesBytes;
-      for (let t = 0; t < g.kernel; t++) {
-        const offset = lanes + <usize>load<i32>(g.kernelTaps + ((<usize>t) << 2));
-        tileGatherZero(rows, rowBytes, bases, basesEnd, offset, tiles, panels);
-        widen(tiles, bytes, sum, q0 === 0);
-        sum += bytes << 1;
-      }
-    }
-    return;
-  }
-  for (let t = 0; t < k; t += 8) {
-    packTaps(bases, count, g.taps + ((<usize>t) << 2), min(8, k - t), columns);
-    if (g.sums === 0) {
-      // Whole tiles are stored straight; the rest waits in scratch.
-      const straight = k - t >= 8 ? g.m >> 2 : 0;
-      const a = rows + <usize>straight * rowBytes;
-      const c = tiles + <usize>straight * TILE_BYTES;
-      const out: usize = g.dweight + ((<usize>t) << 2);
-      tileRowsZero(rows, rowBytes, columns, columnsEnd, out, outRow, outRow << 2, zeros, 0, straight);
-      tileRowsZero(a, rowBytes, columns, columnsEnd, c, 32, TILE_BYTES, zeros, 0, panels - straight);
+  const bytes = <usize>whole * TILE_BYTES;
+  for (let t = 0; t < g.k; t += 4) {
+    const taps: usize = g.taps + ((<usize>t) << 2);
+    // Whole tiles of the only block are stored straight; the rest waits in scratch.
+    const straight = sum === 0 && g.k - t >= 4 ? g.m >> 3 : 0;
+    const b = columns + <usize>straight * PANEL_BYTES;
+    const out: usize = g.dweight + ((<usize>t) << 2);
+    tileTaps(taps, bases, basesEnd, columns, PANEL_BYTES, out, outRow, outRow << 3, straight);
+    tileTaps(taps, bases, basesEnd, b, PANEL_BYTES, tiles, 16, TILE_BYTES, whole - straight);
+    if (sum === 0) {
       storeTiles(g, tiles, t, straight);
-    } else {
-      tileRowsZero(rows, rowBytes, columns, columnsEnd, tiles, 32, TILE_BYTES, zeros, 0, panels);
-      widen(tiles, bytes, sum, q0 === 0);
-      sum += bytes << 1;
+      continue;
     }
+    widen(tiles, bytes, sum, q0 === 0);
+    sum += bytes << 1;
+  }
+  if (!hasHalf(g.m)) return;
+  const b = columns + <usize>whole * PANEL_BYTES;
+  for (let t = 0; t < g.k; t += 8) {
+    tileTapsHalf(g.taps + ((<usize>t) << 2), bases, basesEnd, b, tiles, 32);
+    if (sum === 0) {
+      storeHalf(g, tiles, t);
+      continue;
+    }
+    widen(tiles, TILE_BYTES, sum, q0 === 0);
+    sum += TILE_BYTES << 1;
   }
 }
 
-/** Output channels as rows: [panel][q][4]; channels past the end are zeros. */
-function packGradient(g: WeightGemm, q0: i32, count: i32, out: usize): void {
+/** Output channels as columns: [panel][q][8]; channels past the end are zeros. */
+function packGradient(g: WeightGemm, q0: i32, count: i32, columns: usize): void {
   const plane = g.rows * g.cols;
   const planeBytes: usize = (<usize>plane) << 2;
-  for (let m0 = 0; m0 < g.m; m0 += 4) {
-    const lanes: usize = min(4, g.m - m0);
+  for (let m = 0; m < g.m; m += 4) {
+    const lanes: usize = min(4, g.m - m);
+    let out: usize = columns + <usize>(m >> 3) * PANEL_BYTES + <usize>(m & 4) * 4;
     let image = q0 / plane;
     let at = q0 - image * plane;
     let left = count;
     while (left > 0) {
       const run = min(left, plane - at);
-      let p: usize = g.dy + <usize>image * g.dyImage + <usize>m0 * planeBytes + ((<usize>at) << 2);
+      let p: usize = g.dy + <usize>image * g.dyImage + <usize>m * planeBytes + ((<usize>at) << 2);
       let i = 0;
       if (lanes === 4) {
         for (; i + 4 <= run; i += 4) {
           const r2 = p + (planeBytes << 1);
-          transpose4(v128.load(p), v128.load(p + planeBytes), v128.load(r2), v128.load(r2 + planeBytes), out, 16);
+          transpose4(v128.load(p), v128.load(p + planeBytes), v128.load(r2), v128.load(r2 + planeBytes), out, 32);
           p += 16;
-          out += 64;
+          out += 128;
         }
       }
       for (; i < run; i++) {
@@ -143,53 +150,12 @@ function packGradient(g: WeightGemm, q0: i32, count: i32, out: usize): void {
           store<u32>(out + (lane << 2), lane < lanes ? load<u32>(p + lane * planeBytes) : 0);
         }
         p += 4;
-        out += 16;
+        out += 32;
       }
       left -= run;
       at = 0;
       image++;
     }
-  }
-}
-
-/** Eight taps as lanes: [q][8]; taps past the end are zeros. */
-function packTaps(bases: usize, count: i32, taps: usize, lanes: i32, out: usize): void {
-  packHalf(bases, count, taps, min(lanes, 4), out);
-  packHalf(bases, count, taps + 16, max(lanes - 4, 0), out + 16);
-}
-
-function packHalf(bases: usize, count: i32, taps: usize, lanes: i32, out: usize): void {
-  let i = 0;
-  if (lanes === 4) {
-    const t0: usize = load<i32>(taps);
-    const t1: usize = load<i32>(taps, 4);
-    const t2: usize = load<i32>(taps, 8);
-    const t3: usize = load<i32>(taps, 12);
-    for (; i + 4 <= count; i += 4) {
-      const b: usize = load<u32>(bases);
-      if (<usize>load<u32>(bases, 12) - b === 12) {
-        transpose4(v128.load(b + t0), v128.load(b + t1), v128.load(b + t2), v128.load(b + t3), out, 32);
-      } else {
-        for (let j: usize = 0; j < 4; j++) {
-          const q: usize = load<u32>(bases + (j << 2));
-          const o = out + (j << 5);
-          store<u32>(o, load<u32>(q + t0));
-          store<u32>(o, load<u32>(q + t1), 4);
-          store<u32>(o, load<u32>(q + t2), 8);
-          store<u32>(o, load<u32>(q + t3), 12);
-        }
-      }
-      bases += 16;
-      out += 128;
-    }
-  }
-  for (; i < count; i++) {
-    const b: usize = load<u32>(bases);
-    for (let j: usize = 0; j < 4; j++) {
-      store<u32>(out + (j << 2), j < <usize>lanes ? load<u32>(b + <usize>load<i32>(taps + (j << 2))) : 0);
-    }
-    bases += 4;
-    out += 32;
   }
 }
 
@@ -213,49 +179,59 @@ function widen(tile: usize, bytes: usize, sum: usize, start: bool): void {
   }
 }
 
+/** float32(sums) */
+function narrow(sum: usize, tile: usize, bytes: usize): void {
+  for (const end = tile + bytes; tile < end; tile += 16) {
+    const a = f32x4.demote_f64x2_zero(v128.load(sum));
+    const b = f32x4.demote_f64x2_zero(v128.load(sum, 16));
+    v128.store(tile, v128.shuffle<f64>(a, b, 0, 2));
+    sum += 32;
+  }
+}
+
 /** Rounds the sums once into dweight. Scratch is as it was for the blocks. */
 export function weightGemmFinish(g: WeightGemm): void {
-  const tiles: usize = g.scratch + 16 + BLOCK * 4 + BLOCK * 32;
-  const bytes: usize = <usize>((g.m + 3) >> 2) * TILE_BYTES;
+  const tiles: usize = g.scratch + BLOCK * 4;
+  const bytes: usize = <usize>wholePanels(g.m) * TILE_BYTES;
   let sum: usize = g.sums;
+  for (let t = 0; t < g.k; t += 4) {
+    narrow(sum, tiles, bytes);
+    storeTiles(g, tiles, t, 0);
+    sum += bytes << 1;
+  }
+  if (!hasHalf(g.m)) return;
   for (let t = 0; t < g.k; t += 8) {
-    for (let i: usize = 0; i < bytes; i += 16) {
-      const a = f32x4.demote_f64x2_zero(v128.load(sum));
-      const b = f32x4.demote_f64x2_zero(v128.load(sum, 16));
-      v128.store(tiles + i, v128.shuffle<f64>(a, b, 0, 2));
-      sum += 32;
-    }
-    if (g.kernel > 0) storeLanes(g, tiles, t / (8 * g.kernel), (t >> 3) % g.kernel);
-    else storeTiles(g, tiles, t, 0);
+    narrow(sum, tiles, TILE_BYTES);
+    storeHalf(g, tiles, t);
+    sum += TILE_BYTES << 1;
   }
 }
 
-/** The tiles of one tap of eight channels, the `lanes`-th eight, into dweight. */
-function storeLanes(g: WeightGemm, tiles: usize, lanes: i32, tap: i32): void {
-  const step: usize = (<usize>g.kernel) << 2;
-  for (let m = 0; m < g.m; m++) {
-    const tile = tiles + ((<usize>m) << 5);
-    let out: usize = g.dweight + ((<usize>(m * g.k + lanes * 8 * g.kernel + tap)) << 2);
-    for (let i: usize = 0; i < 32; i += 4) {
-      store<u32>(out, load<u32>(tile + i));
-      out += step;
-    }
-  }
-}
-
-/** The tiles of 8 taps from t, row panels from `first` on, into dweight. */
+/** The tiles of 4 taps from t, whole panels from `first` on, into dweight. */
 function storeTiles(g: WeightGemm, tiles: usize, t: i32, first: i32): void {
-  const lanes = min(8, g.k - t);
-  for (let m = first << 2; m < g.m; m++) {
-    const tile = tiles + ((<usize>m) << 5);
-    const out: usize = g.dweight + ((<usize>(m * g.k + t)) << 2);
-    if (lanes === 8) {
-      v128.store(out, v128.load(tile));
-      v128.store(out, v128.load(tile, 16), 16);
-    } else {
-      for (let i: usize = 0; i < (<usize>lanes) << 2; i += 4) store<u32>(out + i, load<u32>(tile + i));
-    }
+  const taps = min(4, g.k - t);
+  const end = min(g.m, wholePanels(g.m) << 3);
+  for (let m = first << 3; m < end; m++) {
+    storeRow(tiles, g.dweight + ((<usize>(m * g.k + t)) << 2), taps);
+    tiles += 16;
   }
+}
+
+/** The tile of 8 taps from t and the half panel. */
+function storeHalf(g: WeightGemm, tile: usize, t: i32): void {
+  const taps = min(8, g.k - t);
+  for (let m = wholePanels(g.m) << 3; m < g.m; m++) {
+    const row = tile + ((<usize>(m & 7)) << 5);
+    const out: usize = g.dweight + ((<usize>(m * g.k + t)) << 2);
+    storeRow(row, out, min(4, taps));
+    storeRow(row + 16, out + 16, max(taps - 4, 0));
+  }
+}
+
+@inline
+function storeRow(row: usize, out: usize, taps: i32): void {
+  if (taps === 4) v128.store(out, v128.load(row));
+  else for (let i: usize = 0; i < (<usize>taps) << 2; i += 4) store<u32>(out + i, load<u32>(row + i));
 }
 
 /** The weight gradient as the reference writes it, for output gradients that are not finite. One group. */

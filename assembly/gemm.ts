@@ -4,6 +4,8 @@
  * one function for "start at zero" and one for "go on", the loop over row panels inside the function (a call a tile costs
  * an eighth of the speed), nothing after the k loop but the stores.
  */
+import { transpose4 } from './pack';
+
 /**
  * C = A·B over one k block for `panels` row panels. `a`: panels of [k][4], `aStep` bytes apart; `b`: one column panel [k][8]
  * up to `bEnd`; `c`: tiles `cStep` bytes apart, each 4 rows of 8 floats `ldc` bytes apart.
@@ -523,11 +525,19 @@ export function tileFilterContinue(a: usize, offsets: usize, b: usize, bEnd: usi
   }
 }
 
-/** `tileRowsZero` on columns as they lie: eight floats at `offset` from each of the addresses from `bases` to `basesEnd`. */
-export function tileGatherZero(a: usize, aStep: usize, bases: usize, basesEnd: usize, offset: usize, c: usize, panels: i32): void {
+/**
+ * The tile of the weight gradient: rows are four taps, `taps` their offsets from each of the addresses from `bases` to
+ * `basesEnd`, read as they lie; columns eight output channels, panels `bStep` bytes apart. Stored by channel: eight rows of
+ * four floats, `ldc` bytes apart.
+ */
+export function tileTaps(taps: usize, bases: usize, basesEnd: usize, b: usize, bStep: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
+  const t0: usize = load<i32>(taps);
+  const t1: usize = load<i32>(taps, 4);
+  const t2: usize = load<i32>(taps, 8);
+  const t3: usize = load<i32>(taps, 12);
   for (; panels > 0; panels--) {
-    let pa = a;
     let p = bases;
+    let pb = b;
     let c00 = f32x4.splat(0);
     let c01 = c00;
     let c10 = c00;
@@ -537,35 +547,66 @@ export function tileGatherZero(a: usize, aStep: usize, bases: usize, basesEnd: u
     let c30 = c00;
     let c31 = c00;
     do {
-      const b = <usize>load<i32>(p) + offset;
-      const b0 = v128.load(b);
-      const b1 = v128.load(b, 16);
-      let s = v128.load32_splat(pa);
+      const x: usize = load<i32>(p);
+      const b0 = v128.load(pb);
+      const b1 = v128.load(pb, 16);
+      let s = v128.load32_splat(x + t0);
       c00 = f32x4.add(c00, f32x4.mul(s, b0));
       c01 = f32x4.add(c01, f32x4.mul(s, b1));
-      s = v128.load32_splat(pa, 4);
+      s = v128.load32_splat(x + t1);
       c10 = f32x4.add(c10, f32x4.mul(s, b0));
       c11 = f32x4.add(c11, f32x4.mul(s, b1));
-      s = v128.load32_splat(pa, 8);
+      s = v128.load32_splat(x + t2);
       c20 = f32x4.add(c20, f32x4.mul(s, b0));
       c21 = f32x4.add(c21, f32x4.mul(s, b1));
-      s = v128.load32_splat(pa, 12);
+      s = v128.load32_splat(x + t3);
       c30 = f32x4.add(c30, f32x4.mul(s, b0));
       c31 = f32x4.add(c31, f32x4.mul(s, b1));
-      pa += 16;
       p += 4;
+      pb += 32;
     } while (p < basesEnd);
-    v128.store(c, c00);
-    v128.store(c, c01, 16);
-    v128.store(c, c10, 32);
-    v128.store(c, c11, 48);
-    v128.store(c, c20, 64);
-    v128.store(c, c21, 80);
-    v128.store(c, c30, 96);
-    v128.store(c, c31, 112);
-    a += aStep;
-    c += TILE_BYTES;
+    transpose4(c00, c10, c20, c30, c, ldc);
+    transpose4(c01, c11, c21, c31, c + (ldc << 2), ldc);
+    b += bStep;
+    c += cStep;
   }
+}
+
+/** Eight taps of a last panel of at most four channels, of which it reads the first half: four rows of eight floats. */
+export function tileTapsHalf(taps: usize, bases: usize, basesEnd: usize, pb: usize, c: usize, ldc: usize): void {
+  const t0: usize = load<i32>(taps);
+  const t1: usize = load<i32>(taps, 4);
+  const t2: usize = load<i32>(taps, 8);
+  const t3: usize = load<i32>(taps, 12);
+  const t4: usize = load<i32>(taps, 16);
+  const t5: usize = load<i32>(taps, 20);
+  const t6: usize = load<i32>(taps, 24);
+  const t7: usize = load<i32>(taps, 28);
+  let p = bases;
+  let s0 = f32x4.splat(0);
+  let s1 = s0;
+  let s2 = s0;
+  let s3 = s0;
+  let s4 = s0;
+  let s5 = s0;
+  let s6 = s0;
+  let s7 = s0;
+  do {
+    const x: usize = load<i32>(p);
+    const b = v128.load(pb);
+    s0 = f32x4.add(s0, f32x4.mul(v128.load32_splat(x + t0), b));
+    s1 = f32x4.add(s1, f32x4.mul(v128.load32_splat(x + t1), b));
+    s2 = f32x4.add(s2, f32x4.mul(v128.load32_splat(x + t2), b));
+    s3 = f32x4.add(s3, f32x4.mul(v128.load32_splat(x + t3), b));
+    s4 = f32x4.add(s4, f32x4.mul(v128.load32_splat(x + t4), b));
+    s5 = f32x4.add(s5, f32x4.mul(v128.load32_splat(x + t5), b));
+    s6 = f32x4.add(s6, f32x4.mul(v128.load32_splat(x + t6), b));
+    s7 = f32x4.add(s7, f32x4.mul(v128.load32_splat(x + t7), b));
+    p += 4;
+    pb += 32;
+  } while (p < basesEnd);
+  transpose4(s0, s1, s2, s3, c, ldc);
+  transpose4(s4, s5, s6, s7, c + 16, ldc);
 }
 
 /**

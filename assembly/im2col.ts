@@ -4,8 +4,6 @@
  * column matrix at (k, pixel) is `load(base[pixel] + tap[k])`; only panels of it are ever written down.
  */
 
-import { transpose4 } from './pack';
-
 /**
  * Copies `planes` images of height × width into rows of `phases` × `phaseLength` floats. Padded column j lands in phase
  * j mod phases at j div phases; everything outside the image is +0.
@@ -105,75 +103,6 @@ function padRowPhases(x: usize, out: usize, width: i32, padLeft: i32, phases: i3
   for (let i = 0; i < copied; i++) {
     const j = padLeft + i;
     store<f32>(out + ((<usize>((j % phases) * length + j / phases)) << 2), load<f32>(x + ((<usize>i) << 2)));
-  }
-}
-
-/**
- * Copies one image, `channels` (a multiple of 8) planes, as [channels / 8][paddedHeight][paddedWidth][8]: any tap of eight
- * channels is then 32 bytes in a row. Everything outside the image is +0.
- */
-export function interleavePlanes(
-  x: usize,
-  out: usize,
-  channels: i32,
-  height: i32,
-  width: i32,
-  padTop: i32,
-  padLeft: i32,
-  paddedHeight: i32,
-  paddedWidth: i32,
-): void {
-  const plane: usize = (<usize>(height * width)) << 2;
-  const pitch: usize = (<usize>paddedWidth) << 5;
-  const top = min(padTop, paddedHeight);
-  const rows = max(min(height, paddedHeight - padTop), 0);
-  const left: usize = (<usize>min(padLeft, paddedWidth)) << 5;
-  const copied = max(min(width, paddedWidth - padLeft), 0);
-  const right: usize = pitch - left - ((<usize>copied) << 5);
-  for (let c = 0; c < channels; c += 8) {
-    zero(out, <usize>top * pitch);
-    out += <usize>top * pitch;
-    for (let r = 0; r < rows; r++) {
-      zero(out, left);
-      out += left;
-      interleaveRow(x + ((<usize>(r * width)) << 2), plane, copied, out);
-      out += (<usize>copied) << 5;
-      zero(out, right);
-      out += right;
-    }
-    const bottom: usize = <usize>(paddedHeight - top - rows) * pitch;
-    zero(out, bottom);
-    out += bottom;
-    x += plane << 3;
-  }
-}
-
-function interleaveRow(x: usize, plane: usize, width: i32, out: usize): void {
-  let i = 0;
-  for (; i + 4 <= width; i += 4) {
-    let p = x;
-    for (let half: usize = 0; half < 32; half += 16) {
-      const r0 = v128.load(p);
-      p += plane;
-      const r1 = v128.load(p);
-      p += plane;
-      const r2 = v128.load(p);
-      p += plane;
-      const r3 = v128.load(p);
-      p += plane;
-      transpose4(r0, r1, r2, r3, out + half, 32);
-    }
-    x += 16;
-    out += 128;
-  }
-  for (; i < width; i++) {
-    let p = x;
-    for (let lane: usize = 0; lane < 32; lane += 4) {
-      store<u32>(out + lane, load<u32>(p));
-      p += plane;
-    }
-    x += 4;
-    out += 32;
   }
 }
 

@@ -11,9 +11,6 @@ const PADDED_BYTES = 2 << 20;
 /** Terms of a float32 block of the weight gradient: part of the numerics, as in assembly/convWeight.ts. */
 const WEIGHT_BLOCK = 512;
 
-/** Channels that an interleaved copy holds side by side. */
-const LANES = 8;
-
 /** How a kernel reads a batch of planes: where each tap of each output pixel lies. Bytes. */
 interface Source {
   /** False when the tensor itself can be read: every tap of every output is inside it. */
@@ -24,8 +21,6 @@ interface Source {
   /** Stride phases kept apart in a row, and the floats of each. */
   readonly phases: number;
   readonly phaseLength: number;
-  /** Bytes of a value and its interleaved neighbours. */
-  readonly pixelBytes: number;
   readonly planeBytes: number;
   readonly rowBytes: number;
   readonly colBytes: number;
@@ -44,7 +39,6 @@ function inputSource(g: ConvGeometry): Source {
       height: g.inHeight,
       phases: 1,
       phaseLength: g.inWidth,
-      pixelBytes: 4,
       planeBytes: g.inHeight * g.inWidth * 4,
       rowBytes: g.strideHeight * g.inWidth * 4,
       colBytes: g.strideWidth * 4,
@@ -59,45 +53,10 @@ function inputSource(g: ConvGeometry): Source {
     height,
     phases: g.strideWidth,
     phaseLength,
-    pixelBytes: 4,
     planeBytes: height * pitch * 4,
     rowBytes: g.strideHeight * pitch * 4,
     colBytes: 4,
   };
-}
-
-/** The input as the weight gradient reads it eight channels at a time: interleaved. Stride 1. */
-function interleavedSource(g: ConvGeometry): Source {
-  const height = g.outHeight - 1 + (g.kernelHeight - 1) * g.dilationHeight + 1;
-  const width = g.outWidth - 1 + (g.kernelWidth - 1) * g.dilationWidth + 1;
-  return {
-    padded: true,
-    padTop: g.padTop,
-    padLeft: g.padLeft,
-    height,
-    phases: 1,
-    phaseLength: width,
-    pixelBytes: 4 * LANES,
-    planeBytes: height * width * 4,
-    rowBytes: width * 4 * LANES,
-    colBytes: 4 * LANES,
-  };
-}
-
-/**
- * True where the weight gradient takes channels as lanes: packing taps for every block would cost more than interleaving
- * the input once and scattering the result. The sums are the same.
- */
-function channelsAsLanes(g: ConvGeometry): boolean {
-  const pixels = g.batch * g.outHeight * g.outWidth;
-  return (
-    (g.inChannels / g.groups) % LANES === 0 &&
-    g.strideHeight === 1 &&
-    g.strideWidth === 1 &&
-    g.kernelHeight * g.kernelWidth >= 4 &&
-    pixels > WEIGHT_BLOCK &&
-    pixels >= (16 * g.outChannels) / g.groups
-  );
 }
 
 /** Byte offset of each kernel tap from an output pixel's base, rows first. */
@@ -107,8 +66,7 @@ function inputTaps(g: ConvGeometry, s: Source): number[] {
   for (let kh = 0; kh < g.kernelHeight; kh++) {
     for (let kw = 0; kw < g.kernelWidth; kw++) {
       const col = kw * g.dilationWidth;
-      const at = kh * g.dilationHeight * pitch + (col % s.phases) * s.phaseLength + Math.floor(col / s.phases);
-      offsets.push(s.pixelBytes * at);
+      offsets.push(4 * (kh * g.dilationHeight * pitch + (col % s.phases) * s.phaseLength + Math.floor(col / s.phases)));
     }
   }
   return offsets;
@@ -119,6 +77,13 @@ function imagesPerChunk(batch: number, imageBytes: number): number {
   const fit = Math.max(1, Math.floor(PADDED_BYTES / imageBytes));
   return Math.min(batch, fit > 8 ? fit - (fit % 8) : fit);
 }
+
+/**
+ * Bytes from one padded image to the next: a plane past a multiple of 4096, so that the same plane of neighbouring images,
+ * which a tap reads together, falls into different sets of the first-level cache.
+ */
+const imageSlot = (imageBytes: number, planeBytes: number): number =>
+  Math.ceil(imageBytes / 4096) * 4096 + Math.ceil(planeBytes / 64) * 64;
 
 /** What a call on the chunk from image `n` finds of the packed weights: the values of assembly/conv2d.ts. */
 const packing = (n: number, chunk: number, batch: number): number => (chunk >= batch ? 0 : n === 0 ? 1 : 2);
@@ -186,7 +151,6 @@ function gradientSource(g: ConvGeometry, phases: readonly Phase[]): Source {
     height,
     phases: 1,
     phaseLength: width,
-    pixelBytes: 4,
     planeBytes: height * width * 4,
     rowBytes: width * 4,
     colBytes: 4,
@@ -213,9 +177,6 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
 
   const pad = (from: number, to: number, planes: number, height: number, width: number, s: Source): void =>
     exports.padPlanes(from, to, planes, height, width, s.padTop, s.padLeft, s.height, s.phases, s.phaseLength);
-
-  const interleave = (from: number, to: number, planes: number, height: number, width: number, s: Source): void =>
-    exports.interleavePlanes(from, to, planes, height, width, s.padTop, s.padLeft, s.height, s.phaseLength);
 
   return {
     conv2d(given) {
@@ -369,8 +330,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       const [x, dy, dweight] = [w.address(o.x, inSize), w.address(o.dy, outSize), w.address(o.dweight, weightSize)];
       const channels = inChannels / groups;
       const m = outChannels / groups;
-      const interleaved = channelsAsLanes(o);
-      const s = interleaved ? interleavedSource(o) : inputSource(o);
+      const s = inputSource(o);
       const offsets = inputTaps(o, s);
       const k = channels * offsets.length;
       const plane = o.outHeight * o.outWidth;
@@ -394,28 +354,30 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
 
       // A block of q meets at most this many images.
       const slots = s.padded ? Math.min(batch, Math.ceil(WEIGHT_BLOCK / plane) + 1) : batch;
+      const slotBytes = imageSlot(channels * s.planeBytes, s.planeBytes);
       const layout = new ScratchLayout();
       const atOffsets = layout.take(offsets.length * 4);
-      const atTaps = layout.take(k * 4);
+      // The kernel reads past the last tap, up to a panel's width.
+      const atTaps = layout.take((k + 7) * 4);
       const atStruct = layout.take(128);
       const total = batch * plane;
       const oneBlock = total <= WEIGHT_BLOCK;
-      const atSums = layout.take(oneBlock ? 0 : Math.ceil(k / 8) * Math.ceil(m / 4) * 256);
-      const atPadded = layout.take(s.padded ? slots * channels * s.planeBytes : 0);
+      const atSums = layout.take(oneBlock ? 0 : exports.weightGemmSums(m, k));
+      const atPadded = layout.take(s.padded ? slots * slotBytes : 0);
       const atScratch = layout.take(exports.weightGemmScratch(m));
       const base = w.scratch(layout.total);
 
       w.writeInts(base + atOffsets, offsets);
-      if (!interleaved) exports.expandTaps(base + atTaps, channels, s.planeBytes, base + atOffsets, offsets.length);
+      exports.expandTaps(base + atTaps, channels, s.planeBytes, base + atOffsets, offsets.length);
+      exports.fill(base + atTaps + k * 4, 0, 7);
       if (total === 0) exports.fill(dweight, 0, o.dweight.size);
       for (let g = 0; g < groups && total > 0; g++) {
         const from = x + g * channels * inPlane;
         // The order of fields of WeightGemm.
         w.writeInts(base + atStruct, [
           ...[o.outHeight, o.outWidth, batch],
-          ...[s.padded ? base + atPadded : from, slots, s.padded ? channels * s.planeBytes : xImage],
+          ...[s.padded ? base + atPadded : from, slots, s.padded ? slotBytes : xImage],
           ...[s.rowBytes, s.colBytes, base + atTaps, k],
-          ...[interleaved ? offsets.length : 0, base + atOffsets, LANES * s.planeBytes],
           ...[
             dy + g * m * plane * 4,
             dyImage,
@@ -430,10 +392,8 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
           const count = Math.min(WEIGHT_BLOCK, total - q);
           if (s.padded) {
             for (; copied * plane < q + count; copied++) {
-              const slot = base + atPadded + (copied % slots) * channels * s.planeBytes;
-              const image = from + copied * xImage;
-              if (interleaved) interleave(image, slot, channels, o.inHeight, o.inWidth, s);
-              else pad(image, slot, channels, o.inHeight, o.inWidth, s);
+              const slot = base + atPadded + (copied % slots) * slotBytes;
+              pad(from + copied * xImage, slot, channels, o.inHeight, o.inWidth, s);
             }
           }
           exports.weightGemmBlock(base + atStruct, q, count);

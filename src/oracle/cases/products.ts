@@ -296,7 +296,7 @@ function drawConv(d: Draw, kind: ConvKind): ConvOptions {
       };
     }
     case 'maps': {
-      // As a network's first stages: eights of channels on maps of more than 512 pixels together.
+      // As a network's first stages: maps of more than 512 pixels together, channels that fill lanes or do not.
       const groups = d.pick([1, 1, 2]);
       const dilation = d.pick([1, 1, 2]);
       return {
