@@ -34,6 +34,9 @@ const PACK_FOR_ONE: i32 = 0;
 /** The first of several calls: it packs all of them. A later one (2) finds them packed. */
 const PACK_FOR_ALL: i32 = 1;
 
+/** So few pixels that a stride phase, which uses some of each filter's taps, still reads filters as they lie. */
+const FEW: i32 = 64;
+
 /** How the tile finds its rows: in packed panels, in rows of k, in filters of 9 taps. */
 const PACKED: i32 = 0;
 const RAW: i32 = 1;
@@ -107,7 +110,7 @@ export function implicitGemm(g: ImplicitGemm): void {
   // One block of pixels meets each weight too seldom for packing them all: where the tile can it reads them as they lie,
   // others are packed a k block at a time, into the cache, just before their use.
   const lazy = g.packing === PACK_FOR_ONE && pixels <= BLOCK_PIXELS;
-  const asTheyLie = lazy && (m & 3) === 0 && (!g.transposed || g.allTaps === 9);
+  const asTheyLie = lazy && (m & 3) === 0 && (!g.transposed || (g.allTaps === 9 && (g.phaseTaps === 9 || pixels <= FEW)));
   const layout = asTheyLie ? (g.transposed ? FILTERS : RAW) : PACKED;
   const rowBytes: usize = (<usize>(lazy ? kc : k)) << 4;
   /** From one row panel to the next. */

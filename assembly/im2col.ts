@@ -106,6 +106,42 @@ function padRowPhases(x: usize, out: usize, width: i32, padLeft: i32, phases: i3
   }
 }
 
+/** Every strideHeight-th row and strideWidth-th column of `planes` images, outHeight × outWidth of them. */
+export function subsamplePlanes(
+  x: usize,
+  out: usize,
+  planes: i32,
+  height: i32,
+  width: i32,
+  outHeight: i32,
+  outWidth: i32,
+  strideHeight: i32,
+  strideWidth: i32,
+): void {
+  const step: usize = (<usize>strideWidth) << 2;
+  const rowStep: usize = (<usize>(strideHeight * width)) << 2;
+  for (let p = 0; p < planes; p++) {
+    for (let row = 0; row < outHeight; row++) {
+      let from = x + <usize>row * rowStep;
+      let i = 0;
+      if (strideWidth === 2) {
+        // Four of eight; the last of a row may have no eighth.
+        for (; i + 5 <= outWidth; i += 4) {
+          v128.store(out, v128.shuffle<f32>(v128.load(from), v128.load(from, 16), 0, 2, 4, 6));
+          from += 32;
+          out += 16;
+        }
+      }
+      for (; i < outWidth; i++) {
+        store<u32>(out, load<u32>(from));
+        from += step;
+        out += 4;
+      }
+    }
+    x += (<usize>(height * width)) << 2;
+  }
+}
+
 /** tap[k] for k = (channel, tap): channel · planeBytes + offset of the tap within a plane. */
 export function expandTaps(out: usize, channels: i32, planeBytes: i32, offsets: usize, taps: i32): void {
   for (let c = 0; c < channels; c++) {

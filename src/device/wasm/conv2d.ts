@@ -13,8 +13,10 @@ const WEIGHT_BLOCK = 512;
 
 /** How a kernel reads a batch of planes: where each tap of each output pixel lies. Bytes. */
 interface Source {
-  /** False when the tensor itself can be read: every tap of every output is inside it. */
-  readonly padded: boolean;
+  /** False when the tensor itself is read: every tap of every output is inside it. */
+  readonly copied: boolean;
+  /** A copy may hold zeros around the image, or be every stride-th pixel of it, for a kernel of one tap. */
+  readonly subsampled: boolean;
   readonly padTop: number;
   readonly padLeft: number;
   readonly height: number;
@@ -26,28 +28,35 @@ interface Source {
   readonly colBytes: number;
 }
 
+const unpadded = (height: number, width: number): Source => ({
+  copied: false,
+  subsampled: false,
+  padTop: 0,
+  padLeft: 0,
+  height,
+  phases: 1,
+  phaseLength: width,
+  planeBytes: height * width * 4,
+  rowBytes: width * 4,
+  colBytes: 4,
+});
+
 /** The input of a convolution, as read by the forward pass and the weight gradient. */
 function inputSource(g: ConvGeometry): Source {
   const height = (g.outHeight - 1) * g.strideHeight + (g.kernelHeight - 1) * g.dilationHeight + 1;
   const width = (g.outWidth - 1) * g.strideWidth + (g.kernelWidth - 1) * g.dilationWidth + 1;
   const inside = g.padTop === 0 && g.padLeft === 0 && height <= g.inHeight && width <= g.inWidth;
-  if (inside && (g.strideWidth === 1 || g.kernelWidth === 1)) {
-    return {
-      padded: false,
-      padTop: 0,
-      padLeft: 0,
-      height: g.inHeight,
-      phases: 1,
-      phaseLength: g.inWidth,
-      planeBytes: g.inHeight * g.inWidth * 4,
-      rowBytes: g.strideHeight * g.inWidth * 4,
-      colBytes: g.strideWidth * 4,
-    };
+  if (inside && g.strideWidth === 1) {
+    return { ...unpadded(g.inHeight, g.inWidth), rowBytes: g.strideHeight * g.inWidth * 4 };
+  }
+  if (inside && g.kernelHeight === 1 && g.kernelWidth === 1) {
+    return { ...unpadded(g.outHeight, g.outWidth), copied: true, subsampled: true };
   }
   const phaseLength = Math.ceil(width / g.strideWidth);
   const pitch = phaseLength * g.strideWidth;
   return {
-    padded: true,
+    copied: true,
+    subsampled: false,
     padTop: g.padTop,
     padLeft: g.padLeft,
     height,
@@ -57,6 +66,15 @@ function inputSource(g: ConvGeometry): Source {
     rowBytes: g.strideHeight * pitch * 4,
     colBytes: 4,
   };
+}
+
+/**
+ * The input as the weight gradient reads it. A block of q that meets several images reads the same plane of all of them at
+ * once; as they lie in the tensor, these often share their sets of the first-level cache, so they are copied.
+ */
+function weightSource(g: ConvGeometry): Source {
+  const s = inputSource(g);
+  return { ...s, copied: s.copied || (g.batch > 1 && g.outHeight * g.outWidth < WEIGHT_BLOCK / 2) };
 }
 
 /** Byte offset of each kernel tap from an output pixel's base, rows first. */
@@ -145,7 +163,8 @@ function gradientSource(g: ConvGeometry, phases: readonly Phase[]): Source {
   const height = padded ? maxRow + 1 - minTop : g.outHeight;
   const width = padded ? maxCol + 1 - minLeft : g.outWidth;
   return {
-    padded,
+    copied: padded,
+    subsampled: false,
     padTop: -minTop,
     padLeft: -minLeft,
     height,
@@ -175,8 +194,21 @@ function withoutIdleStrides<G extends ConvGeometry>(g: G): G {
 export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBackwardInput' | 'conv2dBackwardWeight'> {
   const { exports } = w;
 
-  const pad = (from: number, to: number, planes: number, height: number, width: number, s: Source): void =>
-    exports.padPlanes(from, to, planes, height, width, s.padTop, s.padLeft, s.height, s.phases, s.phaseLength);
+  /** Copies planes of the input, or of the output gradient, as `s` says. */
+  const copy = (
+    from: number,
+    to: number,
+    planes: number,
+    height: number,
+    width: number,
+    s: Source,
+    g: ConvGeometry,
+  ) => {
+    if (s.subsampled) {
+      const { outHeight, outWidth, strideHeight, strideWidth } = g;
+      exports.subsamplePlanes(from, to, planes, height, width, outHeight, outWidth, strideHeight, strideWidth);
+    } else exports.padPlanes(from, to, planes, height, width, s.padTop, s.padLeft, s.height, s.phases, s.phaseLength);
+  };
 
   return {
     conv2d(given) {
@@ -190,14 +222,14 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       const s = inputSource(o);
       const offsets = inputTaps(o, s);
       const k = channels * offsets.length;
-      const chunk = s.padded ? imagesPerChunk(batch, inChannels * s.planeBytes) : batch;
+      const chunk = s.copied ? imagesPerChunk(batch, inChannels * s.planeBytes) : batch;
 
       const layout = new ScratchLayout();
       const atOffsets = layout.take(offsets.length * 4);
       const atTaps = layout.take(k * 4);
       const atStruct = layout.take(128);
       const atWeights = layout.take(groups * panelBytes(m, k));
-      const atPadded = layout.take(s.padded ? chunk * inChannels * s.planeBytes : 0);
+      const atCopy = layout.take(s.copied ? chunk * inChannels * s.planeBytes : 0);
       const atScratch = layout.take(exports.implicitGemmScratch(m));
       const base = w.scratch(layout.total);
 
@@ -207,8 +239,8 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       const outPlane = o.outHeight * o.outWidth * 4;
       for (let n = 0; n < batch; n += chunk) {
         const images = Math.min(chunk, batch - n);
-        if (s.padded) pad(x + n * inImage, base + atPadded, images * inChannels, o.inHeight, o.inWidth, s);
-        const source = s.padded ? base + atPadded : x + n * inImage;
+        if (s.copied) copy(x + n * inImage, base + atCopy, images * inChannels, o.inHeight, o.inWidth, s, o);
+        const source = s.copied ? base + atCopy : x + n * inImage;
         for (let g = 0; g < groups; g++) {
           // The order of fields of ImplicitGemm.
           w.writeInts(base + atStruct, [
@@ -238,7 +270,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       const outPlane = o.outHeight * o.outWidth * 4;
 
       // A padded zero times an infinite weight would not be nothing.
-      if (s.padded && exports.allFinite(weight, o.weight.size) === 0) {
+      if (s.copied && exports.allFinite(weight, o.weight.size) === 0) {
         for (let n = 0; n < batch; n++) {
           for (let g = 0; g < groups; g++) {
             exports.backwardInputPlain(
@@ -262,7 +294,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
         return;
       }
 
-      const chunk = s.padded ? imagesPerChunk(batch, outChannels * s.planeBytes) : batch;
+      const chunk = s.copied ? imagesPerChunk(batch, outChannels * s.planeBytes) : batch;
       const layout = new ScratchLayout();
       const atOffsets = layout.take(kernel * 4);
       const atStruct = layout.take(128);
@@ -278,7 +310,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
           atWeights: layout.take(groups * panelBytes(channels, k)),
         };
       });
-      const atPadded = layout.take(s.padded ? chunk * outChannels * s.planeBytes : 0);
+      const atCopy = layout.take(s.copied ? chunk * outChannels * s.planeBytes : 0);
       const atScratch = layout.take(exports.implicitGemmScratch(channels));
       const base = w.scratch(layout.total);
 
@@ -301,8 +333,8 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       for (let n = 0; n < batch; n += chunk) {
         const images = Math.min(chunk, batch - n);
         const from = dy + n * outChannels * outPlane;
-        if (s.padded) pad(from, base + atPadded, images * outChannels, o.outHeight, o.outWidth, s);
-        const source = s.padded ? base + atPadded : from;
+        if (s.copied) copy(from, base + atCopy, images * outChannels, o.outHeight, o.outWidth, s, o);
+        const source = s.copied ? base + atCopy : from;
         for (const { phase, k, atIndex, atTaps, atWeights, atWeightOffsets } of plans) {
           if (k === 0) continue;
           for (let g = 0; g < groups; g++) {
@@ -330,7 +362,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       const [x, dy, dweight] = [w.address(o.x, inSize), w.address(o.dy, outSize), w.address(o.dweight, weightSize)];
       const channels = inChannels / groups;
       const m = outChannels / groups;
-      const s = inputSource(o);
+      const s = weightSource(o);
       const offsets = inputTaps(o, s);
       const k = channels * offsets.length;
       const plane = o.outHeight * o.outWidth;
@@ -338,7 +370,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       const [xImage, dyImage] = [inChannels * inPlane, outChannels * plane * 4];
 
       // A padded zero times an infinite gradient would not be nothing.
-      if (s.padded && exports.allFinite(dy, o.dy.size) === 0) {
+      if (s.copied && !s.subsampled && exports.allFinite(dy, o.dy.size) === 0) {
         for (let g = 0; g < groups; g++) {
           exports.backwardWeightPlain(
             x + g * channels * inPlane,
@@ -353,7 +385,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       }
 
       // A block of q meets at most this many images.
-      const slots = s.padded ? Math.min(batch, Math.ceil(WEIGHT_BLOCK / plane) + 1) : batch;
+      const slots = s.copied ? Math.min(batch, Math.ceil(WEIGHT_BLOCK / plane) + 1) : batch;
       const slotBytes = imageSlot(channels * s.planeBytes, s.planeBytes);
       const layout = new ScratchLayout();
       const atOffsets = layout.take(offsets.length * 4);
@@ -363,7 +395,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       const total = batch * plane;
       const oneBlock = total <= WEIGHT_BLOCK;
       const atSums = layout.take(oneBlock ? 0 : exports.weightGemmSums(m, k));
-      const atPadded = layout.take(s.padded ? slots * slotBytes : 0);
+      const atCopy = layout.take(s.copied ? slots * slotBytes : 0);
       const atScratch = layout.take(exports.weightGemmScratch(m));
       const base = w.scratch(layout.total);
 
@@ -376,7 +408,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
         // The order of fields of WeightGemm.
         w.writeInts(base + atStruct, [
           ...[o.outHeight, o.outWidth, batch],
-          ...[s.padded ? base + atPadded : from, slots, s.padded ? slotBytes : xImage],
+          ...[s.copied ? base + atCopy : from, slots, s.copied ? slotBytes : xImage],
           ...[s.rowBytes, s.colBytes, base + atTaps, k],
           ...[
             dy + g * m * plane * 4,
@@ -390,10 +422,10 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
         let copied = 0;
         for (let q = 0; q < total; q += WEIGHT_BLOCK) {
           const count = Math.min(WEIGHT_BLOCK, total - q);
-          if (s.padded) {
+          if (s.copied) {
             for (; copied * plane < q + count; copied++) {
-              const slot = base + atPadded + (copied % slots) * slotBytes;
-              pad(from + copied * xImage, slot, channels, o.inHeight, o.inWidth, s);
+              const slot = base + atCopy + (copied % slots) * slotBytes;
+              copy(from + copied * xImage, slot, channels, o.inHeight, o.inWidth, s, o);
             }
           }
           exports.weightGemmBlock(base + atStruct, q, count);
