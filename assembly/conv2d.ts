@@ -21,7 +21,7 @@ import {
   tileRowsZero,
 } from './gemm';
 import { packPanel } from './im2col';
-import { packRows, packTransposed } from './pack';
+import { packRows } from './pack';
 
 const BLOCK_PANELS: i32 = 64;
 const BLOCK_PIXELS: i32 = 512;
@@ -31,11 +31,8 @@ const CACHED_WEIGHTS: i32 = 131072;
 
 /** This call is the only one with these weights: it may pack a k block at a time. */
 const PACK_FOR_ONE: i32 = 0;
-/** The first of several calls: it packs all of them. A later one (2) finds them packed. */
+/** The first of several calls: it packs all of them. Others (2) find them packed. */
 const PACK_FOR_ALL: i32 = 1;
-
-/** So few pixels that a stride phase, which uses some of each filter's taps, still reads filters as they lie. */
-const FEW: i32 = 64;
 
 /** How the tile finds its rows: in packed panels, in rows of k, in filters of 9 taps. */
 const PACKED: i32 = 0;
@@ -59,15 +56,11 @@ export class ImplicitGemm {
   /** Rows of the product, and the weights they come from as the tensor holds them. */
   m: i32;
   weight: usize;
-  /** Input gradient: rows are input channels. Taps of the whole kernel, those of this phase, and which they are. */
-  transposed: i32;
-  allTaps: i32;
-  phaseTaps: i32;
-  tapIndex: usize;
-  /** Input gradient: where k's output channel and tap lie from the first weight, k of them. */
+  /** For rows that are filters of 9 taps, to be read as they lie: where each k is in the first of them. Or 0. */
   weightOffsets: usize;
-  /** Room for row panels [panel][k][4], and what is in it: a PACK constant, or 2. */
+  /** Room for row panels [k][4], how far apart they are, and what is in them: a PACK constant, or 2. */
   packed: usize;
+  packedStep: usize;
   packing: i32;
   /** m floats, or 0. */
   bias: usize;
@@ -83,12 +76,6 @@ export class ImplicitGemm {
 /** Bytes of scratch for m rows: pixel tables, a panel of packed columns, tiles that cannot be stored straight. */
 export function implicitGemmScratch(m: i32): f64 {
   return <f64>(BLOCK_PIXELS * 8 + KC * 32 + 16) + <f64>((m + 3) >> 2) * <f64>BLOCK_PANELS * <f64>TILE_BYTES;
-}
-
-/** Packs k0 … k0 + kb of every row panel; panels lie `panelBytes` apart. */
-function packWeights(g: ImplicitGemm, k0: i32, kb: i32, out: usize, panelBytes: usize): void {
-  if (g.transposed) packTransposed(g.weight, out, panelBytes, g.m, k0, kb, g.allTaps, g.tapIndex, g.phaseTaps);
-  else packRows(g.weight + ((<usize>k0) << 2), out, panelBytes, g.m, kb, (<usize>g.k) << 2);
 }
 
 export function implicitGemm(g: ImplicitGemm): void {
@@ -110,13 +97,15 @@ export function implicitGemm(g: ImplicitGemm): void {
   // One block of pixels meets each weight too seldom for packing them all: where the tile can it reads them as they lie,
   // others are packed a k block at a time, into the cache, just before their use.
   const lazy = g.packing === PACK_FOR_ONE && pixels <= BLOCK_PIXELS;
-  const asTheyLie = lazy && (m & 3) === 0 && (!g.transposed || (g.allTaps === 9 && (g.phaseTaps === 9 || pixels <= FEW)));
-  const layout = asTheyLie ? (g.transposed ? FILTERS : RAW) : PACKED;
-  const rowBytes: usize = (<usize>(lazy ? kc : k)) << 4;
+  const layout = g.weightOffsets !== 0 ? FILTERS : lazy && (m & 3) === 0 ? RAW : PACKED;
+  const rawRow: usize = (<usize>k) << 2;
+  const rowBytes: usize = lazy ? (<usize>kc) << 4 : g.packedStep;
   /** From one row panel to the next. */
-  const panelStep: usize = layout === PACKED ? rowBytes : layout === RAW ? (<usize>k) << 4 : 144;
+  const panelStep: usize = layout === PACKED ? rowBytes : layout === RAW ? rawRow << 2 : 144;
   if (!lazy && g.packing <= PACK_FOR_ALL) {
-    for (let k0 = 0; k0 < k; k0 += kc) packWeights(g, k0, min(kc, k - k0), g.packed + ((<usize>k0) << 4), rowBytes);
+    for (let k0 = 0; k0 < k; k0 += kc) {
+      packRows(g.weight + ((<usize>k0) << 2), g.packed + ((<usize>k0) << 4), rowBytes, m, min(kc, k - k0), rawRow);
+    }
   }
 
   let image = 0;
@@ -160,13 +149,13 @@ export function implicitGemm(g: ImplicitGemm): void {
       let step: usize = rowBytes;
       if (layout === RAW) {
         rows = g.weight + ((<usize>k0) << 2);
-        step = (<usize>k) << 2;
+        step = rawRow;
       } else if (layout === FILTERS) {
         rows = g.weight;
         step = g.weightOffsets + ((<usize>k0) << 2);
       } else if (lazy) {
         rows = g.packed;
-        packWeights(g, k0, kb, rows, rowBytes);
+        packRows(g.weight + ((<usize>k0) << 2), rows, rowBytes, m, kb, rawRow);
       }
       for (let p = 0; p < panels; p++) {
         const pixel: usize = (<usize>p) << 5;
@@ -236,25 +225,10 @@ function finishBlock(g: ImplicitGemm, dsts: usize, tiles: usize, panels: i32, co
     const d = dsts + ((<usize>p) << 5);
     const contiguous = <usize>load<u32>(d, 28) - <usize>load<u32>(d) === 28;
     const lanes: usize = min(8, count - (p << 3));
-    const everyOther = lanes === 8 && isEveryOther(d);
     for (let r = contiguous ? m & ~3 : 0; r < m; r++) {
       const tile: usize = tiles + <usize>((r >> 2) * BLOCK_PANELS + p) * TILE_BYTES + ((<usize>(r & 3)) << 5);
       const rowOffset: usize = <usize>r * plane;
       const value: f32 = hasBias ? load<f32>(g.bias + ((<usize>r) << 2)) : 0;
-      if (everyOther) {
-        const c = <usize>load<u32>(d) + rowOffset;
-        const v = f32x4.add(v128.load(tile), f32x4.splat(value));
-        const w = f32x4.add(v128.load(tile, 16), f32x4.splat(value));
-        v128.store32_lane(c, v, 0);
-        v128.store32_lane(c, v, 1, 8);
-        v128.store32_lane(c, v, 2, 16);
-        v128.store32_lane(c, v, 3, 24);
-        v128.store32_lane(c, w, 0, 32);
-        v128.store32_lane(c, w, 1, 40);
-        v128.store32_lane(c, w, 2, 48);
-        v128.store32_lane(c, w, 3, 56);
-        continue;
-      }
       for (let lane: usize = 0; lane < lanes; lane++) {
         store<f32>(<usize>load<u32>(d + (lane << 2)) + rowOffset, load<f32>(tile + (lane << 2)) + value);
       }
@@ -266,12 +240,6 @@ function finishBlock(g: ImplicitGemm, dsts: usize, tiles: usize, panels: i32, co
 @inline
 function isTwoQuads(b: usize): bool {
   return load<u32>(b, 12) - load<u32>(b) === 12 && load<u32>(b, 28) - load<u32>(b, 16) === 12;
-}
-
-/** True when eight addresses lie 8 bytes apart: a row of a stride-2 phase. */
-function isEveryOther(d: usize): bool {
-  for (let i: usize = 4; i < 32; i += 4) if (load<u32>(d + i) - load<u32>(d + i - 4) !== 8) return false;
-  return true;
 }
 
 /** The input gradient as the reference writes it, for weights that are not finite. One image. */

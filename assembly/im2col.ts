@@ -142,6 +142,88 @@ export function subsamplePlanes(
   }
 }
 
+/**
+ * The inverse, for all stride phases at once: pixel (h, w) of `planes` images is that of phase (h mod strideHeight,
+ * w mod strideWidth). `phases` holds strideHeight × strideWidth addresses of dense images, 0 for one of zeros; they are
+ * read from front to back, and the addresses move on.
+ */
+export function mergePhases(
+  phases: usize,
+  out: usize,
+  planes: i32,
+  height: i32,
+  width: i32,
+  strideHeight: i32,
+  strideWidth: i32,
+): void {
+  const rowOfPhases: usize = (<usize>strideWidth) << 2;
+  const end = phases + <usize>strideHeight * rowOfPhases;
+  for (let p = 0; p < planes; p++) {
+    let row = phases;
+    for (let h = 0; h < height; h++) {
+      if (strideWidth === 2) mergePair(row, out, width);
+      else mergeRow(row, out, width, strideWidth);
+      row += rowOfPhases;
+      if (row === end) row = phases;
+      out += (<usize>width) << 2;
+    }
+  }
+}
+
+/** One row of even and odd columns. */
+function mergePair(phases: usize, out: usize, width: i32): void {
+  let even: usize = load<u32>(phases);
+  let odd: usize = load<u32>(phases, 4);
+  const hasEven = even !== 0;
+  const hasOdd = odd !== 0;
+  let a = f32x4.splat(0);
+  let b = a;
+  let i = 0;
+  for (; i + 8 <= width; i += 8) {
+    if (hasEven) a = v128.load(even);
+    if (hasOdd) b = v128.load(odd);
+    v128.store(out, v128.shuffle<f32>(a, b, 0, 4, 1, 5));
+    v128.store(out, v128.shuffle<f32>(a, b, 2, 6, 3, 7), 16);
+    even += 16;
+    odd += 16;
+    out += 32;
+  }
+  if (i + 4 <= width) {
+    if (hasEven) a = v128.load64_zero(even);
+    if (hasOdd) b = v128.load64_zero(odd);
+    v128.store(out, v128.shuffle<f32>(a, b, 0, 4, 1, 5));
+    even += 8;
+    odd += 8;
+    out += 16;
+    i += 4;
+  }
+  for (; i < width; i += 2) {
+    store<f32>(out, hasEven ? load<f32>(even) : 0);
+    even += 4;
+    if (i + 1 < width) {
+      store<f32>(out, hasOdd ? load<f32>(odd) : 0, 4);
+      odd += 4;
+    }
+    out += 8;
+  }
+  if (hasEven) store<u32>(phases, even);
+  if (hasOdd) store<u32>(phases, odd, 4);
+}
+
+/** One row of any number of phases. */
+function mergeRow(phases: usize, out: usize, width: i32, stride: i32): void {
+  for (let left = 0; left < min(stride, width); left++) {
+    let from: usize = load<u32>(phases);
+    const some = from !== 0;
+    for (let w = left; w < width; w += stride) {
+      store<f32>(out + ((<usize>w) << 2), some ? load<f32>(from) : 0);
+      from += 4;
+    }
+    if (some) store<u32>(phases, from);
+    phases += 4;
+  }
+}
+
 /** tap[k] for k = (channel, tap): channel · planeBytes + offset of the tap within a plane. */
 export function expandTaps(out: usize, channels: i32, planeBytes: i32, offsets: usize, taps: i32): void {
   for (let c = 0; c < channels; c++) {

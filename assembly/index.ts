@@ -4,10 +4,10 @@ export { backwardInputPlain, implicitGemm, implicitGemmScratch } from './conv2d'
 export { backwardWeightPlain, weightGemmBlock, weightGemmFinish, weightGemmScratch, weightGemmSums } from './convWeight';
 export { accumulate, binary, fill, relu, reluBackward } from './elementwise';
 export { tilePeak } from './gemm';
-export { expandTaps, padPlanes, subsamplePlanes } from './im2col';
+export { expandTaps, mergePhases, padPlanes, subsamplePlanes } from './im2col';
 export { matmul, matmulScratch } from './matmul';
 export { adam, rmsprop, sgd } from './optim';
-export { allFinite } from './pack';
+export { allFinite, packFilters } from './pack';
 export {
   adaptiveAvgPool2d,
   adaptiveAvgPool2dBackward,

@@ -2,6 +2,9 @@
  * Row panels of the left matrix: [panel][k][4], rows past the end are zeros.
  */
 
+/** Channels that `packFilters` takes at a time. */
+const BLOCK_CHANNELS: i32 = 16;
+
 const EXPONENT: i32 = 0x7f800000;
 
 /** Panels of `rows` rows of `k` floats, rows `rowBytes` apart, neighbours contiguous; panels `panelBytes` apart. */
@@ -65,71 +68,83 @@ export function transpose4(r0: v128, r1: v128, r2: v128, r3: v128, out: usize, s
 }
 
 /**
- * Panels for the input gradient: row = input channel, k = (output channel, tap), k0 … k0 + kb of them. `weight` is
- * [outChannels][channels][allTaps]; `tapIndex` lists the `taps` of this stride phase.
+ * Row panels for the input gradient, those of all stride phases in one sweep: rows are input channels, k is (output
+ * channel, tap of the phase). `weight` is [outChannels][channels][taps]. `table` holds for each tap where its column of the
+ * first panel lies (0: no pixel meets it), how far the next output channel's is and how far the next panel's, in bytes,
+ * the first of which moves on; then room for 16 bytes a tap.
  */
-export function packTransposed(
-  weight: usize,
-  out: usize,
-  panelBytes: usize,
-  channels: i32,
-  k0: i32,
-  kb: i32,
-  allTaps: i32,
-  tapIndex: usize,
-  taps: i32,
-): void {
-  const step: usize = (<usize>allTaps) << 2;
-  const filter: usize = step * <usize>channels;
-  let w = weight + <usize>(k0 / taps) * filter;
-  let t0 = k0 % taps;
-  // Filters outside, channels inside: the weights are read in the order in which they lie.
-  for (let i = 0; i < kb; ) {
-    const t1 = min(taps, t0 + kb - i);
-    // A 3×3 kernel at stride 1 has all taps in order: two transposes and a column.
-    const whole = t1 - t0 === 9 && allTaps === 9;
-    let p0 = w;
-    let panel = out;
-    for (let c = 0; c < channels; c += 4) {
-      const left = channels - c;
-      const p1 = p0 + step;
-      const p2 = p1 + step;
-      const p3 = p2 + step;
-      if (left < 4) {
-        let o = panel;
-        for (let t = t0; t < t1; t++) {
-          const tap = (<usize>load<i32>(tapIndex + ((<usize>t) << 2))) << 2;
-          store<u32>(o, load<u32>(p0 + tap));
-          store<u32>(o, left > 1 ? load<u32>(p1 + tap) : 0, 4);
-          store<u32>(o, left > 2 ? load<u32>(p2 + tap) : 0, 8);
-          store<u32>(o, 0, 12);
-          o += 16;
-        }
-      } else if (whole) {
-        transpose4(v128.load(p0), v128.load(p1), v128.load(p2), v128.load(p3), panel, 16);
-        transpose4(v128.load(p0, 16), v128.load(p1, 16), v128.load(p2, 16), v128.load(p3, 16), panel + 64, 16);
-        store<u32>(panel, load<u32>(p0, 32), 128);
-        store<u32>(panel, load<u32>(p1, 32), 132);
-        store<u32>(panel, load<u32>(p2, 32), 136);
-        store<u32>(panel, load<u32>(p3, 32), 140);
-      } else {
-        let o = panel;
-        for (let t = t0; t < t1; t++) {
-          const tap = (<usize>load<i32>(tapIndex + ((<usize>t) << 2))) << 2;
-          store<u32>(o, load<u32>(p0 + tap));
-          store<u32>(o, load<u32>(p1 + tap), 4);
-          store<u32>(o, load<u32>(p2 + tap), 8);
-          store<u32>(o, load<u32>(p3 + tap), 12);
-          o += 16;
+export function packFilters(weight: usize, outChannels: i32, channels: i32, taps: i32, table: usize): void {
+  const step: usize = (<usize>taps) << 2;
+  const columns: usize = table + (<usize>taps) * 12;
+  if (taps === 1 && (channels & 3) === 0) {
+    const panelStep: usize = load<u32>(table, 8);
+    for (let o = 0; o < outChannels; o++) {
+      let at: usize = <usize>load<u32>(table) + <usize>o * <usize>load<u32>(table, 4);
+      for (let c = 0; c < channels; c += 4) {
+        v128.store(at, v128.load(weight));
+        at += panelStep;
+        weight += 16;
+      }
+    }
+    return;
+  }
+  // A block of channels at a time: what is being written stays in the first-level cache.
+  for (let c0 = 0; c0 < channels; c0 += BLOCK_CHANNELS) {
+    const c1 = min(channels, c0 + BLOCK_CHANNELS);
+    const panels: usize = (c1 - c0 + 3) >> 2;
+    for (let o = 0; o < outChannels; o++) {
+      let filter = weight + step * <usize>(o * channels + c0);
+      for (let c = c0; c < c1; c += 4) {
+        packQuad(filter, step, min(4, c1 - c), taps, columns);
+        filter += step << 2;
+        let column = columns;
+        for (let entry = table; entry < columns; entry += 12) {
+          const at: usize = load<u32>(entry);
+          if (at !== 0) {
+            v128.store(at, v128.load(column));
+            store<u32>(entry, at + <usize>load<u32>(entry, 8));
+          }
+          column += 16;
         }
       }
-      p0 = p3 + step;
-      panel += panelBytes;
+      // Back to the block's first panel, at the next output channel; past the last one, on to the next block.
+      for (let entry = table; entry < columns; entry += 12) {
+        const at: usize = load<u32>(entry);
+        if (at === 0) continue;
+        const oStep: usize = load<u32>(entry, 4);
+        const back = o + 1 < outChannels ? panels * <usize>load<u32>(entry, 8) : oStep * <usize>outChannels;
+        store<u32>(entry, at + oStep - back);
+      }
     }
-    out += (<usize>(t1 - t0)) << 4;
-    i += t1 - t0;
-    t0 = 0;
-    w += filter;
+  }
+}
+
+/** The columns of up to four filters of `taps` taps, filters past the last as zeros. */
+function packQuad(p0: usize, step: usize, filters: i32, taps: i32, out: usize): void {
+  let t = 0;
+  if (filters === 4) {
+    const p1 = p0 + step;
+    const p2 = p1 + step;
+    const p3 = p2 + step;
+    for (; t + 4 <= taps; t += 4) {
+      const at: usize = (<usize>t) << 2;
+      transpose4(v128.load(p0 + at), v128.load(p1 + at), v128.load(p2 + at), v128.load(p3 + at), out + (at << 2), 16);
+    }
+  }
+  if (filters === 4 && t + 1 === taps) {
+    const last: usize = (<usize>t) << 2;
+    const to = out + (last << 2);
+    store<u32>(to, load<u32>(p0 + last));
+    store<u32>(to, load<u32>(p0 + last + step), 4);
+    store<u32>(to, load<u32>(p0 + last + 2 * step), 8);
+    store<u32>(to, load<u32>(p0 + last + 3 * step), 12);
+    return;
+  }
+  for (; t < taps; t++) {
+    const at: usize = (<usize>t) << 2;
+    for (let f: usize = 0; f < 4; f++) {
+      store<u32>(out + (at << 2) + (f << 2), f < <usize>filters ? load<u32>(p0 + at + f * step) : 0);
+    }
   }
 }
 

@@ -103,10 +103,14 @@ function imagesPerChunk(batch: number, imageBytes: number): number {
 const imageSlot = (imageBytes: number, planeBytes: number): number =>
   Math.ceil(imageBytes / 4096) * 4096 + Math.ceil(planeBytes / 64) * 64;
 
-/** What a call on the chunk from image `n` finds of the packed weights: the values of assembly/conv2d.ts. */
-const packing = (n: number, chunk: number, batch: number): number => (chunk >= batch ? 0 : n === 0 ? 1 : 2);
+/** What a call finds of the packed weights, in the values of assembly/conv2d.ts: all of them … */
+const PACKED = 2;
+/** … or, on the forward chunk from image `n`, what the chunks before it left. */
+const packing = (n: number, chunk: number, batch: number): number => (chunk >= batch ? 0 : n === 0 ? 1 : PACKED);
 
-const panelBytes = (rows: number, k: number): number => Math.ceil(rows / 4) * k * 16;
+/** From one packed panel of four rows to the next; not a multiple of the cache's sets, since packing writes to many. */
+const panelStep = (k: number): number => 16 * k + 64;
+const panelBytes = (rows: number, k: number): number => Math.ceil(rows / 4) * panelStep(k);
 
 /** One stride phase of the input gradient: the pixels congruent to it, and the taps that reach them. */
 interface Phase {
@@ -246,8 +250,13 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
           w.writeInts(base + atStruct, [
             ...[images, o.outHeight, o.outWidth],
             ...[source + g * channels * s.planeBytes, inChannels * s.planeBytes, s.rowBytes, s.colBytes],
-            ...[base + atTaps, k, m, weight + g * m * k * 4, 0, 0, 0, 0, 0],
-            ...[base + atWeights + g * panelBytes(m, k), packing(n, chunk, batch), bias === 0 ? 0 : bias + g * m * 4],
+            ...[base + atTaps, k, m, weight + g * m * k * 4, 0],
+            ...[
+              base + atWeights + g * panelBytes(m, k),
+              panelStep(k),
+              packing(n, chunk, batch),
+              bias === 0 ? 0 : bias + g * m * 4,
+            ],
             ...[out + (n * outChannels + g * m) * outPlane, outChannels * outPlane, outPlane, o.outWidth * 4, 4],
             base + atScratch,
           ]);
@@ -294,63 +303,95 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
         return;
       }
 
-      const chunk = s.copied ? imagesPerChunk(batch, outChannels * s.planeBytes) : batch;
+      const strided = o.strideHeight > 1 || o.strideWidth > 1;
+      // Phases are computed as dense images and then merged, unless their rows are so short that scattering costs less.
+      const merged = strided && o.inWidth >= 6 * o.strideWidth;
+      const scratchImage = Math.max(s.copied ? outChannels * s.planeBytes : 0, merged ? inChannels * inPlane : 0);
+      const chunk = scratchImage > 0 ? imagesPerChunk(batch, scratchImage) : batch;
+      // Few pixels meet each filter too seldom for packing; the tile reads 3×3 ones as they lie.
+      const unpacked = !strided && kernel === 9 && channels % 4 === 0 && batch <= chunk && batch * inPlane <= 2048;
       const layout = new ScratchLayout();
       const atOffsets = layout.take(kernel * 4);
       const atStruct = layout.take(128);
-      const plans = phases.map((phase) => {
-        const k = m * phase.index.length;
-        const atIndex = layout.take(kernel * 4);
-        return {
-          phase,
-          k,
-          atIndex,
-          atTaps: layout.take(k * 4),
-          atWeightOffsets: layout.take(k * 4),
-          atWeights: layout.take(groups * panelBytes(channels, k)),
-        };
-      });
+      const atTable = layout.take(kernel * (12 + 16));
+      const atPhases = layout.take(o.strideHeight * o.strideWidth * 4);
+      const plans = phases
+        .filter(({ index }) => index.length > 0)
+        .map((phase) => {
+          const k = m * phase.index.length;
+          const plane = phase.rows * phase.cols * 4;
+          return {
+            phase,
+            k,
+            plane,
+            atTaps: layout.take(k * 4),
+            atWeights: layout.take(unpacked ? k * 4 : groups * panelBytes(channels, k)),
+            atDense: layout.take(merged ? chunk * inChannels * plane : 0),
+          };
+        });
       const atCopy = layout.take(s.copied ? chunk * outChannels * s.planeBytes : 0);
       const atScratch = layout.take(exports.implicitGemmScratch(channels));
       const base = w.scratch(layout.total);
 
-      // Pixels that no tap reaches: a stride larger than the kernel.
-      if (plans.some(({ k }) => k === 0)) exports.fill(dx, 0, o.dx.size);
-      for (const { phase, k, atIndex, atTaps, atWeightOffsets } of plans) {
-        if (k === 0) continue;
-        w.writeInts(base + atIndex, phase.index);
+      for (const { phase, k, atTaps, atWeights } of plans) {
         w.writeInts(
           base + atOffsets,
           phase.deltas.map(([dh, dw]) => 4 * ((dh + s.padTop) * s.phaseLength + dw + s.padLeft)),
         );
         exports.expandTaps(base + atTaps, m, s.planeBytes, base + atOffsets, phase.index.length);
-        w.writeInts(
-          base + atOffsets,
-          phase.index.map((tap) => 4 * tap),
-        );
-        exports.expandTaps(base + atWeightOffsets, m, channels * kernel * 4, base + atOffsets, phase.index.length);
+        if (unpacked) {
+          w.writeInts(
+            base + atOffsets,
+            phase.index.map((tap) => 4 * tap),
+          );
+          exports.expandTaps(base + atWeights, m, channels * kernel * 4, base + atOffsets, k / m);
+        }
       }
+      for (let g = 0; g < groups && !unpacked; g++) {
+        // Where each tap's columns go: packFilters says how.
+        const table = new Array<number>(3 * kernel).fill(0);
+        for (const { phase, k, atWeights } of plans) {
+          const panels = base + atWeights + g * panelBytes(channels, k);
+          phase.index.forEach((tap, i) => {
+            table.splice(3 * tap, 3, panels + 16 * i, 16 * phase.index.length, panelStep(k));
+          });
+        }
+        w.writeInts(base + atTable, table);
+        exports.packFilters(weight + g * m * channels * kernel * 4, m, channels, kernel, base + atTable);
+      }
+      // Pixels that no tap reaches: a stride larger than the kernel.
+      if (!merged && plans.length < phases.length) exports.fill(dx, 0, o.dx.size);
+      const dense = new Array<number>(o.strideHeight * o.strideWidth).fill(0);
+      for (const { phase, atDense } of plans) dense[phase.top * o.strideWidth + phase.left] = base + atDense;
       for (let n = 0; n < batch; n += chunk) {
         const images = Math.min(chunk, batch - n);
         const from = dy + n * outChannels * outPlane;
+        const to = dx + n * inChannels * inPlane;
         if (s.copied) copy(from, base + atCopy, images * outChannels, o.outHeight, o.outWidth, s, o);
         const source = s.copied ? base + atCopy : from;
-        for (const { phase, k, atIndex, atTaps, atWeights, atWeightOffsets } of plans) {
-          if (k === 0) continue;
+        for (const { phase, k, plane, atTaps, atWeights, atDense } of plans) {
           for (let g = 0; g < groups; g++) {
-            const to = dx + (n * inChannels + g * channels) * inPlane + 4 * (phase.top * o.inWidth + phase.left);
             // The order of fields of ImplicitGemm.
             w.writeInts(base + atStruct, [
               ...[images, phase.rows, phase.cols],
               ...[source + g * m * s.planeBytes, outChannels * s.planeBytes, s.rowBytes, s.colBytes],
-              ...[base + atTaps, k, channels, weight + g * m * channels * kernel * 4],
-              ...[1, kernel, phase.index.length, base + atIndex, base + atWeightOffsets],
-              ...[base + atWeights + g * panelBytes(channels, k), packing(n, chunk, batch), 0],
-              ...[to, inChannels * inPlane, inPlane, o.strideHeight * o.inWidth * 4, o.strideWidth * 4],
+              ...[base + atTaps, k, channels, weight + g * m * channels * kernel * 4, unpacked ? base + atWeights : 0],
+              ...[base + atWeights + g * panelBytes(channels, k), panelStep(k), PACKED, 0],
+              ...(merged
+                ? [base + atDense + g * channels * plane, inChannels * plane, plane, phase.cols * 4, 4]
+                : [
+                    to + g * channels * inPlane + 4 * (phase.top * o.inWidth + phase.left),
+                    ...[inChannels * inPlane, inPlane, o.strideHeight * o.inWidth * 4, o.strideWidth * 4],
+                  ]),
               base + atScratch,
             ]);
             exports.implicitGemm(base + atStruct);
           }
+        }
+        if (merged) {
+          const [height, width] = [o.inHeight, o.inWidth];
+          w.writeInts(base + atPhases, dense);
+          exports.mergePhases(base + atPhases, to, images * inChannels, height, width, o.strideHeight, o.strideWidth);
         }
       }
     },
