@@ -12,6 +12,9 @@ const BLOCK: i32 = 512;
 /** Bytes of a packed panel of eight channels over a block. */
 const PANEL_BYTES: usize = 16384;
 
+/** Taps that meet a panel of channels, which stays in the first-level cache, before the next panel. */
+const GROUP: i32 = 32;
+
 /** Fields in the order in which `device/wasm/conv2d.ts` writes them; addresses and strides in bytes. */
 @unmanaged
 export class WeightGemm {
@@ -45,6 +48,12 @@ function wholePanels(m: i32): i32 {
   return (m + 3) >> 3;
 }
 
+/** Tiles for the next group of the taps that are left. */
+@inline
+function quadsOf(left: i32): i32 {
+  return (min(left, GROUP) + 3) >> 2;
+}
+
 @inline
 function hasHalf(m: i32): bool {
   return (m & 7) > 0 && (m & 7) <= 4;
@@ -52,7 +61,7 @@ function hasHalf(m: i32): bool {
 
 /** Bytes of scratch for m rows: pixel table, tiles, a block of the output gradient. */
 export function weightGemmScratch(m: i32): f64 {
-  return <f64>(BLOCK * 4) + <f64>((m + 7) >> 3) * <f64>(<i32>TILE_BYTES + <i32>PANEL_BYTES);
+  return <f64>(BLOCK * 4 + GROUP * 32) + <f64>((m + 7) >> 3) * <f64>(<i32>PANEL_BYTES);
 }
 
 /** Bytes of the float64 sums. */
@@ -70,7 +79,7 @@ export function weightGemmBlock(g: WeightGemm, q0: i32, count: i32): void {
   const basesEnd = bases + ((<usize>count) << 2);
   const tiles: usize = bases + BLOCK * 4;
   const whole = wholePanels(g.m);
-  const columns: usize = tiles + <usize>((g.m + 7) >> 3) * TILE_BYTES;
+  const columns: usize = tiles + GROUP * 32;
   const plane = g.rows * g.cols;
 
   let image = q0 / plane;
@@ -94,21 +103,26 @@ export function weightGemmBlock(g: WeightGemm, q0: i32, count: i32): void {
 
   const outRow: usize = (<usize>g.k) << 2;
   let sum: usize = g.sums;
-  const bytes = <usize>whole * TILE_BYTES;
-  for (let t = 0; t < g.k; t += 4) {
+  for (let t = 0; t < g.k; t += GROUP) {
     const taps: usize = g.taps + ((<usize>t) << 2);
-    // Whole tiles of the only block are stored straight; the rest waits in scratch.
-    const straight = sum === 0 && g.k - t >= 4 ? g.m >> 3 : 0;
-    const b = columns + <usize>straight * PANEL_BYTES;
-    const out: usize = g.dweight + ((<usize>t) << 2);
-    tileTaps(taps, bases, basesEnd, columns, PANEL_BYTES, out, outRow, outRow << 3, straight);
-    tileTaps(taps, bases, basesEnd, b, PANEL_BYTES, tiles, 16, TILE_BYTES, whole - straight);
-    if (sum === 0) {
-      storeTiles(g, tiles, t, straight);
-      continue;
+    const quads = quadsOf(g.k - t);
+    for (let p = 0; p < whole; p++) {
+      const b = columns + <usize>p * PANEL_BYTES;
+      // Whole tiles of the only block are stored straight; the rest waits in scratch.
+      const straight = sum === 0 && (p << 3) + 8 <= g.m ? min(quads, (g.k - t) >> 2) : 0;
+      const out = g.dweight + <usize>p * (outRow << 3) + ((<usize>t) << 2);
+      const rest = quads - straight;
+      tileTaps(taps, straight, bases, basesEnd, b, out, outRow, 16);
+      if (rest === 0) continue;
+      tileTaps(taps + ((<usize>straight) << 4), rest, bases, basesEnd, b, tiles, 16, TILE_BYTES);
+      if (sum === 0) {
+        storeTiles(g, tiles, t + (straight << 2), rest, p);
+        continue;
+      }
+      const bytes = <usize>quads * TILE_BYTES;
+      widen(tiles, bytes, sum, q0 === 0);
+      sum += bytes << 1;
     }
-    widen(tiles, bytes, sum, q0 === 0);
-    sum += bytes << 1;
   }
   if (!hasHalf(g.m)) return;
   const b = columns + <usize>whole * PANEL_BYTES;
@@ -192,12 +206,16 @@ function narrow(sum: usize, tile: usize, bytes: usize): void {
 /** Rounds the sums once into dweight. Scratch is as it was for the blocks. */
 export function weightGemmFinish(g: WeightGemm): void {
   const tiles: usize = g.scratch + BLOCK * 4;
-  const bytes: usize = <usize>wholePanels(g.m) * TILE_BYTES;
+  const whole = wholePanels(g.m);
   let sum: usize = g.sums;
-  for (let t = 0; t < g.k; t += 4) {
-    narrow(sum, tiles, bytes);
-    storeTiles(g, tiles, t, 0);
-    sum += bytes << 1;
+  for (let t = 0; t < g.k; t += GROUP) {
+    const quads = quadsOf(g.k - t);
+    const bytes = <usize>quads * TILE_BYTES;
+    for (let p = 0; p < whole; p++) {
+      narrow(sum, tiles, bytes);
+      storeTiles(g, tiles, t, quads, p);
+      sum += bytes << 1;
+    }
   }
   if (!hasHalf(g.m)) return;
   for (let t = 0; t < g.k; t += 8) {
@@ -207,13 +225,16 @@ export function weightGemmFinish(g: WeightGemm): void {
   }
 }
 
-/** The tiles of 4 taps from t, whole panels from `first` on, into dweight. */
-function storeTiles(g: WeightGemm, tiles: usize, t: i32, first: i32): void {
-  const taps = min(4, g.k - t);
-  const end = min(g.m, wholePanels(g.m) << 3);
-  for (let m = first << 3; m < end; m++) {
-    storeRow(tiles, g.dweight + ((<usize>(m * g.k + t)) << 2), taps);
-    tiles += 16;
+/** `quads` tiles of four taps from t and panel p into dweight. */
+function storeTiles(g: WeightGemm, tiles: usize, t: i32, quads: i32, p: i32): void {
+  const end = min(g.m, (p << 3) + 8);
+  for (let m = p << 3; m < end; m++) {
+    let row = tiles + ((<usize>(m & 7)) << 4);
+    for (let quad = 0; quad < quads; quad++) {
+      const tap = t + (quad << 2);
+      storeRow(row, g.dweight + ((<usize>(m * g.k + tap)) << 2), min(4, g.k - tap));
+      row += TILE_BYTES;
+    }
   }
 }
 

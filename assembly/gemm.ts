@@ -527,15 +527,15 @@ export function tileFilterContinue(a: usize, offsets: usize, b: usize, bEnd: usi
 
 /**
  * The tile of the weight gradient: rows are four taps, `taps` their offsets from each of the addresses from `bases` to
- * `basesEnd`, read as they lie; columns eight output channels, panels `bStep` bytes apart. Stored by channel: eight rows of
- * four floats, `ldc` bytes apart.
+ * `basesEnd`, read as they lie; columns are the eight output channels of panel `b`. `quads` of them, `cStep` bytes apart,
+ * each stored by channel: eight rows of four floats, `ldc` bytes apart.
  */
-export function tileTaps(taps: usize, bases: usize, basesEnd: usize, b: usize, bStep: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
-  const t0: usize = load<i32>(taps);
-  const t1: usize = load<i32>(taps, 4);
-  const t2: usize = load<i32>(taps, 8);
-  const t3: usize = load<i32>(taps, 12);
-  for (; panels > 0; panels--) {
+export function tileTaps(taps: usize, quads: i32, bases: usize, basesEnd: usize, b: usize, c: usize, ldc: usize, cStep: usize): void {
+  for (; quads > 0; quads--) {
+    const t0: usize = load<i32>(taps);
+    const t1: usize = load<i32>(taps, 4);
+    const t2: usize = load<i32>(taps, 8);
+    const t3: usize = load<i32>(taps, 12);
     let p = bases;
     let pb = b;
     let c00 = f32x4.splat(0);
@@ -567,7 +567,7 @@ export function tileTaps(taps: usize, bases: usize, basesEnd: usize, b: usize, b
     } while (p < basesEnd);
     transpose4(c00, c10, c20, c30, c, ldc);
     transpose4(c01, c11, c21, c31, c + (ldc << 2), ldc);
-    b += bStep;
+    taps += 16;
     c += cStep;
   }
 }

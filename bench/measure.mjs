@@ -59,7 +59,7 @@ export function measure(name, fn, work, { peak, quick }) {
   const ms = { min: latency.min, median: latency.p50, max: latency.max };
   const peakRate = { best: Math.max(...peaks), median: median(peaks), worst: Math.min(...peaks) };
   const rates = (amount) => ({ best: amount / ms.min / 1e6, median: amount / ms.median / 1e6 });
-  const cpuMs = { min: Math.min(...cpu), median: median(cpu) };
+  const cpuMs = { min: cpu.reduce((a, b) => Math.min(a, b)), median: median(cpu) };
   const row = { name, ms, cpuMs, calls: latency.samplesCount, peakGflops: peakRate };
   if (bytes !== undefined) row.gbytesPerSecond = rates(bytes);
   if (flops !== undefined) {
