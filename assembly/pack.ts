@@ -76,14 +76,25 @@ export function transpose4(r0: v128, r1: v128, r2: v128, r3: v128, out: usize, s
 export function packFilters(weight: usize, outChannels: i32, channels: i32, taps: i32, table: usize): void {
   const step: usize = (<usize>taps) << 2;
   const columns: usize = table + (<usize>taps) * 12;
-  if (taps === 1 && (channels & 3) === 0) {
+  if ((channels & 3) === 0 && (taps === 1 || taps === 9) && runOn(table, taps)) {
     const panelStep: usize = load<u32>(table, 8);
     for (let o = 0; o < outChannels; o++) {
       let at: usize = <usize>load<u32>(table) + <usize>o * <usize>load<u32>(table, 4);
-      for (let c = 0; c < channels; c += 4) {
-        v128.store(at, v128.load(weight));
+      const end = weight + step * <usize>channels;
+      for (; weight < end; weight += step << 2) {
+        if (taps === 1) v128.store(at, v128.load(weight));
+        else {
+          const p1 = weight + 36;
+          const p2 = weight + 72;
+          const p3 = weight + 108;
+          transpose4(v128.load(weight), v128.load(p1), v128.load(p2), v128.load(p3), at, 16);
+          transpose4(v128.load(weight, 16), v128.load(p1, 16), v128.load(p2, 16), v128.load(p3, 16), at + 64, 16);
+          store<u32>(at, load<u32>(weight, 32), 128);
+          store<u32>(at, load<u32>(p1, 32), 132);
+          store<u32>(at, load<u32>(p2, 32), 136);
+          store<u32>(at, load<u32>(p3, 32), 140);
+        }
         at += panelStep;
-        weight += 16;
       }
     }
     return;
@@ -117,6 +128,15 @@ export function packFilters(weight: usize, outChannels: i32, channels: i32, taps
       }
     }
   }
+}
+
+/** True when all taps are of one phase, in their order. */
+function runOn(table: usize, taps: i32): bool {
+  for (let t = 1; t < taps; t++) {
+    const entry = table + <usize>t * 12;
+    if (load<u32>(entry) - load<u32>(entry - 12) !== 16) return false;
+  }
+  return true;
 }
 
 /** The columns of up to four filters of `taps` taps, filters past the last as zeros. */

@@ -214,6 +214,13 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
     } else exports.padPlanes(from, to, planes, height, width, s.padTop, s.padLeft, s.height, s.phases, s.phaseLength);
   };
 
+  /**
+   * True when all `size` operands are finite, known from their products where these are fewer: an operand that is not
+   * meets every sum of its row, and no sum gets finite again.
+   */
+  const finite = (operand: number, size: number, products: number, count: number): boolean =>
+    (count < size && exports.allFinite(products, count) === 1) || exports.allFinite(operand, size) === 1;
+
   return {
     conv2d(given) {
       const o = withoutIdleStrides(given);
@@ -277,31 +284,6 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       const s = gradientSource(o, phases);
       const inPlane = o.inHeight * o.inWidth * 4;
       const outPlane = o.outHeight * o.outWidth * 4;
-
-      // A padded zero times an infinite weight would not be nothing.
-      if (s.copied && exports.allFinite(weight, o.weight.size) === 0) {
-        for (let n = 0; n < batch; n++) {
-          for (let g = 0; g < groups; g++) {
-            exports.backwardInputPlain(
-              dy + (n * outChannels + g * m) * outPlane,
-              weight + g * m * channels * kernel * 4,
-              dx + (n * inChannels + g * channels) * inPlane,
-              ...([
-                channels,
-                o.inHeight,
-                o.inWidth,
-                m,
-                o.outHeight,
-                o.outWidth,
-                o.kernelHeight,
-                o.kernelWidth,
-              ] as const),
-              ...([o.strideHeight, o.strideWidth, o.padTop, o.padLeft, o.dilationHeight, o.dilationWidth] as const),
-            );
-          }
-        }
-        return;
-      }
 
       const strided = o.strideHeight > 1 || o.strideWidth > 1;
       // Phases are computed as dense images and then merged, unless their rows are so short that scattering costs less.
@@ -394,6 +376,30 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
           exports.mergePhases(base + atPhases, to, images * inChannels, height, width, o.strideHeight, o.strideWidth);
         }
       }
+
+      // A padded zero times an infinite weight would not be nothing.
+      if (s.copied && !finite(weight, weightSize, dx, inSize)) {
+        for (let n = 0; n < batch; n++) {
+          for (let g = 0; g < groups; g++) {
+            exports.backwardInputPlain(
+              dy + (n * outChannels + g * m) * outPlane,
+              weight + g * m * channels * kernel * 4,
+              dx + (n * inChannels + g * channels) * inPlane,
+              ...([
+                channels,
+                o.inHeight,
+                o.inWidth,
+                m,
+                o.outHeight,
+                o.outWidth,
+                o.kernelHeight,
+                o.kernelWidth,
+              ] as const),
+              ...([o.strideHeight, o.strideWidth, o.padTop, o.padLeft, o.dilationHeight, o.dilationWidth] as const),
+            );
+          }
+        }
+      }
     },
 
     conv2dBackwardWeight(given) {
@@ -409,21 +415,6 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       const plane = o.outHeight * o.outWidth;
       const inPlane = o.inHeight * o.inWidth * 4;
       const [xImage, dyImage] = [inChannels * inPlane, outChannels * plane * 4];
-
-      // A padded zero times an infinite gradient would not be nothing.
-      if (s.copied && !s.subsampled && exports.allFinite(dy, o.dy.size) === 0) {
-        for (let g = 0; g < groups; g++) {
-          exports.backwardWeightPlain(
-            x + g * channels * inPlane,
-            dy + g * m * plane * 4,
-            dweight + g * m * k * 4,
-            ...([batch, xImage, dyImage, channels, o.inHeight, o.inWidth, m, o.outHeight, o.outWidth] as const),
-            ...([o.kernelHeight, o.kernelWidth, o.strideHeight, o.strideWidth] as const),
-            ...([o.padTop, o.padLeft, o.dilationHeight, o.dilationWidth] as const),
-          );
-        }
-        return;
-      }
 
       // A block of q meets at most this many images.
       const slots = s.copied ? Math.min(batch, Math.ceil(WEIGHT_BLOCK / plane) + 1) : batch;
@@ -472,6 +463,20 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
           exports.weightGemmBlock(base + atStruct, q, count);
         }
         if (!oneBlock) exports.weightGemmFinish(base + atStruct);
+      }
+
+      // A padded zero times an infinite gradient would not be nothing.
+      if (s.copied && !s.subsampled && !finite(dy, outSize, dweight, weightSize)) {
+        for (let g = 0; g < groups; g++) {
+          exports.backwardWeightPlain(
+            x + g * channels * inPlane,
+            dy + g * m * plane * 4,
+            dweight + g * m * k * 4,
+            ...([batch, xImage, dyImage, channels, o.inHeight, o.inWidth, m, o.outHeight, o.outWidth] as const),
+            ...([o.kernelHeight, o.kernelWidth, o.strideHeight, o.strideWidth] as const),
+            ...([o.padTop, o.padLeft, o.dilationHeight, o.dilationWidth] as const),
+          );
+        }
       }
     },
   };
