@@ -22,22 +22,26 @@ export class BatchNorm {
   dy: usize;
   dweight: usize;
   dbias: usize;
-  /** 128 bytes. */
+  /** 128 bytes for each thread. */
   lanes: usize;
+  /** The channels to do. */
+  from: i32;
+  to: i32;
 }
 
-export function batchNormTrain(g: BatchNorm, momentum: f64, eps: f64): void {
+export function batchNormTrain(g: BatchNorm, momentum: f64, eps: f64, thread: i32): void {
+  const lanes: usize = g.lanes + ((<usize>thread) << 7);
   const plane: usize = (<usize>g.spatial) << 2;
   const imageBytes: usize = plane * <usize>g.channels;
   const count = <f64>g.batch * <f64>g.spatial;
-  for (let c = 0; c < g.channels; c++) {
+  for (let c = g.from; c < g.to; c++) {
     const x = g.x + <usize>c * plane;
-    clearLanes(g.lanes);
-    for (let n = 0; n < g.batch; n++) addToLanes(g.lanes, x + <usize>n * imageBytes, g.spatial);
-    const mean = foldLanes(g.lanes) / count;
-    clearLanes(g.lanes);
-    for (let n = 0; n < g.batch; n++) addSquares(g.lanes, x + <usize>n * imageBytes, g.spatial, mean);
-    const variance = foldLanes(g.lanes) / count;
+    clearLanes(lanes);
+    for (let n = 0; n < g.batch; n++) addToLanes(lanes, x + <usize>n * imageBytes, g.spatial);
+    const mean = foldLanes(lanes) / count;
+    clearLanes(lanes);
+    for (let n = 0; n < g.batch; n++) addSquares(lanes, x + <usize>n * imageBytes, g.spatial, mean);
+    const variance = foldLanes(lanes) / count;
     const invstd: f64 = 1 / Math.sqrt(variance + eps);
     normalise(g, c, mean, invstd);
     if (g.runningMean !== 0) update(g.runningMean + ((<usize>c) << 2), mean, momentum);
@@ -50,7 +54,7 @@ function update(running: usize, value: f64, momentum: f64): void {
 }
 
 export function batchNormEval(g: BatchNorm, eps: f64): void {
-  for (let c = 0; c < g.channels; c++) {
+  for (let c = g.from; c < g.to; c++) {
     const at: usize = (<usize>c) << 2;
     const mean = <f64>load<f32>(g.runningMean + at);
     const invstd: f64 = 1 / Math.sqrt(<f64>load<f32>(g.runningVar + at) + eps);
@@ -151,11 +155,12 @@ function addProducts(lanes: usize, dy: usize, x: usize, n: i32, mean: f64): void
   }
 }
 
-export function batchNormBackward(g: BatchNorm, training: i32): void {
+export function batchNormBackward(g: BatchNorm, training: i32, thread: i32): void {
+  const lanes: usize = g.lanes + ((<usize>thread) << 7);
   const plane: usize = (<usize>g.spatial) << 2;
   const imageBytes: usize = plane * <usize>g.channels;
   const count = <f64>g.batch * <f64>g.spatial;
-  for (let c = 0; c < g.channels; c++) {
+  for (let c = g.from; c < g.to; c++) {
     const at: usize = (<usize>c) << 2;
     const mean = load<f64>(g.saved + ((<usize>c) << 3));
     const invstd = load<f64>(g.saved + ((<usize>(g.channels + c)) << 3));
@@ -164,15 +169,15 @@ export function batchNormBackward(g: BatchNorm, training: i32): void {
     let sum: f64 = 0;
     let products: f64 = 0;
     if (training || g.dweight !== 0 || g.dbias !== 0) {
-      clearLanes(g.lanes);
-      clearLanes(g.lanes + 64);
+      clearLanes(lanes);
+      clearLanes(lanes + 64);
       for (let n = 0; n < g.batch; n++) {
         const p = offset + <usize>n * imageBytes;
-        addToLanes(g.lanes, g.dy + p, g.spatial);
-        addProducts(g.lanes + 64, g.dy + p, g.x + p, g.spatial, mean);
+        addToLanes(lanes, g.dy + p, g.spatial);
+        addProducts(lanes + 64, g.dy + p, g.x + p, g.spatial, mean);
       }
-      sum = foldLanes(g.lanes);
-      products = foldLanes(g.lanes + 64);
+      sum = foldLanes(lanes);
+      products = foldLanes(lanes + 64);
       if (g.dbias !== 0) store<f32>(g.dbias + at, <f32>sum);
       if (g.dweight !== 0) store<f32>(g.dweight + at, <f32>(products * invstd));
     }

@@ -29,11 +29,6 @@ const BLOCK_PIXELS: i32 = 512;
 const KC: i32 = 576;
 const CACHED_WEIGHTS: i32 = 131072;
 
-/** This call is the only one with these weights: it may pack a k block at a time. */
-const PACK_FOR_ONE: i32 = 0;
-/** The first of several calls: it packs all of them. Others (2) find them packed. */
-const PACK_FOR_ALL: i32 = 1;
-
 /** How the tile finds its rows: in packed panels, in rows of k, in filters of 9 taps. */
 const PACKED: i32 = 0;
 const RAW: i32 = 1;
@@ -42,7 +37,9 @@ const FILTERS: i32 = 2;
 /** Fields in the order in which `device/wasm/conv2d.ts` writes them; addresses and strides in bytes. */
 @unmanaged
 export class ImplicitGemm {
-  images: i32;
+  /** Pixels of (image, row, column) from `from`, a multiple of 8, to `to`. */
+  from: i32;
+  to: i32;
   rows: i32;
   cols: i32;
   /** The padded input. */
@@ -58,10 +55,10 @@ export class ImplicitGemm {
   weight: usize;
   /** For rows that are filters of 9 taps, to be read as they lie: where each k is in the first of them. Or 0. */
   weightOffsets: usize;
-  /** Room for row panels [k][4], how far apart they are, and what is in them: a PACK constant, or 2. */
+  /** Row panels [k][4], how far apart they are, and whether they are packed or only room for a block of k. */
   packed: usize;
   packedStep: usize;
-  packing: i32;
+  isPacked: i32;
   /** m floats, or 0. */
   bias: usize;
   out: usize;
@@ -69,8 +66,9 @@ export class ImplicitGemm {
   outPlane: usize;
   outRow: usize;
   outCol: usize;
-  /** Scratch: see `implicitGemmScratch`. */
+  /** Scratch: `implicitGemmScratch` bytes for each thread. */
   scratch: usize;
+  scratchStep: usize;
 }
 
 /** Bytes of scratch for m rows: pixel tables, a panel of packed columns, tiles that cannot be stored straight. */
@@ -78,8 +76,8 @@ export function implicitGemmScratch(m: i32): f64 {
   return <f64>(BLOCK_PIXELS * 8 + KC * 32 + 16) + <f64>((m + 3) >> 2) * <f64>BLOCK_PANELS * <f64>TILE_BYTES;
 }
 
-export function implicitGemm(g: ImplicitGemm): void {
-  const bases: usize = g.scratch;
+export function implicitGemm(g: ImplicitGemm, thread: i32): void {
+  const bases: usize = g.scratch + <usize>thread * g.scratchStep;
   const dsts: usize = bases + BLOCK_PIXELS * 4;
   const columns: usize = dsts + BLOCK_PIXELS * 4;
   const tiles: usize = columns + KC * 32 + 16;
@@ -90,29 +88,23 @@ export function implicitGemm(g: ImplicitGemm): void {
   const most = max(min(KC, CACHED_WEIGHTS / m), KC / 3);
   const kBlocks = (k + most - 1) / most;
   const kc = (k + kBlocks - 1) / kBlocks;
-  const pixels = g.images * g.rows * g.cols;
   const plane: usize = g.outPlane;
   const rowPanels = (m + 3) >> 2;
   const tileStep: usize = <usize>BLOCK_PANELS * TILE_BYTES;
-  // One block of pixels meets each weight too seldom for packing them all: where the tile can it reads them as they lie,
-  // others are packed a k block at a time, into the cache, just before their use.
-  const lazy = g.packing === PACK_FOR_ONE && pixels <= BLOCK_PIXELS;
+  // Weights that are not packed are read as they lie where a tile can, or packed a k block at a time, into the cache, just
+  // before their use.
+  const lazy = !g.isPacked;
   const layout = g.weightOffsets !== 0 ? FILTERS : lazy && (m & 3) === 0 ? RAW : PACKED;
   const rawRow: usize = (<usize>k) << 2;
   const rowBytes: usize = lazy ? (<usize>kc) << 4 : g.packedStep;
   /** From one row panel to the next. */
   const panelStep: usize = layout === PACKED ? rowBytes : layout === RAW ? rawRow << 2 : 144;
-  if (!lazy && g.packing <= PACK_FOR_ALL) {
-    for (let k0 = 0; k0 < k; k0 += kc) {
-      packRows(g.weight + ((<usize>k0) << 2), g.packed + ((<usize>k0) << 4), rowBytes, m, min(kc, k - k0), rawRow);
-    }
-  }
-
-  let image = 0;
-  let row = 0;
-  let col = 0;
-  for (let p0 = 0; p0 < pixels; p0 += BLOCK_PIXELS) {
-    const count = min(BLOCK_PIXELS, pixels - p0);
+  const mapSize = g.rows * g.cols;
+  let image = g.from / mapSize;
+  let row = (g.from - image * mapSize) / g.cols;
+  let col = (g.from - image * mapSize) % g.cols;
+  for (let p0 = g.from; p0 < g.to; p0 += BLOCK_PIXELS) {
+    const count = min(BLOCK_PIXELS, g.to - p0);
     const panels = (count + 7) >> 3;
     // Pixel tables. Lanes past the end repeat their panel's first pixel, so that they never look like a neighbour, and
     // are not stored.

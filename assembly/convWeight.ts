@@ -4,6 +4,7 @@
  * float32, the blocks in float64.
  */
 import { TILE_BYTES, tileTaps, tileTapsHalf } from './gemm';
+import { padPlanes, subsamplePlanes } from './im2col';
 import { transpose4 } from './pack';
 import { high, low } from './reduce';
 
@@ -15,13 +16,29 @@ const PANEL_BYTES: usize = 16384;
 /** Taps that meet a panel of channels, which stays in the first-level cache, before the next panel. */
 const GROUP: i32 = 32;
 
+const COPY_PADDED: i32 = 1;
+
 /** Fields in the order in which `device/wasm/conv2d.ts` writes them; addresses and strides in bytes. */
 @unmanaged
 export class WeightGemm {
   rows: i32;
   cols: i32;
   images: i32;
-  /** Padded images, image i in slot i mod slots. */
+  /** The input, and whether its images are copied before they are read: 0, COPY_PADDED or 2 for every stride-th pixel. */
+  x: usize;
+  xImage: usize;
+  copy: i32;
+  channels: i32;
+  height: i32;
+  width: i32;
+  padTop: i32;
+  padLeft: i32;
+  paddedHeight: i32;
+  phases: i32;
+  phaseLength: i32;
+  strideHeight: i32;
+  strideWidth: i32;
+  /** Where they are read: copies, image i in slot i mod slots, or the input. */
   source: usize;
   slots: i32;
   sourceImage: usize;
@@ -70,11 +87,30 @@ export function weightGemmSums(m: i32, k: i32): f64 {
   return tiles * <f64>(<i32>TILE_BYTES * 2);
 }
 
+/** dweight for m output channels. */
+export function weightGemm(g: WeightGemm): void {
+  const plane = g.rows * g.cols;
+  const total = g.images * plane;
+  let copied = 0;
+  for (let q = 0; q < total; q += BLOCK) {
+    const count = min(BLOCK, total - q);
+    for (; g.copy !== 0 && copied * plane < q + count; copied++) {
+      const from = g.x + <usize>copied * g.xImage;
+      const to = g.source + <usize>(copied % g.slots) * g.sourceImage;
+      if (g.copy === COPY_PADDED) {
+        padPlanes(from, to, g.channels, g.height, g.width, g.padTop, g.padLeft, g.paddedHeight, g.phases, g.phaseLength);
+      } else subsamplePlanes(from, to, g.channels, g.height, g.width, g.rows, g.cols, g.strideHeight, g.strideWidth);
+    }
+    addBlock(g, q, count);
+  }
+  if (g.sums !== 0) finish(g);
+}
+
 /**
  * Adds one block, q from q0, into the sums; the first block starts them, and the only one goes straight to dweight. Its
  * images are in their slots.
  */
-export function weightGemmBlock(g: WeightGemm, q0: i32, count: i32): void {
+function addBlock(g: WeightGemm, q0: i32, count: i32): void {
   const bases: usize = g.scratch;
   const basesEnd = bases + ((<usize>count) << 2);
   const tiles: usize = bases + BLOCK * 4;
@@ -204,7 +240,7 @@ function narrow(sum: usize, tile: usize, bytes: usize): void {
 }
 
 /** Rounds the sums once into dweight. Scratch is as it was for the blocks. */
-export function weightGemmFinish(g: WeightGemm): void {
+function finish(g: WeightGemm): void {
   const tiles: usize = g.scratch + BLOCK * 4;
   const whole = wholePanels(g.m);
   let sum: usize = g.sums;

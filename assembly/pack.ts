@@ -69,27 +69,34 @@ export function transpose4(r0: v128, r1: v128, r2: v128, r3: v128, out: usize, s
 
 /**
  * Row panels for the input gradient, those of all stride phases in one sweep: rows are input channels, k is (output
- * channel, tap of the phase). `weight` is [outChannels][channels][taps]. `table` holds for each tap where its column of the
+ * channel, tap of the phase). `weight` is [outChannels][channels][taps], of which `count` channels from `from`, a multiple of
+ * 4, are packed. `table` holds for each tap where its column of the
  * first panel lies (0: no pixel meets it), how far the next output channel's is and how far the next panel's, in bytes,
  * the first of which moves on; then room for 16 bytes a tap.
  */
-export function packFilters(weight: usize, outChannels: i32, channels: i32, taps: i32, table: usize): void {
+export function packFilters(weight: usize, outChannels: i32, channels: i32, taps: i32, table: usize, from: i32, count: i32): void {
   const step: usize = (<usize>taps) << 2;
   const columns: usize = table + (<usize>taps) * 12;
-  if ((channels & 3) === 0 && (taps === 1 || taps === 9) && runOn(table, taps)) {
+  const filterStep: usize = step * <usize>channels;
+  weight += step * <usize>from;
+  for (let entry = table; entry < columns; entry += 12) {
+    const at: usize = load<u32>(entry);
+    if (at !== 0) store<u32>(entry, at + <usize>(from >> 2) * <usize>load<u32>(entry, 8));
+  }
+  if ((count & 3) === 0 && (taps === 1 || taps === 9) && runOn(table, taps)) {
     const panelStep: usize = load<u32>(table, 8);
     for (let o = 0; o < outChannels; o++) {
       let at: usize = <usize>load<u32>(table) + <usize>o * <usize>load<u32>(table, 4);
-      const end = weight + step * <usize>channels;
-      for (; weight < end; weight += step << 2) {
-        if (taps === 1) v128.store(at, v128.load(weight));
+      let p0 = weight + <usize>o * filterStep;
+      for (const end = p0 + step * <usize>count; p0 < end; p0 += step << 2) {
+        if (taps === 1) v128.store(at, v128.load(p0));
         else {
-          const p1 = weight + 36;
-          const p2 = weight + 72;
-          const p3 = weight + 108;
-          transpose4(v128.load(weight), v128.load(p1), v128.load(p2), v128.load(p3), at, 16);
-          transpose4(v128.load(weight, 16), v128.load(p1, 16), v128.load(p2, 16), v128.load(p3, 16), at + 64, 16);
-          store<u32>(at, load<u32>(weight, 32), 128);
+          const p1 = p0 + 36;
+          const p2 = p0 + 72;
+          const p3 = p0 + 108;
+          transpose4(v128.load(p0), v128.load(p1), v128.load(p2), v128.load(p3), at, 16);
+          transpose4(v128.load(p0, 16), v128.load(p1, 16), v128.load(p2, 16), v128.load(p3, 16), at + 64, 16);
+          store<u32>(at, load<u32>(p0, 32), 128);
           store<u32>(at, load<u32>(p1, 32), 132);
           store<u32>(at, load<u32>(p2, 32), 136);
           store<u32>(at, load<u32>(p3, 32), 140);
@@ -100,11 +107,11 @@ export function packFilters(weight: usize, outChannels: i32, channels: i32, taps
     return;
   }
   // A block of channels at a time: what is being written stays in the first-level cache.
-  for (let c0 = 0; c0 < channels; c0 += BLOCK_CHANNELS) {
-    const c1 = min(channels, c0 + BLOCK_CHANNELS);
+  for (let c0 = 0; c0 < count; c0 += BLOCK_CHANNELS) {
+    const c1 = min(count, c0 + BLOCK_CHANNELS);
     const panels: usize = (c1 - c0 + 3) >> 2;
     for (let o = 0; o < outChannels; o++) {
-      let filter = weight + step * <usize>(o * channels + c0);
+      let filter = weight + <usize>o * filterStep + step * <usize>c0;
       for (let c = c0; c < c1; c += 4) {
         packQuad(filter, step, min(4, c1 - c), taps, columns);
         filter += step << 2;

@@ -155,7 +155,8 @@ export function avgPool2d(g: Pool, x: usize, out: usize, countIncludePad: i32): 
 }
 
 /** `sums`: float64 for one plane. */
-export function avgPool2dBackward(g: Pool, dy: usize, dx: usize, countIncludePad: i32, sums: usize): void {
+export function avgPool2dBackward(g: Pool, dy: usize, dx: usize, countIncludePad: i32, scratch: usize, thread: i32): void {
+  const sums: usize = scratch + <usize>thread * ((<usize>(g.inHeight * g.inWidth)) << 3);
   const size = g.inHeight * g.inWidth;
   for (let p = 0; p < g.planes; p++) {
     for (let i = 0; i < size; i++) store<f64>(sums + ((<usize>i) << 3), 0);
@@ -203,7 +204,8 @@ function adaptiveEnd(i: i32, extent: i32, out: i32): i32 {
 }
 
 /** `lanes`: 64 bytes. */
-export function adaptiveAvgPool2d(g: Pool, x: usize, out: usize, lanes: usize): void {
+export function adaptiveAvgPool2d(g: Pool, x: usize, out: usize, scratch: usize, thread: i32): void {
+  const lanes: usize = scratch + ((<usize>thread) << 6);
   const plane: usize = (<usize>(g.inHeight * g.inWidth)) << 2;
   for (let p = 0; p < g.planes; p++) {
     for (let oh = 0; oh < g.outHeight; oh++) {
@@ -229,7 +231,8 @@ export function adaptiveAvgPool2d(g: Pool, x: usize, out: usize, lanes: usize): 
 }
 
 /** `sums`: float64 for one plane. */
-export function adaptiveAvgPool2dBackward(g: Pool, dy: usize, dx: usize, sums: usize): void {
+export function adaptiveAvgPool2dBackward(g: Pool, dy: usize, dx: usize, scratch: usize, thread: i32): void {
+  const sums: usize = scratch + <usize>thread * ((<usize>(g.inHeight * g.inWidth)) << 3);
   const size = g.inHeight * g.inWidth;
   for (let p = 0; p < g.planes; p++) {
     for (let i = 0; i < size; i++) store<f64>(sums + ((<usize>i) << 3), 0);

@@ -54,6 +54,7 @@ const headings = {
   conv: `${'convolution'.padEnd(NAME)} ${two('GFLOP/s', 8)}  ${two('peak', 7)}  ${two('of peak', 7)} ${'by CPU'.padStart(7)}  ${MS}  target`,
   op: `${'op'.padEnd(NAME)} ${two('GFLOP/s', 8)}  ${two('of peak', 7)}  ${two('GB/s', 7)} ${'of copy'.padStart(8)}  ${MS}  operands (in the caches, more than a copy's speed is possible)`,
   model: `${'model'.padEnd(NAME)} ${two('images/s', 8)}  ${two('GFLOP/s', 7)}  ${two('of peak', 7)} ${'by CPU'.padStart(7)}  ${MS} ${'CPU'.padStart(8)}`,
+  threads: 'one thread against all, in turns; medians',
   memory: 'peak resident memory, each in a process of its own',
 };
 
@@ -103,7 +104,14 @@ function memoryLine({ name, residentBytes, heap, stepMs, command, speed, target,
   return parts.join('; ');
 }
 
-const lines = { conv: convLine, op: opLine, model: modelLines, memory: memoryLine };
+function threadsLine({ name, threads, images, one, all, best, ratio, targets }) {
+  const rate = (seconds) => `${(images / seconds).toFixed(2)} images/s (${(1000 * seconds).toFixed(1)} ms)`;
+  const goals = [`target ${targets.ratio.target}×: ${verdict(targets.ratio.met)}`];
+  if (targets.images) goals.push(`target ${targets.images.target} images/s: ${verdict(targets.images.met)}`);
+  return `${name.padEnd(NAME)} one ${rate(one)}; ${threads} threads ${rate(all)}, best ${(1000 * best).toFixed(1)} ms; ${ratio.toFixed(2)}×; ${goals.join('; ')}`;
+}
+
+const lines = { threads: threadsLine, conv: convLine, op: opLine, model: modelLines, memory: memoryLine };
 
 let printed = null;
 

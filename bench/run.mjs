@@ -1,6 +1,7 @@
 /**
  * `npm run bench`: convolutions, every op of the oracle's table, whole models and memory, on one thread in exact mode,
- * each next to the micro-kernel's peak of the same moment. Ends with the targets as Markdown tables. See --help.
+ * each next to the micro-kernel's peak of the same moment; then one thread against all. Ends with the targets as Markdown
+ * tables. See --help.
  */
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,11 +15,12 @@ import { benchOps } from './ops.mjs';
 import { Peak } from './peak.mjs';
 import { machine, printMachine, printRow, verdicts, writeJson } from './report.mjs';
 import { targetTables } from './table.mjs';
+import { benchThreads } from './threads.mjs';
 
 const HELP = `usage: npm run bench -- [options]
   --quick         a quarter of the measuring time
   --filter NAME   only rows whose name contains NAME, any case; may be given more than once.
-                  Names start with conv, op, model or memory, as in "conv 64@56 b1 weight gradient"
+                  Names start with conv, op, model, threads or memory, as in "conv 64@56 b1 weight gradient"
   --json PATH     where the results go as JSON; default bench/results/<date>.json`;
 
 function parse() {
@@ -57,8 +59,9 @@ for (const rows of [
   benchConvolutions(device, wanted, context),
   benchOps(device, wanted, context),
   benchModels(device, wanted, context),
+  benchThreads(wanted, context),
 ]) {
-  for (const row of rows) {
+  for await (const row of rows) {
     printRow(row);
     results.push(row);
   }

@@ -345,13 +345,13 @@ describe('a preset with a published hash', () => {
     });
     const settings = { config, device: 'wasm', data: place.data, checkpointEvery: 9 };
     const run = RunFolder.create(place.file(name), name, settings);
-    await trainRun(run, settings, false, { small: { config, publishedHash } });
+    await trainRun(run, settings, false, 'auto', { small: { config, publishedHash } });
     run.unlock();
     expect(text).toMatch(message);
     expect(process.exitCode).toBe(code);
     // And the hash itself is found equal.
     process.exitCode = undefined;
-    await trainRun(run, settings, true, { small: { config, publishedHash: hashIn(text) } });
+    await trainRun(run, settings, true, 'auto', { small: { config, publishedHash: hashIn(text) } });
     expect(text).toMatch(/^equals the published hash$/m);
     expect(process.exitCode).toBeUndefined();
   });

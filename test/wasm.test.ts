@@ -137,7 +137,7 @@ describe('limits', () => {
     device.dispose();
   });
 
-  it.each([{ threads: 0 }, { threads: 2 }, { math: 'sloppy' }, { maxMemoryBytes: 10 }, { maxMemoryBytes: 2 ** 40 }])(
+  it.each([{ threads: 0 }, { math: 'sloppy' }, { maxMemoryBytes: 10 }, { maxMemoryBytes: 2 ** 40 }])(
     'refuses options it does not have: %j',
     async (options) => {
       await expect(wasm(options as object)).rejects.toThrow(/^wasm: /);

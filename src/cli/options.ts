@@ -17,3 +17,11 @@ export function wholeNumber(text: string): number {
   if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError('Want a whole number of at least 1.');
   return Number(text);
 }
+
+/** Threads to compute on. */
+export function threadsOption(): Option {
+  return new Option(
+    '--threads <n>',
+    'threads to compute on; the bits are the same (default: one for each processor)',
+  ).argParser((text: string) => (text === 'auto' ? text : wholeNumber(text)));
+}

@@ -11,7 +11,7 @@ import { rmsprop } from '../optim/rmsprop.js';
 import { sgd } from '../optim/sgd.js';
 import { loadModel } from '../train/checkpoint.js';
 import type { TrainConfig } from './config.js';
-import { makeDevice } from './devices.js';
+import { makeDevice, type Threads } from './devices.js';
 import { makeModel } from './models.js';
 import { warn } from './output.js';
 import type { RunFolder } from './runFolder.js';
@@ -50,8 +50,12 @@ export function makeOptimizer(model: Module, config: TrainConfig): Optimizer {
  * The run's network with the weights of its newest whole checkpoint.
  * @throws AtalhoError when it has saved none yet
  */
-export async function loadTrained(run: RunFolder, deviceName: string): Promise<{ model: Module; device: Device }> {
-  const device = await makeDevice(deviceName);
+export async function loadTrained(
+  run: RunFolder,
+  deviceName: string,
+  threads?: Threads,
+): Promise<{ model: Module; device: Device }> {
+  const device = await makeDevice(deviceName, threads);
   const model = makeModel(run.settings.config.model, { device });
   const load = run.checkpoints.newest(
     (checkpoint) => {

@@ -9,7 +9,7 @@ import type { HistoryPoint } from '../train/state.js';
 import { Trainer } from '../train/trainer.js';
 import { FIELD_NAMES, type TrainConfig } from './config.js';
 import { curvesSvg } from './curves.js';
-import { makeDevice } from './devices.js';
+import { makeDevice, type Threads } from './devices.js';
 import { INTERRUPTED_EXIT_CODE, listenForInterrupt } from './interrupt.js';
 import { makeModel } from './models.js';
 import { print, warn } from './output.js';
@@ -92,6 +92,7 @@ export async function trainRun(
   run: RunFolder,
   settings: RunSettings,
   resuming: boolean,
+  threads: Threads = 'auto',
   presets: Presets = PRESETS,
 ): Promise<void> {
   const { config, checkpointEvery } = settings;
@@ -106,7 +107,7 @@ export async function trainRun(
   try {
     const trainData = await loadImages('train', config.limit, settings.data);
     const testData = await loadImages('test', config.testLimit, settings.data);
-    const device = await makeDevice(settings.device);
+    const device = await makeDevice(settings.device, threads);
     const generator = new Generator(config.seed);
     const model = makeModel(config.model, { device, generator });
     const optimizer = makeOptimizer(model, config);

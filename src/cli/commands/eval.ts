@@ -2,8 +2,8 @@
 import { Command, Option } from 'commander';
 import { evaluateAccuracy } from '../../train/evaluate.js';
 import { hashWeights } from '../../train/hash.js';
-import { DEFAULT_DEVICE, deviceNames } from '../devices.js';
-import { fieldOption } from '../options.js';
+import { DEFAULT_DEVICE, deviceNames, type Threads } from '../devices.js';
+import { fieldOption, threadsOption } from '../options.js';
 import { print } from '../output.js';
 import { RunFolder } from '../runFolder.js';
 import { loadImages, loadTrained } from '../runParts.js';
@@ -11,13 +11,14 @@ import { loadImages, loadTrained } from '../runParts.js';
 interface EvalFlags {
   readonly testLimit?: number;
   readonly device: string;
+  readonly threads?: Threads;
   readonly data?: string;
 }
 
-async function evaluate(path: string, { testLimit, device: name, data }: EvalFlags): Promise<void> {
+async function evaluate(path: string, { testLimit, device: name, threads, data }: EvalFlags): Promise<void> {
   const run = RunFolder.open(path);
   const { config } = run.settings;
-  const { model } = await loadTrained(run, name);
+  const { model } = await loadTrained(run, name, threads);
   const images = await loadImages('test', testLimit ?? config.testLimit, data ?? run.settings.data);
   const { batchSize, resize } = config;
   const accuracy = await evaluateAccuracy(model, images, { batchSize, resize });
@@ -31,6 +32,7 @@ export function evalCommand(): Command {
     .argument('<run>', 'run folder')
     .addOption(fieldOption('testLimit', 'as in training'))
     .addOption(new Option('--device <name>', 'where to compute').choices(deviceNames).default(DEFAULT_DEVICE))
+    .addOption(threadsOption())
     .option('--data <source>', "folder or http(s) address of Fashion-MNIST's four files")
     .action(evaluate);
 }

@@ -7,9 +7,10 @@ import { readFileBounded } from '../../io/readFile.js';
 import { softmax } from '../../ops/softmax.js';
 import { tensor } from '../../tensor.js';
 import { predictLogits } from '../../train/evaluate.js';
-import { DEFAULT_DEVICE, deviceNames } from '../devices.js';
+import { DEFAULT_DEVICE, deviceNames, type Threads } from '../devices.js';
 import { attempt } from '../errors.js';
 import { decodeImage, MAX_FILE_BYTES, toGray } from '../images.js';
+import { threadsOption } from '../options.js';
 import { print } from '../output.js';
 import { RunFolder } from '../runFolder.js';
 import { loadTrained } from '../runParts.js';
@@ -32,13 +33,13 @@ function readImage(path: string, size: number): Float32Array {
 async function predict(
   path: string,
   images: readonly string[],
-  { device: deviceName }: { device: string },
+  { device: deviceName, threads }: { device: string; threads?: Threads },
 ): Promise<void> {
   const run = RunFolder.open(path);
   const { resize } = run.settings.config;
   // Before the network is loaded, so that a bad file is told at once.
   const pixels = images.map((image) => readImage(image, resize));
-  const { model, device } = await loadTrained(run, deviceName);
+  const { model, device } = await loadTrained(run, deviceName, threads);
   for (const [i, image] of images.entries()) {
     const logits = Array.from(await predictLogits(model, pixels[i], [1, 1, resize, resize]));
     const shares = device.scope(() => softmax(tensor(logits, { device })));
@@ -57,6 +58,7 @@ export function predictCommand(): Command {
     .argument('<run>', 'run folder')
     .argument('<image...>', 'PNG or JPEG files, gray or colour')
     .addOption(new Option('--device <name>', 'where to compute').choices(deviceNames).default(DEFAULT_DEVICE))
+    .addOption(threadsOption())
     .addHelpText(
       'after',
       '\nPictures are made gray and brought to the size of training. Fashion-MNIST shows one piece of clothing, white on\nblack: a photograph of dark clothes on a light ground wants its colours inverted first.',

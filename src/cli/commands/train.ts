@@ -4,8 +4,8 @@ import { Command, Option } from 'commander';
 import { isAddress } from '../../data/fashionMnist.js';
 import { ArgumentError } from '../../errors.js';
 import { checkTogether, FIELD_NAMES, type TrainConfig } from '../config.js';
-import { DEFAULT_DEVICE, deviceNames } from '../devices.js';
-import { fieldOption, wholeNumber } from '../options.js';
+import { DEFAULT_DEVICE, deviceNames, type Threads } from '../devices.js';
+import { fieldOption, threadsOption, wholeNumber } from '../options.js';
 import { outliveReader } from '../output.js';
 import { CHAPTER, CHAPTER_COMMAND, PRESETS } from '../presets.js';
 import { RUNS, RunFolder, type RunSettings } from '../runFolder.js';
@@ -17,6 +17,7 @@ const DEFAULT_CHECKPOINT_EVERY = 50;
 interface TrainFlags extends Partial<TrainConfig> {
   readonly preset?: string;
   readonly device?: string;
+  readonly threads?: Threads;
   readonly data?: string;
   readonly out?: string;
   readonly resume?: string | true;
@@ -68,7 +69,7 @@ async function train(flags: TrainFlags): Promise<void> {
     run.lock();
   }
   try {
-    await trainRun(run, resuming ? settingsToResume(run, flags) : run.settings, resuming);
+    await trainRun(run, resuming ? settingsToResume(run, flags) : run.settings, resuming, flags.threads);
   } finally {
     run.unlock();
   }
@@ -89,6 +90,7 @@ export function trainCommand(): Command {
         deviceNames,
       ),
     )
+    .addOption(threadsOption())
     .option(
       '--data <source>',
       "folder or http(s) address of Fashion-MNIST's four files (default: the clone's, or a download)",

@@ -6,6 +6,7 @@ import { Buffer, type DType, type MemoryUse, type TypedArray } from '../device.j
 import { checkSize, copyInto } from '../hostData.js';
 import type { WasmExports } from './exports.gen.js';
 import { type Heap, MAX_MEMORY_BYTES } from './heap.js';
+import { call, type Kernel, type Step, type Team } from './team.js';
 
 const BYTES: Record<DType, number> = { float32: 4, float64: 8, int32: 4, int64: 8 };
 
@@ -27,11 +28,46 @@ export class WasmBuffer extends Buffer {
 export class WasmContext {
   private scratchAddress = 0;
   private scratchBytes = 0;
+  /** Least work of a part, in `split`'s units, about a nanosecond each: less is not worth handing out. */
+  grain = 40_000;
 
   constructor(
     readonly exports: WasmExports,
     private heapOrNone: Heap | null,
+    private readonly team: Team | null = null,
   ) {}
+
+  get threads(): number {
+    return this.team?.threads ?? 1;
+  }
+
+  /**
+   * Cuts 0 … total into ranges for the threads, at multiples of `multiple`: `perThread` for each, fewer when `work`, that
+   * of all together, is little.
+   */
+  split(total: number, work: number, multiple = 1, perThread = 1): [number, number][] {
+    const most =
+      this.threads === 1 ? 1 : Math.min(this.threads * perThread, Math.max(1, Math.floor(work / this.grain)));
+    const units = Math.ceil(total / multiple);
+    const parts = Math.max(1, Math.min(most, units));
+    const ranges: [number, number][] = [];
+    for (let i = 0; i < parts; i++) {
+      const from = Math.floor((units * i) / parts) * multiple;
+      ranges.push([from, Math.min(total, Math.floor((units * (i + 1)) / parts) * multiple)]);
+    }
+    return ranges;
+  }
+
+  /** Runs programs that write to different places, on all threads where there are several. */
+  run(programs: readonly (readonly Step[])[]): void {
+    if (this.team !== null && programs.length > 1) this.team.run(programs);
+    else for (const steps of programs) for (const step of steps) call(this.exports, step);
+  }
+
+  /** The same for calls of one kernel. */
+  parallel(kernel: Kernel, calls: readonly (readonly number[])[]): void {
+    this.run(calls.map((args) => [[kernel, ...args]]));
+  }
 
   get heap(): Heap {
     if (this.heapOrNone === null) throw new DeviceError('wasm: the device was disposed');
@@ -125,6 +161,7 @@ export class WasmContext {
 
   /** Lets go of the memory; every later use is an error. */
   close(): void {
+    this.team?.stop();
     this.heapOrNone = null;
   }
 }

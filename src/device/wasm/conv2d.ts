@@ -5,9 +5,12 @@
 import type { ConvGeometry } from '../../shape.js';
 import type { Kernels } from '../device.js';
 import { ScratchLayout, type WasmContext } from './context.js';
+import type { Step } from './team.js';
 
 /** Padded copies are made for as many images at a time as fit here: it should stay in the second-level cache. */
 const PADDED_BYTES = 2 << 20;
+/** Pixels of a block: its weights are read from further away than its columns. As in assembly/conv2d.ts. */
+const BLOCK_PIXELS = 512;
 /** Terms of a float32 block of the weight gradient: part of the numerics, as in assembly/convWeight.ts. */
 const WEIGHT_BLOCK = 512;
 
@@ -90,10 +93,10 @@ function inputTaps(g: ConvGeometry, s: Source): number[] {
   return offsets;
 }
 
-/** Images that share one padded copy; whole panels of 8 pixels where several fit. */
+/** Images that share one padded copy, all of them where there is none; whole panels of 8 pixels where several fit. */
 function imagesPerChunk(batch: number, imageBytes: number): number {
-  const fit = Math.max(1, Math.floor(PADDED_BYTES / imageBytes));
-  return Math.min(batch, fit > 8 ? fit - (fit % 8) : fit);
+  const fit = imageBytes > 0 ? Math.max(1, Math.floor(PADDED_BYTES / imageBytes)) : batch;
+  return Math.max(1, Math.min(batch, fit > 8 && fit < batch ? fit - (fit % 8) : fit));
 }
 
 /**
@@ -103,14 +106,70 @@ function imagesPerChunk(batch: number, imageBytes: number): number {
 const imageSlot = (imageBytes: number, planeBytes: number): number =>
   Math.ceil(imageBytes / 4096) * 4096 + Math.ceil(planeBytes / 64) * 64;
 
-/** What a call finds of the packed weights, in the values of assembly/conv2d.ts: all of them … */
-const PACKED = 2;
-/** … or, on the forward chunk from image `n`, what the chunks before it left. */
-const packing = (n: number, chunk: number, batch: number): number => (chunk >= batch ? 0 : n === 0 ? 1 : PACKED);
-
 /** From one packed panel of four rows to the next; not a multiple of the cache's sets, since packing writes to many. */
 const panelStep = (k: number): number => 16 * k + 64;
 const panelBytes = (rows: number, k: number): number => Math.ceil(rows / 4) * panelStep(k);
+
+/** A matrix product over an implicit column matrix; assembly/conv2d.ts tells what each is. */
+interface Product {
+  images: number;
+  rows: number;
+  cols: number;
+  source: number;
+  sourceImage: number;
+  sourceRow: number;
+  sourceCol: number;
+  taps: number;
+  k: number;
+  m: number;
+  weight: number;
+  /** Bytes from one row's weights to the next's. */
+  weightRow: number;
+  weightOffsets: number;
+  packed: number;
+  isPacked: boolean;
+  bias: number;
+  out: number;
+  outImage: number;
+  outPlane: number;
+  outRow: number;
+  outCol: number;
+  scratch: number;
+  scratchStep: number;
+}
+
+/** Steps that write to different places: one, or several for the threads to share. */
+type Work = (divide: boolean) => Step[];
+
+const STRUCT_BYTES = 128;
+/** Steps of all programs of a job, of at most 12 numbers each. */
+const MOST_STEPS = 5000;
+
+/** Structs and tables for the kernels, one after the other in a piece of scratch. */
+class Structs {
+  private used = 0;
+
+  constructor(
+    private readonly w: WasmContext,
+    private readonly address: number,
+  ) {}
+
+  write(fields: readonly number[]): number {
+    const at = this.address + this.used;
+    this.used += Math.ceil(fields.length / (STRUCT_BYTES / 4)) * STRUCT_BYTES;
+    this.w.writeInts(at, fields);
+    return at;
+  }
+
+  clear(): void {
+    this.used = 0;
+  }
+}
+
+/** Bytes for the structs of `works` works, or of one that is divided, and for as many tables of `table` bytes. */
+const structBytes = (threads: number, pixels: number, works: number, table = 0): number =>
+  (STRUCT_BYTES + Math.ceil(table / STRUCT_BYTES) * STRUCT_BYTES) *
+  (works + Math.ceil(pixels / BLOCK_PIXELS) + 2 * threads);
 
 /** One stride phase of the input gradient: the pixels congruent to it, and the taps that reach them. */
 interface Phase {
@@ -199,19 +258,90 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
   const { exports } = w;
 
   /** Copies planes of the input, or of the output gradient, as `s` says. */
-  const copy = (
-    from: number,
-    to: number,
-    planes: number,
-    height: number,
-    width: number,
-    s: Source,
-    g: ConvGeometry,
-  ) => {
-    if (s.subsampled) {
-      const { outHeight, outWidth, strideHeight, strideWidth } = g;
-      exports.subsamplePlanes(from, to, planes, height, width, outHeight, outWidth, strideHeight, strideWidth);
-    } else exports.padPlanes(from, to, planes, height, width, s.padTop, s.padLeft, s.height, s.phases, s.phaseLength);
+  const copy =
+    (from: number, to: number, planes: number, height: number, width: number, s: Source, g: ConvGeometry): Work =>
+    (divide) => {
+      const plane = height * width * 4;
+      const ranges = divide ? w.split(planes, (planes * s.planeBytes) / 20) : [[0, planes] as const];
+      return ranges.map(([first, last]) => [
+        s.subsampled ? 'subsamplePlanes' : 'padPlanes',
+        ...[from + first * plane, to + first * s.planeBytes, last - first, height, width],
+        ...(s.subsampled
+          ? [g.outHeight, g.outWidth, g.strideHeight, g.strideWidth]
+          : [s.padTop, s.padLeft, s.height, s.phases, s.phaseLength]),
+      ]);
+    };
+
+  /** A product, divided by blocks of pixels or, where these are few, by rows. */
+  const product =
+    (o: Product, structs: Structs): Work =>
+    (divide) => {
+      const pixels = o.images * o.rows * o.cols;
+      if (pixels === 0 || o.m === 0) return [];
+      const work = divide ? (pixels * o.m * o.k) / 16 : 0;
+      // Blocks of whole panels, as even as they come; every thread gets some.
+      const most = Math.ceil(pixels / BLOCK_PIXELS / w.threads);
+      const blocks = w.split(pixels, pixels < BLOCK_PIXELS ? 0 : work, 8, most);
+      const panels = w.split(o.m, blocks.length > 1 ? 0 : work, 4);
+      return blocks.flatMap(([from, to]) =>
+        panels.map(([first, last]): Step => {
+          // The order of fields of ImplicitGemm.
+          const struct = structs.write([
+            ...[from, to, o.rows, o.cols, o.source, o.sourceImage, o.sourceRow, o.sourceCol, o.taps, o.k, last - first],
+            ...[o.weight + first * o.weightRow, o.weightOffsets],
+            ...[o.packed + (first / 4) * panelStep(o.k), panelStep(o.k), Number(o.isPacked)],
+            ...[o.bias === 0 ? 0 : o.bias + 4 * first, o.out + first * o.outPlane],
+            ...[o.outImage, o.outPlane, o.outRow, o.outCol, o.scratch, o.scratchStep],
+          ]);
+          return ['implicitGemm', struct];
+        }),
+      );
+    };
+
+  /** Merges the dense images of the stride phases into `planes` planes at `to`. */
+  const merge =
+    <P extends { phase: Phase; plane: number }>(
+      to: number,
+      planes: number,
+      g: ConvGeometry,
+      plans: readonly P[],
+      denseOf: (plan: P) => number,
+      structs: Structs,
+    ): Work =>
+    (divide) => {
+      const { inHeight, inWidth, strideHeight, strideWidth } = g;
+      const bytes = inHeight * inWidth * 4;
+      const ranges = divide ? w.split(planes, (planes * bytes) / 20) : [[0, planes] as const];
+      return ranges.map(([first, last]) => {
+        const table = new Array<number>(strideHeight * strideWidth).fill(0);
+        for (const plan of plans) {
+          table[plan.phase.top * strideWidth + plan.phase.left] = denseOf(plan) + first * plan.plane;
+        }
+        const at = structs.write(table);
+        return ['mergePhases', at, to + first * bytes, last - first, inHeight, inWidth, strideHeight, strideWidth];
+      });
+    };
+
+  /**
+   * Ranges of images that threads take whole, copies included, so that what one writes it reads itself; one range, whose
+   * works are divided, where the images are too few.
+   */
+  const imageRanges = (batch: number, pixels: number, chunk: number, worksPerChunk: number): [number, number][] => {
+    const perThread = Math.min(2, Math.floor((batch * pixels) / BLOCK_PIXELS / w.threads));
+    const steps = (Math.ceil(batch / chunk) + 2 * w.threads) * worksPerChunk;
+    if (w.threads === 1 || batch < w.threads || perThread < 1 || steps > MOST_STEPS) return [[0, batch]];
+    return w.split(batch, Number.POSITIVE_INFINITY, 1, perThread);
+  };
+
+  /** Runs each range's works in their order: ranges side by side, or the works of the only one divided. */
+  const runRanges = (ranges: readonly Work[][], structs: Structs): void => {
+    if (ranges.length > 1) w.run(ranges.map((works) => works.flatMap((work) => work(false))));
+    else {
+      for (const work of ranges[0]) {
+        structs.clear();
+        w.run(work(true).map((step) => [step]));
+      }
+    }
   };
 
   /**
@@ -233,43 +363,71 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       const s = inputSource(o);
       const offsets = inputTaps(o, s);
       const k = channels * offsets.length;
-      const chunk = s.copied ? imagesPerChunk(batch, inChannels * s.planeBytes) : batch;
+      const chunk = imagesPerChunk(batch, s.copied ? inChannels * s.planeBytes : 0);
+      const pixels = o.outHeight * o.outWidth;
+      const ranges = imageRanges(batch, pixels, chunk, groups + 1);
+      const longest = Math.max(...ranges.map(([from, to]) => to - from));
+      // One block of pixels meets each weight too seldom for packing them all.
+      const isPacked = ranges.length > 1 || batch > chunk || batch * pixels > BLOCK_PIXELS;
 
       const layout = new ScratchLayout();
       const atOffsets = layout.take(offsets.length * 4);
       const atTaps = layout.take(k * 4);
-      const atStruct = layout.take(128);
+      const works = ranges.length * Math.ceil(longest / chunk) * groups;
+      const atStructs = layout.take(structBytes(w.threads, chunk * pixels, works));
       const atWeights = layout.take(groups * panelBytes(m, k));
-      const atCopy = layout.take(s.copied ? chunk * inChannels * s.planeBytes : 0);
-      const atScratch = layout.take(exports.implicitGemmScratch(m));
+      const copyBytes = s.copied ? Math.min(chunk, longest) * inChannels * s.planeBytes : 0;
+      const atCopy = layout.take(ranges.length * copyBytes);
+      const scratchStep = exports.implicitGemmScratch(m);
+      const atScratch = layout.take(w.threads * scratchStep);
       const base = w.scratch(layout.total);
 
       w.writeInts(base + atOffsets, offsets);
       exports.expandTaps(base + atTaps, channels, s.planeBytes, base + atOffsets, offsets.length);
+      for (let g = 0; g < groups && isPacked; g++) {
+        w.parallel(
+          'packRows',
+          w
+            .split(m, (m * k) / 4, 4)
+            .map(([from, to]) => [
+              weight + (g * m + from) * k * 4,
+              base + atWeights + g * panelBytes(m, k) + (from / 4) * panelStep(k),
+              ...[panelStep(k), to - from, k, k * 4],
+            ]),
+        );
+      }
       const inImage = inChannels * o.inHeight * o.inWidth * 4;
       const outPlane = o.outHeight * o.outWidth * 4;
-      for (let n = 0; n < batch; n += chunk) {
-        const images = Math.min(chunk, batch - n);
-        if (s.copied) copy(x + n * inImage, base + atCopy, images * inChannels, o.inHeight, o.inWidth, s, o);
-        const source = s.copied ? base + atCopy : x + n * inImage;
-        for (let g = 0; g < groups; g++) {
-          // The order of fields of ImplicitGemm.
-          w.writeInts(base + atStruct, [
-            ...[images, o.outHeight, o.outWidth],
-            ...[source + g * channels * s.planeBytes, inChannels * s.planeBytes, s.rowBytes, s.colBytes],
-            ...[base + atTaps, k, m, weight + g * m * k * 4, 0],
-            ...[
-              base + atWeights + g * panelBytes(m, k),
-              panelStep(k),
-              packing(n, chunk, batch),
-              bias === 0 ? 0 : bias + g * m * 4,
-            ],
-            ...[out + (n * outChannels + g * m) * outPlane, outChannels * outPlane, outPlane, o.outWidth * 4, 4],
-            base + atScratch,
-          ]);
-          exports.implicitGemm(base + atStruct);
+      const structs = new Structs(w, base + atStructs);
+      const worksOf = ([first, last]: readonly [number, number], range: number): Work[] => {
+        const list: Work[] = [];
+        const copied = base + atCopy + range * copyBytes;
+        for (let n = first; n < last; n += chunk) {
+          const images = Math.min(chunk, last - n);
+          if (s.copied) list.push(copy(x + n * inImage, copied, images * inChannels, o.inHeight, o.inWidth, s, o));
+          const source = s.copied ? copied : x + n * inImage;
+          for (let g = 0; g < groups; g++) {
+            list.push(
+              product(
+                {
+                  ...{ images, rows: o.outHeight, cols: o.outWidth },
+                  source: source + g * channels * s.planeBytes,
+                  ...{ sourceImage: inChannels * s.planeBytes, sourceRow: s.rowBytes, sourceCol: s.colBytes },
+                  ...{ taps: base + atTaps, k, m, weight: weight + g * m * k * 4, weightRow: k * 4, weightOffsets: 0 },
+                  ...{ packed: base + atWeights + g * panelBytes(m, k), isPacked },
+                  bias: bias === 0 ? 0 : bias + g * m * 4,
+                  out: out + (n * outChannels + g * m) * outPlane,
+                  ...{ outImage: outChannels * outPlane, outPlane, outRow: o.outWidth * 4, outCol: 4 },
+                  ...{ scratch: base + atScratch, scratchStep },
+                },
+                structs,
+              ),
+            );
+          }
         }
-      }
+        return list;
+      };
+      runRanges(ranges.map(worksOf), structs);
     },
 
     conv2dBackwardInput(given) {
@@ -289,14 +447,27 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       // Phases are computed as dense images and then merged, unless their rows are so short that scattering costs less.
       const merged = strided && o.inWidth >= 6 * o.strideWidth;
       const scratchImage = Math.max(s.copied ? outChannels * s.planeBytes : 0, merged ? inChannels * inPlane : 0);
-      const chunk = scratchImage > 0 ? imagesPerChunk(batch, scratchImage) : batch;
+      const chunk = imagesPerChunk(batch, scratchImage);
+      // Fewer pixels a phase: threads share the rows of its product sooner.
+      const pixels = phases.length > 0 ? phases[0].rows * phases[0].cols : 0;
+      const ranges = imageRanges(batch, pixels, chunk, groups * phases.length + 2);
+      const longest = Math.max(...ranges.map(([from, to]) => to - from));
       // Few pixels meet each filter too seldom for packing; the tile reads 3×3 ones as they lie.
-      const unpacked = !strided && kernel === 9 && channels % 4 === 0 && batch <= chunk && batch * inPlane <= 2048;
+      const unpacked =
+        ranges.length === 1 &&
+        !strided &&
+        kernel === 9 &&
+        channels % 4 === 0 &&
+        batch <= chunk &&
+        batch * inPlane <= 2048;
+      const scratchStep = exports.implicitGemmScratch(channels);
       const layout = new ScratchLayout();
       const atOffsets = layout.take(kernel * 4);
-      const atStruct = layout.take(128);
-      const atTable = layout.take(kernel * (12 + 16));
-      const atPhases = layout.take(o.strideHeight * o.strideWidth * 4);
+      const works = ranges.length * Math.ceil(longest / chunk) * groups * phases.length;
+      const mapBytes = merged ? 4 * o.strideHeight * o.strideWidth : 0;
+      const atStructs = layout.take(structBytes(w.threads, chunk * o.inHeight * o.inWidth, works, mapBytes));
+      const tableBytes = Math.ceil((kernel * (12 + 16)) / 64) * 64;
+      const atTables = layout.take(w.threads * tableBytes);
       const plans = phases
         .filter(({ index }) => index.length > 0)
         .map((phase) => {
@@ -308,11 +479,12 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
             plane,
             atTaps: layout.take(k * 4),
             atWeights: layout.take(unpacked ? k * 4 : groups * panelBytes(channels, k)),
-            atDense: layout.take(merged ? chunk * inChannels * plane : 0),
+            atDense: layout.take(merged ? ranges.length * Math.min(chunk, longest) * inChannels * plane : 0),
           };
         });
-      const atCopy = layout.take(s.copied ? chunk * outChannels * s.planeBytes : 0);
-      const atScratch = layout.take(exports.implicitGemmScratch(channels));
+      const copyBytes = s.copied ? Math.min(chunk, longest) * outChannels * s.planeBytes : 0;
+      const atCopy = layout.take(ranges.length * copyBytes);
+      const atScratch = layout.take(w.threads * scratchStep);
       const base = w.scratch(layout.total);
 
       for (const { phase, k, atTaps, atWeights } of plans) {
@@ -338,44 +510,65 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
             table.splice(3 * tap, 3, panels + 16 * i, 16 * phase.index.length, panelStep(k));
           });
         }
-        w.writeInts(base + atTable, table);
-        exports.packFilters(weight + g * m * channels * kernel * 4, m, channels, kernel, base + atTable);
+        w.parallel(
+          'packFilters',
+          w.split(channels, (m * channels * kernel) / 2, 4).map(([from, to], i) => {
+            const at = base + atTables + i * tableBytes;
+            w.writeInts(at, table);
+            return [weight + g * m * channels * kernel * 4, m, channels, kernel, at, from, to - from];
+          }),
+        );
       }
       // Pixels that no tap reaches: a stride larger than the kernel.
       if (!merged && plans.length < phases.length) exports.fill(dx, 0, o.dx.size);
-      const dense = new Array<number>(o.strideHeight * o.strideWidth).fill(0);
-      for (const { phase, atDense } of plans) dense[phase.top * o.strideWidth + phase.left] = base + atDense;
-      for (let n = 0; n < batch; n += chunk) {
-        const images = Math.min(chunk, batch - n);
-        const from = dy + n * outChannels * outPlane;
-        const to = dx + n * inChannels * inPlane;
-        if (s.copied) copy(from, base + atCopy, images * outChannels, o.outHeight, o.outWidth, s, o);
-        const source = s.copied ? base + atCopy : from;
-        for (const { phase, k, plane, atTaps, atWeights, atDense } of plans) {
-          for (let g = 0; g < groups; g++) {
-            // The order of fields of ImplicitGemm.
-            w.writeInts(base + atStruct, [
-              ...[images, phase.rows, phase.cols],
-              ...[source + g * m * s.planeBytes, outChannels * s.planeBytes, s.rowBytes, s.colBytes],
-              ...[base + atTaps, k, channels, weight + g * m * channels * kernel * 4, unpacked ? base + atWeights : 0],
-              ...[base + atWeights + g * panelBytes(channels, k), panelStep(k), PACKED, 0],
-              ...(merged
-                ? [base + atDense + g * channels * plane, inChannels * plane, plane, phase.cols * 4, 4]
-                : [
-                    to + g * channels * inPlane + 4 * (phase.top * o.inWidth + phase.left),
-                    ...[inChannels * inPlane, inPlane, o.strideHeight * o.inWidth * 4, o.strideWidth * 4],
-                  ]),
-              base + atScratch,
-            ]);
-            exports.implicitGemm(base + atStruct);
+      const structs = new Structs(w, base + atStructs);
+      const worksOf = ([first, last]: readonly [number, number], range: number): Work[] => {
+        const list: Work[] = [];
+        const copied = base + atCopy + range * copyBytes;
+        const denseOf = ({ plane, atDense }: (typeof plans)[number]): number =>
+          base + atDense + range * Math.min(chunk, longest) * inChannels * plane;
+        for (let n = first; n < last; n += chunk) {
+          const images = Math.min(chunk, last - n);
+          const from = dy + n * outChannels * outPlane;
+          const to = dx + n * inChannels * inPlane;
+          if (s.copied) list.push(copy(from, copied, images * outChannels, o.outHeight, o.outWidth, s, o));
+          const source = s.copied ? copied : from;
+          for (const plan of plans) {
+            const { phase, k, plane, atTaps, atWeights } = plan;
+            for (let g = 0; g < groups; g++) {
+              const target = merged
+                ? {
+                    out: denseOf(plan) + g * channels * plane,
+                    ...{ outImage: inChannels * plane, outPlane: plane, outRow: phase.cols * 4, outCol: 4 },
+                  }
+                : {
+                    out: to + g * channels * inPlane + 4 * (phase.top * o.inWidth + phase.left),
+                    ...{ outImage: inChannels * inPlane, outPlane: inPlane },
+                    ...{ outRow: o.strideHeight * o.inWidth * 4, outCol: o.strideWidth * 4 },
+                  };
+              list.push(
+                product(
+                  {
+                    ...{ images, rows: phase.rows, cols: phase.cols },
+                    source: source + g * m * s.planeBytes,
+                    ...{ sourceImage: outChannels * s.planeBytes, sourceRow: s.rowBytes, sourceCol: s.colBytes },
+                    ...{ taps: base + atTaps, k, m: channels },
+                    ...{ weight: weight + g * m * channels * kernel * 4, weightRow: kernel * 4 },
+                    weightOffsets: unpacked ? base + atWeights : 0,
+                    ...{ packed: base + atWeights + g * panelBytes(channels, k), isPacked: true, bias: 0 },
+                    ...target,
+                    ...{ scratch: base + atScratch, scratchStep },
+                  },
+                  structs,
+                ),
+              );
+            }
           }
+          if (merged) list.push(merge(to, images * inChannels, o, plans, denseOf, structs));
         }
-        if (merged) {
-          const [height, width] = [o.inHeight, o.inWidth];
-          w.writeInts(base + atPhases, dense);
-          exports.mergePhases(base + atPhases, to, images * inChannels, height, width, o.strideHeight, o.strideWidth);
-        }
-      }
+        return list;
+      };
+      runRanges(ranges.map(worksOf), structs);
 
       // A padded zero times an infinite weight would not be nothing.
       if (s.copied && !finite(weight, weightSize, dx, inSize)) {
@@ -419,16 +612,21 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       // A block of q meets at most this many images.
       const slots = s.copied ? Math.min(batch, Math.ceil(WEIGHT_BLOCK / plane) + 1) : batch;
       const slotBytes = imageSlot(channels * s.planeBytes, s.planeBytes);
+      const total = batch * plane;
+      const oneBlock = total <= WEIGHT_BLOCK;
+      // A thread takes some output channels through all blocks; each makes its own copies of the input.
+      const parts = w.split(m, (total * m * k) / 16, 8);
+      const most = Math.max(...parts.map(([from, to]) => to - from));
       const layout = new ScratchLayout();
       const atOffsets = layout.take(offsets.length * 4);
       // The kernel reads past the last tap, up to a panel's width.
       const atTaps = layout.take((k + 7) * 4);
-      const atStruct = layout.take(128);
-      const total = batch * plane;
-      const oneBlock = total <= WEIGHT_BLOCK;
-      const atSums = layout.take(oneBlock ? 0 : exports.weightGemmSums(m, k));
-      const atCopy = layout.take(s.copied ? slots * slotBytes : 0);
-      const atScratch = layout.take(exports.weightGemmScratch(m));
+      const own = new ScratchLayout();
+      const atStruct = own.take(STRUCT_BYTES);
+      const atSums = own.take(oneBlock ? 0 : exports.weightGemmSums(most, k));
+      const atCopy = own.take(s.copied ? slots * slotBytes : 0);
+      const atScratch = own.take(exports.weightGemmScratch(most));
+      const atOwn = layout.take(parts.length * own.total);
       const base = w.scratch(layout.total);
 
       w.writeInts(base + atOffsets, offsets);
@@ -437,32 +635,22 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       if (total === 0) exports.fill(dweight, 0, o.dweight.size);
       for (let g = 0; g < groups && total > 0; g++) {
         const from = x + g * channels * inPlane;
-        // The order of fields of WeightGemm.
-        w.writeInts(base + atStruct, [
-          ...[o.outHeight, o.outWidth, batch],
-          ...[s.copied ? base + atCopy : from, slots, s.copied ? slotBytes : xImage],
-          ...[s.rowBytes, s.colBytes, base + atTaps, k],
-          ...[
-            dy + g * m * plane * 4,
-            dyImage,
-            m,
-            oneBlock ? 0 : base + atSums,
-            dweight + g * m * k * 4,
-            base + atScratch,
-          ],
-        ]);
-        let copied = 0;
-        for (let q = 0; q < total; q += WEIGHT_BLOCK) {
-          const count = Math.min(WEIGHT_BLOCK, total - q);
-          if (s.copied) {
-            for (; copied * plane < q + count; copied++) {
-              const slot = base + atCopy + (copied % slots) * slotBytes;
-              copy(from + copied * xImage, slot, channels, o.inHeight, o.inWidth, s, o);
-            }
-          }
-          exports.weightGemmBlock(base + atStruct, q, count);
-        }
-        if (!oneBlock) exports.weightGemmFinish(base + atStruct);
+        w.parallel(
+          'weightGemm',
+          parts.map(([first, last], i) => {
+            const at = base + atOwn + i * own.total;
+            // The order of fields of WeightGemm.
+            w.writeInts(at + atStruct, [
+              ...[o.outHeight, o.outWidth, batch],
+              ...[from, xImage, s.subsampled ? 2 : Number(s.copied), channels, o.inHeight, o.inWidth],
+              ...[s.padTop, s.padLeft, s.height, s.phases, s.phaseLength, o.strideHeight, o.strideWidth],
+              ...[s.copied ? at + atCopy : from, slots, s.copied ? slotBytes : xImage, s.rowBytes, s.colBytes],
+              ...[base + atTaps, k, dy + (g * m + first) * plane * 4, dyImage, last - first],
+              ...[oneBlock ? 0 : at + atSums, dweight + (g * m + first) * k * 4, at + atScratch],
+            ]);
+            return [at + atStruct];
+          }),
+        );
       }
 
       // A padded zero times an infinite gradient would not be nothing.

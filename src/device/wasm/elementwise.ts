@@ -31,6 +31,11 @@ export function elementwiseKernels(
   'fill' | 'binary' | 'accumulate' | 'relu' | 'reluBackward' | 'sum' | 'expand' | 'sgd' | 'adam' | 'rmsprop'
 > {
   const { exports } = w;
+
+  /** Calls for ranges of `n` elements; `call` says them for one, given its first byte and its length. */
+  const ranges = (n: number, call: (offset: number, count: number) => number[]): number[][] =>
+    w.split(n, n / 3, 16).map(([from, to]) => call(4 * from, to - from));
+
   return {
     fill({ out, value }) {
       exports.fill(w.address(out), value, out.size);
@@ -39,6 +44,19 @@ export function elementwiseKernels(
     binary({ operator, a, b, out, shape, aStrides, bStrides }) {
       if (out.size === 0) return;
       const axes = joinAxes(shape, aStrides, bStrides);
+      if (axes.length === 1 && axes[0].strides[0] === 1 && axes[0].strides[1] === 1) {
+        const [left, right, to] = [w.address(a, out.size), w.address(b, out.size), w.address(out)];
+        const parts = ranges(out.size, (at, n) => [at, n]);
+        const tables = w.scratch(parts.length * 16);
+        w.parallel(
+          'binary',
+          parts.map(([at, n], i) => {
+            w.writeInts(tables + 16 * i, [n, 1, 1]);
+            return [OPERATOR[operator], left + at, right + at, to + at, 1, tables + 16 * i];
+          }),
+        );
+        return;
+      }
       const table = w.scratch(axes.length * 16);
       w.writeInts(table, [
         ...axes.map((axis) => axis.extent),
@@ -49,13 +67,25 @@ export function elementwiseKernels(
     },
 
     accumulate({ x, out }) {
-      exports.accumulate(w.address(x, out.size), w.address(out), out.size);
+      const [from, to] = [w.address(x, out.size), w.address(out)];
+      w.parallel(
+        'accumulate',
+        ranges(out.size, (at, n) => [from + at, to + at, n]),
+      );
     },
     relu({ x, out }) {
-      exports.relu(w.address(x, out.size), w.address(out), out.size);
+      const [from, to] = [w.address(x, out.size), w.address(out)];
+      w.parallel(
+        'relu',
+        ranges(out.size, (at, n) => [from + at, to + at, n]),
+      );
     },
     reluBackward({ y, dy, dx }) {
-      exports.reluBackward(w.address(y, dx.size), w.address(dy, dx.size), w.address(dx), dx.size);
+      const [a, b, to] = [w.address(y, dx.size), w.address(dy, dx.size), w.address(dx)];
+      w.parallel(
+        'reluBackward',
+        ranges(dx.size, (at, n) => [a + at, b + at, to + at, n]),
+      );
     },
 
     sum({ x, out, shape, reduce, divisor }) {
@@ -93,30 +123,40 @@ export function elementwiseKernels(
     },
 
     sgd({ param, grad, velocity, first, lr, momentum, nesterov, weightDecay }) {
-      const addresses = [w.address(param), w.address(grad, param.size), w.optional(velocity, param.size)] as const;
-      exports.sgd(...addresses, param.size, Number(first), Number(nesterov), lr, momentum, weightDecay);
-    },
-    adam({ param, grad, m, v, lr, beta1, beta2, eps, weightDecay, decoupled, correction1, correction2 }) {
-      exports.adam(
-        ...([
-          w.address(param),
-          w.address(grad, param.size),
-          w.address(m, param.size),
-          w.address(v, param.size),
-          param.size,
-        ] as const),
-        ...([Number(decoupled), weightDecay, 1 - lr * weightDecay, beta1, 1 - beta1, beta2, 1 - beta2] as const),
-        ...([lr / correction1, Math.sqrt(correction2), eps] as const),
+      const [p, g, v] = [w.address(param), w.address(grad, param.size), w.optional(velocity, param.size)];
+      const rest = [Number(first), Number(nesterov), lr, momentum, weightDecay];
+      w.parallel(
+        'sgd',
+        ranges(param.size, (at, n) => [p + at, g + at, v === 0 ? 0 : v + at, n, ...rest]),
       );
     },
-    rmsprop({ param, grad, v, velocity, lr, alpha, eps, weightDecay, momentum }) {
+    adam({ param, grad, m, v, lr, beta1, beta2, eps, weightDecay, decoupled, correction1, correction2 }) {
       const addresses = [
         w.address(param),
         w.address(grad, param.size),
+        w.address(m, param.size),
         w.address(v, param.size),
-        w.optional(velocity, param.size),
-      ] as const;
-      exports.rmsprop(...addresses, param.size, lr, alpha, 1 - alpha, eps, weightDecay, momentum);
+      ];
+      const rest = [
+        ...[Number(decoupled), weightDecay, 1 - lr * weightDecay, beta1, 1 - beta1, beta2, 1 - beta2],
+        ...[lr / correction1, Math.sqrt(correction2), eps],
+      ];
+      w.parallel(
+        'adam',
+        ranges(param.size, (at, n) => [...addresses.map((address) => address + at), n, ...rest]),
+      );
+    },
+    rmsprop({ param, grad, v, velocity, lr, alpha, eps, weightDecay, momentum }) {
+      const addresses = [w.address(param), w.address(grad, param.size), w.address(v, param.size)];
+      const last = w.optional(velocity, param.size);
+      const rest = [lr, alpha, 1 - alpha, eps, weightDecay, momentum];
+      w.parallel(
+        'rmsprop',
+        ranges(param.size, (at, n) => [
+          ...addresses.map((address) => address + at),
+          ...[last === 0 ? 0 : last + at, n, ...rest],
+        ]),
+      );
     },
   };
 }

@@ -18,79 +18,85 @@ export function normalizationKernels(
 > {
   const { exports } = w;
 
-  /** Writes the fields of BatchNorm (assembly/batchnorm.ts) in their order; the struct's address. */
-  const batchNorm = (fields: number[]): number => {
-    const lanes = w.scratch(128 + 64);
-    w.writeInts(lanes + 128, [...fields, lanes]);
-    return lanes + 128;
+  /** Runs a batch norm kernel by ranges of channels: a struct for each, with the fields of BatchNorm in their order. */
+  const batchNorm = (
+    kernel: 'batchNormTrain' | 'batchNormEval' | 'batchNormBackward',
+    { batch, channels, spatial }: { batch: number; channels: number; spatial: number },
+    addresses: number[],
+    rest: number[],
+  ): void => {
+    const parts = w.split(channels, batch * channels * spatial);
+    const lanes = w.scratch(w.threads * 128 + parts.length * 128);
+    w.parallel(
+      kernel,
+      parts.map(([from, to], i) => {
+        const struct = lanes + (w.threads + i) * 128;
+        w.writeInts(struct, [batch, channels, spatial, ...addresses, lanes, from, to]);
+        return [struct, ...rest];
+      }),
+    );
   };
 
   return {
     batchNormTrain(o) {
-      const struct = batchNorm([
-        ...[
-          o.batch,
-          o.channels,
-          o.spatial,
-          w.address(o.x, o.batch * o.channels * o.spatial),
+      const size = o.batch * o.channels * o.spatial;
+      batchNorm(
+        'batchNormTrain',
+        o,
+        [
+          w.address(o.x, size),
           w.optional(o.weight, o.channels),
           w.optional(o.bias, o.channels),
-        ],
-        ...[
           w.optional(o.runningMean, o.channels),
           w.optional(o.runningVar, o.channels),
           w.address(o.saved, 2 * o.channels, 'float64'),
-          w.address(o.out, o.batch * o.channels * o.spatial),
+          w.address(o.out, size),
           0,
           0,
           0,
         ],
-      ]);
-      exports.batchNormTrain(struct, o.momentum, o.eps);
+        [o.momentum, o.eps],
+      );
     },
     batchNormEval(o) {
-      const struct = batchNorm([
-        ...[
-          o.batch,
-          o.channels,
-          o.spatial,
-          w.address(o.x, o.batch * o.channels * o.spatial),
+      const size = o.batch * o.channels * o.spatial;
+      batchNorm(
+        'batchNormEval',
+        o,
+        [
+          w.address(o.x, size),
           w.optional(o.weight, o.channels),
           w.optional(o.bias, o.channels),
-        ],
-        ...[
           w.address(o.runningMean, o.channels),
           w.address(o.runningVar, o.channels),
           w.address(o.saved, 2 * o.channels, 'float64'),
-          w.address(o.out, o.batch * o.channels * o.spatial),
+          w.address(o.out, size),
           0,
           0,
           0,
         ],
-      ]);
-      exports.batchNormEval(struct, o.eps);
+        [o.eps],
+      );
     },
     batchNormBackward(o) {
-      const struct = batchNorm([
-        ...[
-          o.batch,
-          o.channels,
-          o.spatial,
-          w.address(o.x, o.batch * o.channels * o.spatial),
+      const size = o.batch * o.channels * o.spatial;
+      batchNorm(
+        'batchNormBackward',
+        o,
+        [
+          w.address(o.x, size),
           w.optional(o.weight, o.channels),
           0,
           0,
           0,
-        ],
-        ...[
           w.address(o.saved, 2 * o.channels, 'float64'),
-          w.optional(o.dx, o.batch * o.channels * o.spatial),
-          w.address(o.dy, o.batch * o.channels * o.spatial),
+          w.optional(o.dx, size),
+          w.address(o.dy, size),
           w.optional(o.dweight, o.channels),
           w.optional(o.dbias, o.channels),
         ],
-      ]);
-      exports.batchNormBackward(struct, Number(o.training));
+        [Number(o.training)],
+      );
     },
 
     softmax({ x, out, outer, extent, inner }) {

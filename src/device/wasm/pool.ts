@@ -2,9 +2,16 @@
 import type { PoolGeometry } from '../../shape.js';
 import type { AdaptivePoolGeometry, Kernels } from '../device.js';
 import type { WasmContext } from './context.js';
+import type { Kernel } from './team.js';
 
-/** The struct lies behind this much scratch for lanes. */
+/** Bytes of eight float64 lanes. */
 const LANES = 64;
+
+/** Elements of a plane of the input and of the output. */
+const planes = (g: { inHeight: number; inWidth: number; outHeight: number; outWidth: number }): [number, number] => [
+  g.inHeight * g.inWidth,
+  g.outHeight * g.outWidth,
+];
 
 export function poolKernels(
   w: WasmContext,
@@ -17,75 +24,91 @@ export function poolKernels(
   | 'adaptiveAvgPool2d'
   | 'adaptiveAvgPool2dBackward'
 > {
-  const { exports } = w;
-
-  /** Writes the fields of Pool (assembly/pool.ts) in their order behind `bytes` of scratch; the scratch's address. */
-  const pool = (g: PoolGeometry, bytes: number): { scratch: number; struct: number } => {
-    const scratch = w.scratch(bytes + 64);
-    w.writeInts(scratch + bytes, [
-      ...[g.planes, g.inHeight, g.inWidth, g.outHeight, g.outWidth, g.kernelHeight, g.kernelWidth],
-      ...[g.strideHeight, g.strideWidth, g.padHeight, g.padWidth, g.dilationHeight, g.dilationWidth],
-    ]);
-    return { scratch, struct: scratch + bytes };
+  /**
+   * Runs a pooling kernel by ranges of planes: a struct for each, with the fields of Pool in their order, `buffers` advanced
+   * to the first plane, the arguments in `rest`, and `bytes` of scratch for each thread where it takes any.
+   */
+  const pool = (
+    kernel: Kernel,
+    g: PoolGeometry,
+    buffers: readonly (readonly [address: number, planeElements: number])[],
+    rest: readonly number[] = [],
+    bytes = 0,
+  ): void => {
+    const parts = w.split(g.planes, g.planes * (g.inHeight * g.inWidth + g.outHeight * g.outWidth));
+    const scratch = w.scratch(parts.length * 64 + w.threads * bytes);
+    const lanes = scratch + parts.length * 64;
+    w.parallel(
+      kernel,
+      parts.map(([from, to], i) => {
+        const struct = scratch + i * 64;
+        w.writeInts(struct, [
+          ...[to - from, g.inHeight, g.inWidth, g.outHeight, g.outWidth, g.kernelHeight, g.kernelWidth],
+          ...[g.strideHeight, g.strideWidth, g.padHeight, g.padWidth, g.dilationHeight, g.dilationWidth],
+        ]);
+        const addresses = buffers.map(([address, elements]) => address + 4 * from * elements);
+        return [struct, ...addresses, ...rest, ...(bytes > 0 ? [lanes] : [])];
+      }),
+    );
   };
-  const adaptive = (g: AdaptivePoolGeometry, bytes: number) => {
+  const window = (g: AdaptivePoolGeometry): PoolGeometry => {
     const none = { kernelHeight: 0, kernelWidth: 0, strideHeight: 0, strideWidth: 0, padHeight: 0, padWidth: 0 };
-    return pool({ ...g, ...none, dilationHeight: 1, dilationWidth: 1 }, bytes);
+    return { ...g, ...none, dilationHeight: 1, dilationWidth: 1 };
   };
 
   return {
     maxPool2d(o) {
-      exports.maxPool2d(
-        pool(o, 0).struct,
-        w.address(o.x, o.planes * o.inHeight * o.inWidth),
-        w.address(o.out, o.planes * o.outHeight * o.outWidth),
-        w.address(o.indices, o.planes * o.outHeight * o.outWidth, 'int32'),
-      );
+      const [inPlane, outPlane] = planes(o);
+      pool('maxPool2d', o, [
+        [w.address(o.x, o.planes * inPlane), inPlane],
+        [w.address(o.out, o.planes * outPlane), outPlane],
+        [w.address(o.indices, o.planes * outPlane, 'int32'), outPlane],
+      ]);
     },
     maxPool2dBackward(o) {
-      exports.fill(w.address(o.dx, o.planes * o.inHeight * o.inWidth), 0, o.dx.size);
-      exports.maxPool2dBackward(
-        pool(o, 0).struct,
-        w.address(o.dy, o.planes * o.outHeight * o.outWidth),
-        w.address(o.indices, o.planes * o.outHeight * o.outWidth, 'int32'),
-        w.address(o.dx, o.planes * o.inHeight * o.inWidth),
+      const [inPlane, outPlane] = planes(o);
+      const dx = w.address(o.dx, o.planes * inPlane);
+      w.parallel(
+        'fill',
+        w.split(o.dx.size, o.dx.size / 4, 16).map(([from, to]) => [dx + 4 * from, 0, to - from]),
       );
+      pool('maxPool2dBackward', o, [
+        [w.address(o.dy, o.planes * outPlane), outPlane],
+        [w.address(o.indices, o.planes * outPlane, 'int32'), outPlane],
+        [dx, inPlane],
+      ]);
     },
     avgPool2d(o) {
-      exports.avgPool2d(
-        pool(o, 0).struct,
-        w.address(o.x, o.planes * o.inHeight * o.inWidth),
-        w.address(o.out, o.planes * o.outHeight * o.outWidth),
-        Number(o.countIncludePad),
-      );
+      const [inPlane, outPlane] = planes(o);
+      const buffers = [
+        [w.address(o.x, o.planes * inPlane), inPlane],
+        [w.address(o.out, o.planes * outPlane), outPlane],
+      ] as const;
+      pool('avgPool2d', o, buffers, [Number(o.countIncludePad)]);
     },
     avgPool2dBackward(o) {
-      const { scratch, struct } = pool(o, o.inHeight * o.inWidth * 8);
-      exports.avgPool2dBackward(
-        struct,
-        w.address(o.dy, o.planes * o.outHeight * o.outWidth),
-        w.address(o.dx, o.planes * o.inHeight * o.inWidth),
-        Number(o.countIncludePad),
-        scratch,
-      );
+      const [inPlane, outPlane] = planes(o);
+      const buffers = [
+        [w.address(o.dy, o.planes * outPlane), outPlane],
+        [w.address(o.dx, o.planes * inPlane), inPlane],
+      ] as const;
+      pool('avgPool2dBackward', o, buffers, [Number(o.countIncludePad)], inPlane * 8);
     },
     adaptiveAvgPool2d(o) {
-      const { scratch, struct } = adaptive(o, LANES);
-      exports.adaptiveAvgPool2d(
-        struct,
-        w.address(o.x, o.planes * o.inHeight * o.inWidth),
-        w.address(o.out, o.planes * o.outHeight * o.outWidth),
-        scratch,
-      );
+      const [inPlane, outPlane] = planes(o);
+      const buffers = [
+        [w.address(o.x, o.planes * inPlane), inPlane],
+        [w.address(o.out, o.planes * outPlane), outPlane],
+      ] as const;
+      pool('adaptiveAvgPool2d', window(o), buffers, [], LANES);
     },
     adaptiveAvgPool2dBackward(o) {
-      const { scratch, struct } = adaptive(o, o.inHeight * o.inWidth * 8);
-      exports.adaptiveAvgPool2dBackward(
-        struct,
-        w.address(o.dy, o.planes * o.outHeight * o.outWidth),
-        w.address(o.dx, o.planes * o.inHeight * o.inWidth),
-        scratch,
-      );
+      const [inPlane, outPlane] = planes(o);
+      const buffers = [
+        [w.address(o.dy, o.planes * outPlane), outPlane],
+        [w.address(o.dx, o.planes * inPlane), inPlane],
+      ] as const;
+      pool('adaptiveAvgPool2dBackward', window(o), buffers, [], inPlane * 8);
     },
   };
 }

@@ -1,0 +1,178 @@
+/**
+ * The threads of the WASM device. A job is a list of programs, each some calls of kernels one after the other, which write to
+ * different places; the thread that owns the device and its workers take them one by one from a shared counter, and the
+ * owner waits for the last. Splitting never cuts a sum, so the bits do not depend on who computes what.
+ */
+import { AtalhoError, DeviceError } from '../../errors.js';
+import type { WasmExports } from './exports.gen.js';
+import { type CreateWorker, hostWorker, processors, type WorkerLike } from './host.js';
+
+/** A kernel that returns nothing; the last parameter of many is the thread, which is added when it is called. */
+export type Kernel = {
+  [K in keyof WasmExports]: undefined extends ReturnType<WasmExports[K]> ? K : never;
+}[keyof WasmExports];
+
+/** A kernel and its arguments, without the thread. */
+export type Step = readonly [kernel: Kernel, ...args: number[]];
+
+// The words of the control block; the same as in worker.js.
+const [SEQUENCE, TICKET, DONE, FAILED, STOP, READY, PROGRAMS, SLEEPERS] = [0, 1, 2, 3, 4, 5, 6, 7];
+const HEADER_BYTES = 64;
+/** Numbers that a job may take. */
+const VALUES = 65536;
+/** A ticket has 12 bits for the program. */
+const MOST_PROGRAMS = 4095;
+
+const START_MS = 10_000;
+/** How often a waiting owner looks whether anything moved, and how long nothing may. */
+const LOOK_MS = 100;
+const STALL_MS = 20_000;
+/** Looks before sleeping, some tenths of a millisecond: longer than the owner is between two kernels. */
+const SPINS = 200_000;
+
+/** Calls a kernel on the thread that owns the device, thread 0. */
+export function call(exports: WasmExports, [kernel, ...args]: Step): void {
+  (exports[kernel] as (...values: number[]) => void)(...args, 0);
+}
+
+const names = (programs: readonly (readonly Step[])[]): string =>
+  [...new Set(programs.flatMap((steps) => steps.map(([kernel]) => kernel)))].join(', ');
+
+export class Team {
+  private readonly words: Int32Array;
+  private readonly values: Float64Array;
+  private readonly kernels: Map<string, number>;
+  private failure: string | null = null;
+
+  private constructor(
+    private readonly exports: WasmExports,
+    control: SharedArrayBuffer,
+    names: readonly string[],
+    private readonly workers: readonly WorkerLike[],
+    private readonly spins: number,
+    private readonly stallMs: number,
+  ) {
+    this.words = new Int32Array(control, 0, HEADER_BYTES / 4);
+    this.values = new Float64Array(control, HEADER_BYTES);
+    this.kernels = new Map(names.map((name, i) => [name, i]));
+  }
+
+  get threads(): number {
+    return this.workers.length + 1;
+  }
+
+  /**
+   * Starts `threads` − 1 workers on `module` and `memory`.
+   * @throws DeviceError when they do not start
+   */
+  static async start(
+    threads: number,
+    module: WebAssembly.Module,
+    memory: WebAssembly.Memory,
+    exports: WasmExports,
+    createWorker: CreateWorker = hostWorker,
+    stallMs: number = STALL_MS,
+  ): Promise<Team> {
+    const control = new SharedArrayBuffer(HEADER_BYTES + 8 * VALUES);
+    const words = new Int32Array(control, 0, HEADER_BYTES / 4);
+    const kernels = Object.keys(exports).filter((name) => typeof exports[name as keyof WasmExports] === 'function');
+    // More threads than processors would spin in each other's way.
+    const spins = threads <= (await processors()) ? SPINS : 0;
+    const workers: WorkerLike[] = [];
+    try {
+      const url = new URL('./worker.js', import.meta.url);
+      for (let thread = 1; thread < threads; thread++) {
+        const worker = await createWorker(url);
+        workers.push(worker);
+        worker.unref?.();
+        worker.postMessage({ module, memory, control, kernels, thread, spins });
+      }
+      for (let waited = 0; Atomics.load(words, READY) < threads - 1; waited++) {
+        if (waited > START_MS) throw new Error(`${Atomics.load(words, READY)} of ${threads - 1} started`);
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+    } catch (error) {
+      for (const worker of workers) worker.terminate();
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new DeviceError(`wasm: no threads (${reason}); use threads: 1, which computes the same bits`);
+    }
+    return new Team(exports, control, kernels, workers, spins, stallMs);
+  }
+
+  /**
+   * Runs all programs side by side, and returns when the last is done.
+   * @throws DeviceError when a worker fails or makes no progress; the device is then of no more use
+   */
+  run(programs: readonly (readonly Step[])[]): void {
+    if (this.failure !== null) throw new DeviceError(this.failure);
+    const { words, values } = this;
+    const size = programs.reduce((sum, steps) => sum + 2 + steps.reduce((n, step) => n + 1 + step.length, 0), 0);
+    if (programs.length > MOST_PROGRAMS || size > VALUES) {
+      throw new AtalhoError(`wasm: ${programs.length} programs of ${size} numbers are too many for a job`);
+    }
+    let at = programs.length;
+    programs.forEach((steps, i) => {
+      values[i] = at;
+      values[at++] = steps.length;
+      for (const [kernel, ...args] of steps) {
+        values[at++] = this.kernels.get(kernel) as number;
+        values[at++] = args.length;
+        for (const value of args) values[at++] = value;
+      }
+    });
+    words[PROGRAMS] = programs.length;
+    words[DONE] = 0;
+    const job = (words[SEQUENCE] + 1) & 0xfffff;
+    Atomics.store(words, TICKET, job << 12);
+    Atomics.add(words, SEQUENCE, 1);
+    if (Atomics.load(words, SLEEPERS) > 0) Atomics.notify(words, SEQUENCE);
+
+    let error: unknown;
+    for (;;) {
+      const program = Atomics.add(words, TICKET, 1) & 0xfff;
+      if (program >= programs.length) break;
+      try {
+        for (const step of programs[program]) call(this.exports, step);
+      } catch (thrown) {
+        error ??= thrown;
+      }
+      Atomics.add(words, DONE, 1);
+    }
+    this.wait(programs);
+    if (error !== undefined) throw error;
+    if (Atomics.load(words, FAILED) !== 0) this.fail(`wasm: a worker failed in ${names(programs)}; make a new device`);
+  }
+
+  private wait(programs: readonly (readonly Step[])[]): void {
+    const { words } = this;
+    const all = programs.length;
+    for (let i = 0; i < this.spins; i++) if (Atomics.load(words, DONE) === all) return;
+    let still = 0;
+    for (let done = Atomics.load(words, DONE); done !== all; ) {
+      Atomics.wait(words, DONE, done, LOOK_MS);
+      const now = Atomics.load(words, DONE);
+      still = now === done ? still + LOOK_MS : 0;
+      done = now;
+      if (still >= this.stallMs) {
+        this.fail(
+          `wasm: a worker died or stalled in ${names(programs)}: ${all - done} of ${all} parts did not come back for ` +
+            `${this.stallMs / 1000} s; make a new device`,
+        );
+      }
+    }
+  }
+
+  private fail(message: string): never {
+    this.failure = message;
+    this.stop();
+    throw new DeviceError(message);
+  }
+
+  /** Ends the workers. */
+  stop(): void {
+    Atomics.store(this.words, STOP, 1);
+    Atomics.add(this.words, SEQUENCE, 1);
+    Atomics.notify(this.words, SEQUENCE);
+    for (const worker of this.workers) worker.terminate();
+  }
+}

@@ -1,0 +1,177 @@
+/** Several threads: the same bits at any number of them, no thread or memory left behind, and workers that die. */
+import { readdirSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { WasmContext } from '../src/device/wasm/context.js';
+import { Team } from '../src/device/wasm/team.js';
+import {
+  ArgumentError,
+  conv2d,
+  crossEntropy,
+  type Device,
+  DeviceError,
+  d2lResnet,
+  Generator,
+  grad,
+  reference,
+  relu,
+  sgd,
+  tensor,
+  wasm,
+} from '../src/index.js';
+import { hashWeights } from '../src/train/index.js';
+
+/** The context of a device, whose grain decides what is worth handing out. */
+const contextOf = (device: Device): WasmContext => {
+  const { context } = device as unknown as { context: WasmContext };
+  expect(context).toBeInstanceOf(WasmContext);
+  return context;
+};
+
+/** A device that hands out even the least work. */
+async function team(threads: number, createWorker?: () => Worker): Promise<Device> {
+  const device = await wasm({ threads, createWorker });
+  contextOf(device).grain = 1;
+  return device;
+}
+
+/** Five steps of a small ResNet with all of its layers; the hash of its weights. */
+async function trained(device: Device): Promise<string> {
+  const generator = new Generator(3);
+  const model = d2lResnet({ device, generator, channels: [8, 12], blocks: [1, 1] });
+  const optimizer = sgd(model.parameters(), { lr: 0.05, momentum: 0.9, weightDecay: 1e-3 });
+  for (let step = 0; step < 5; step++) {
+    const x = Float32Array.from({ length: 9 * 24 * 24 }, () => generator.uniform(-1, 1));
+    const labels = Int32Array.from({ length: 9 }, (_, i) => (i * 7 + step) % 10);
+    device.scope(() => {
+      const loss = crossEntropy(model.forward(tensor(x, [9, 1, 24, 24], { device })), labels);
+      optimizer.step(grad(loss, optimizer.params));
+    });
+  }
+  const hash = await hashWeights(model);
+  device.dispose();
+  return hash;
+}
+
+/** A convolution large enough for every thread; its result. */
+function work(device: Device): ArrayLike<number | bigint> {
+  const x = tensor(
+    Float32Array.from({ length: 4 * 8 * 20 * 20 }, (_, i) => ((i * 37) % 101) / 50 - 1),
+    [4, 8, 20, 20],
+    { device },
+  );
+  const w = tensor(
+    Float32Array.from({ length: 8 * 8 * 9 }, (_, i) => ((i * 29) % 101) / 50 - 1),
+    [8, 8, 3, 3],
+    { device },
+  );
+  return relu(conv2d(x, w, null, { padding: 1 })).dataSync();
+}
+
+const threadsOfProcess = (): number => (process.platform === 'linux' ? readdirSync('/proc/self/task').length : 0);
+
+describe('threads', () => {
+  it('train the same weights, bit for bit: reference, 1, 2, 3 and 7 threads', async () => {
+    const expected = await trained(reference());
+    for (const threads of [1, 2, 3, 7]) expect(await trained(await team(threads)), `${threads} threads`).toBe(expected);
+  });
+
+  it('take their share', async () => {
+    const device = await team(3);
+    const run = vi.spyOn(Team.prototype, 'run');
+    work(device);
+    expect(run.mock.calls.some(([programs]) => programs.length > 1)).toBe(true);
+    run.mockRestore();
+    device.dispose();
+  });
+
+  it('are gone after dispose, and so is the memory: 200 devices', async () => {
+    const cycle = async () => {
+      const device = await team(3);
+      work(device);
+      device.dispose();
+    };
+    for (let i = 0; i < 10; i++) await cycle();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const before = { threads: threadsOfProcess(), rss: process.memoryUsage().rss };
+    for (let i = 0; i < 200; i++) await cycle();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(threadsOfProcess()).toBeLessThanOrEqual(before.threads + 1);
+    // Each had 1 MiB of memory and two workers of several; a leak of either would be hundreds.
+    expect(process.memoryUsage().rss - before.rss).toBeLessThan(150 << 20);
+  });
+
+  it('sleep when there is nothing to do', async () => {
+    const device = await team(3);
+    work(device);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    const before = process.cpuUsage();
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    const { user, system } = process.cpuUsage(before);
+    // One that spins would use a second.
+    expect((user + system) / 1e6).toBeLessThan(0.5);
+    device.dispose();
+  });
+
+  it('report a worker that dies in mid-kernel, and the device is of no more use', async () => {
+    const thief = new URL('./thief.mjs', import.meta.url);
+    const device = await team(2, () => new Worker(thief));
+    (contextOf(device) as unknown as { team: { stallMs: number } }).team.stallMs = 300;
+    // The thief may come too late for one.
+    const untilItFails = () => {
+      for (let i = 0; i < 10_000; i++) work(device);
+    };
+    expect(untilItFails).toThrow(DeviceError);
+    expect(() => work(device)).toThrow(/a worker died or stalled in \w+.*make a new device/);
+    device.dispose();
+    // Another device is as good as ever.
+    const [next, spec] = [await team(2), reference()];
+    expect(work(next)).toEqual(work(spec));
+    next.dispose();
+  });
+
+  it('that were ended while they slept are not missed: the owner does it all', async () => {
+    const device = await team(3);
+    const { team: own } = contextOf(device) as unknown as { team: { workers: Worker[] } };
+    await Promise.all(own.workers.map((worker) => worker.terminate()));
+    expect(work(device)).toEqual(work(reference()));
+    device.dispose();
+  });
+});
+
+describe('threads that cannot be had', () => {
+  afterEach(() => {
+    vi.restoreAllMocks();
+    vi.unstubAllGlobals();
+  });
+
+  it.each([0, 1.5, 65, Number.NaN, 'many'])('threads: %s', async (threads) => {
+    await expect(wasm({ threads: threads as number })).rejects.toThrow(ArgumentError);
+  });
+
+  it('without SharedArrayBuffer: a typed error, one thread for auto', async () => {
+    vi.stubGlobal('SharedArrayBuffer', undefined);
+    await expect(wasm({ threads: 2 })).rejects.toThrow(/no SharedArrayBuffer.*threads: 1 computes the same bits/);
+    const device = await wasm({ threads: 'auto' });
+    expect(contextOf(device).threads).toBe(1);
+    device.dispose();
+  });
+
+  it("on a browser's main thread: a typed error, one thread for auto", async () => {
+    vi.spyOn(Atomics, 'wait').mockImplementation(() => {
+      throw new TypeError('Atomics.wait cannot be called in this context');
+    });
+    await expect(wasm({ threads: 2 })).rejects.toThrow(DeviceError);
+    await expect(wasm({ threads: 2 })).rejects.toThrow(/make the device in a worker/);
+    const device = await wasm({ threads: 'auto' });
+    expect(contextOf(device).threads).toBe(1);
+    device.dispose();
+  });
+
+  it('when workers do not start', async () => {
+    const createWorker = () => {
+      throw new Error('no workers today');
+    };
+    await expect(wasm({ threads: 2, createWorker })).rejects.toThrow(/no threads \(no workers today\); use threads: 1/);
+  });
+});
