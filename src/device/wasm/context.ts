@@ -6,7 +6,7 @@ import { Buffer, type DType, type MemoryUse, type TypedArray } from '../device.j
 import { checkSize, copyInto } from '../hostData.js';
 import type { WasmExports } from './exports.gen.js';
 import { type Heap, MAX_MEMORY_BYTES } from './heap.js';
-import { call, type Kernel, type Step, type Team } from './team.js';
+import type { Kernel, Step, Team } from './team.js';
 
 const BYTES: Record<DType, number> = { float32: 4, float64: 8, int32: 4, int64: 8 };
 
@@ -61,12 +61,18 @@ export class WasmContext {
   /** Runs programs that write to different places, on all threads where there are several. */
   run(programs: readonly (readonly Step[])[]): void {
     if (this.team !== null && programs.length > 1) this.team.run(programs);
-    else for (const steps of programs) for (const step of steps) call(this.exports, step);
+    else for (const steps of programs) for (const [kernel, ...args] of steps) this.call(kernel, args);
+  }
+
+  /** Calls a kernel on the thread that owns the device, thread 0. */
+  private call(kernel: Kernel, args: readonly number[]): void {
+    (this.exports[kernel] as (...values: number[]) => void)(...args, 0);
   }
 
   /** The same for calls of one kernel. */
   parallel(kernel: Kernel, calls: readonly (readonly number[])[]): void {
-    this.run(calls.map((args) => [[kernel, ...args]]));
+    if (this.team !== null && calls.length > 1) this.team.run(calls.map((args) => [[kernel, ...args]]));
+    else for (const args of calls) this.call(kernel, args);
   }
 
   get heap(): Heap {

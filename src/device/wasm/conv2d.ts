@@ -339,7 +339,8 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
     else {
       for (const work of ranges[0]) {
         structs.clear();
-        w.run(work(true).map((step) => [step]));
+        const steps = work(true);
+        w.run(w.threads === 1 ? [steps] : steps.map((step) => [step]));
       }
     }
   };
@@ -410,15 +411,29 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
             list.push(
               product(
                 {
-                  ...{ images, rows: o.outHeight, cols: o.outWidth },
+                  images,
+                  rows: o.outHeight,
+                  cols: o.outWidth,
                   source: source + g * channels * s.planeBytes,
-                  ...{ sourceImage: inChannels * s.planeBytes, sourceRow: s.rowBytes, sourceCol: s.colBytes },
-                  ...{ taps: base + atTaps, k, m, weight: weight + g * m * k * 4, weightRow: k * 4, weightOffsets: 0 },
-                  ...{ packed: base + atWeights + g * panelBytes(m, k), isPacked },
+                  sourceImage: inChannels * s.planeBytes,
+                  sourceRow: s.rowBytes,
+                  sourceCol: s.colBytes,
+                  taps: base + atTaps,
+                  k,
+                  m,
+                  weight: weight + g * m * k * 4,
+                  weightRow: k * 4,
+                  weightOffsets: 0,
+                  packed: base + atWeights + g * panelBytes(m, k),
+                  isPacked,
                   bias: bias === 0 ? 0 : bias + g * m * 4,
                   out: out + (n * outChannels + g * m) * outPlane,
-                  ...{ outImage: outChannels * outPlane, outPlane, outRow: o.outWidth * 4, outCol: 4 },
-                  ...{ scratch: base + atScratch, scratchStep },
+                  outImage: outChannels * outPlane,
+                  outPlane,
+                  outRow: o.outWidth * 4,
+                  outCol: 4,
+                  scratch: base + atScratch,
+                  scratchStep,
                 },
                 structs,
               ),
@@ -539,25 +554,40 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
               const target = merged
                 ? {
                     out: denseOf(plan) + g * channels * plane,
-                    ...{ outImage: inChannels * plane, outPlane: plane, outRow: phase.cols * 4, outCol: 4 },
+                    outImage: inChannels * plane,
+                    outPlane: plane,
+                    outRow: phase.cols * 4,
+                    outCol: 4,
                   }
                 : {
                     out: to + g * channels * inPlane + 4 * (phase.top * o.inWidth + phase.left),
-                    ...{ outImage: inChannels * inPlane, outPlane: inPlane },
-                    ...{ outRow: o.strideHeight * o.inWidth * 4, outCol: o.strideWidth * 4 },
+                    outImage: inChannels * inPlane,
+                    outPlane: inPlane,
+                    outRow: o.strideHeight * o.inWidth * 4,
+                    outCol: o.strideWidth * 4,
                   };
               list.push(
                 product(
                   {
-                    ...{ images, rows: phase.rows, cols: phase.cols },
+                    images,
+                    rows: phase.rows,
+                    cols: phase.cols,
                     source: source + g * m * s.planeBytes,
-                    ...{ sourceImage: outChannels * s.planeBytes, sourceRow: s.rowBytes, sourceCol: s.colBytes },
-                    ...{ taps: base + atTaps, k, m: channels },
-                    ...{ weight: weight + g * m * channels * kernel * 4, weightRow: kernel * 4 },
+                    sourceImage: outChannels * s.planeBytes,
+                    sourceRow: s.rowBytes,
+                    sourceCol: s.colBytes,
+                    taps: base + atTaps,
+                    k,
+                    m: channels,
+                    weight: weight + g * m * channels * kernel * 4,
+                    weightRow: kernel * 4,
                     weightOffsets: unpacked ? base + atWeights : 0,
-                    ...{ packed: base + atWeights + g * panelBytes(channels, k), isPacked: true, bias: 0 },
+                    packed: base + atWeights + g * panelBytes(channels, k),
+                    isPacked: true,
+                    bias: 0,
                     ...target,
-                    ...{ scratch: base + atScratch, scratchStep },
+                    scratch: base + atScratch,
+                    scratchStep,
                   },
                   structs,
                 ),

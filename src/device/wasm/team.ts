@@ -30,11 +30,6 @@ const STALL_MS = 20_000;
 /** Looks before sleeping, some tenths of a millisecond: longer than the owner is between two kernels. */
 const SPINS = 200_000;
 
-/** Calls a kernel on the thread that owns the device, thread 0. */
-export function call(exports: WasmExports, [kernel, ...args]: Step): void {
-  (exports[kernel] as (...values: number[]) => void)(...args, 0);
-}
-
 const names = (programs: readonly (readonly Step[])[]): string =>
   [...new Set(programs.flatMap((steps) => steps.map(([kernel]) => kernel)))].join(', ');
 
@@ -132,7 +127,9 @@ export class Team {
       const program = Atomics.add(words, TICKET, 1) & 0xfff;
       if (program >= programs.length) break;
       try {
-        for (const step of programs[program]) call(this.exports, step);
+        for (const [kernel, ...args] of programs[program]) {
+          (this.exports[kernel] as (...values: number[]) => void)(...args, 0);
+        }
       } catch (thrown) {
         error ??= thrown;
       }
