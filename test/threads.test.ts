@@ -168,6 +168,15 @@ describe('threads that cannot be had', () => {
     device.dispose();
   });
 
+  it('when a worker breaks: at once, and one thread for auto', async () => {
+    const createWorker = () => new Worker('throw new Error("broken script")', { eval: true });
+    await expect(wasm({ threads: 2, createWorker })).rejects.toThrow(/no threads \(broken script\); use threads: 1/);
+    vi.stubGlobal('navigator', { hardwareConcurrency: 2 });
+    const device = await wasm({ threads: 'auto', createWorker });
+    expect(contextOf(device).threads).toBe(1);
+    device.dispose();
+  });
+
   it('when workers do not start', async () => {
     const createWorker = () => {
       throw new Error('no workers today');

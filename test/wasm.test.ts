@@ -44,8 +44,9 @@ function differences(a: Device, b: Device, x: number[], w: number[], options: ob
   return different;
 }
 
-describe('convolution across chunks and blocks', async () => {
-  const device = await wasm();
+describe.each([1, 2])('convolution across chunks and blocks, %i threads', async (threads) => {
+  const device = await wasm({ threads });
+  (device as unknown as { context: { grain: number } }).context.grain = 1;
   const spec = reference();
   afterAll(() => device.dispose());
 
@@ -60,6 +61,11 @@ describe('convolution across chunks and blocks', async () => {
     { x: [2, 300, 16, 16], w: [8, 300, 1, 1], options: {} },
     { x: [1, 70, 7, 7], w: [12, 70, 3, 3], options: { padding: 1 } },
     { x: [1, 33, 7, 7], w: [13, 33, 3, 3], options: { padding: 1, stride: 2 } },
+    // Exactly one block of pixels, whose weights are packed in one place.
+    { x: [8, 128, 8, 8], w: [10, 128, 3, 3], options: { padding: 1 } },
+    { x: [2, 128, 16, 16], w: [6, 128, 3, 3], options: { padding: 1 } },
+    // More blocks of pixels than a job may have programs.
+    { x: [1, 1, 1500, 1500], w: [1, 1, 1, 1], options: {} },
     // Two k blocks and weight-gradient blocks that straddle images.
     { x: [7, 40, 9, 9], w: [13, 40, 3, 3], options: { padding: 1 } },
     { x: [3, 5, 40, 40], w: [9, 5, 7, 7], options: { padding: 3, stride: 2 } },

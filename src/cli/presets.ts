@@ -37,10 +37,10 @@ export const PRESETS: Presets = {
       lr: 0.001,
       epochs: 1,
       batchSize: 16,
-      limit: 1600,
+      limit: 3200,
       testLimit: 1000,
       schedule: 'cosine',
     },
-    publishedHash: '2039f49a2d62dd31a1c492ab882864ecc2271fdace5fe3a7ca1af51fec7a15ac',
+    publishedHash: '8c11912a155544a712cb7008c25df4bf72631d96302a5bd04366c29c9325cb2a',
   },
 };

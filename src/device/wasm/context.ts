@@ -32,9 +32,9 @@ export class WasmContext {
   grain = 40_000;
 
   constructor(
-    readonly exports: WasmExports,
+    public exports: WasmExports,
     private heapOrNone: Heap | null,
-    private readonly team: Team | null = null,
+    private team: Team | null = null,
   ) {}
 
   get threads(): number {
@@ -168,6 +168,9 @@ export class WasmContext {
   /** Lets go of the memory; every later use is an error. */
   close(): void {
     this.team?.stop();
+    this.team = null;
+    // The instance holds the memory.
+    this.exports = {} as WasmExports;
     this.heapOrNone = null;
   }
 }

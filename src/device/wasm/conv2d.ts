@@ -142,8 +142,8 @@ interface Product {
 type Work = (divide: boolean) => Step[];
 
 const STRUCT_BYTES = 128;
-/** Steps of all programs of a job, of at most 12 numbers each. */
-const MOST_STEPS = 5000;
+/** Steps, and programs, of a job; of at most 12 numbers each. */
+const MOST_STEPS = 4000;
 
 /** Structs and tables for the kernels, one after the other in a piece of scratch. */
 class Structs {
@@ -166,10 +166,9 @@ class Structs {
   }
 }
 
-/** Bytes for the structs of `works` works, or of one that is divided, and for as many tables of `table` bytes. */
-const structBytes = (threads: number, pixels: number, works: number, table = 0): number =>
-  (STRUCT_BYTES + Math.ceil(table / STRUCT_BYTES) * STRUCT_BYTES) *
-  (works + Math.ceil(pixels / BLOCK_PIXELS) + 2 * threads);
+/** Bytes for the structs of `works` works of ranges, or of one that is divided. */
+const structBytes = (threads: number, pixels: number, works: number): number =>
+  STRUCT_BYTES * (works + Math.ceil(pixels / BLOCK_PIXELS) + 2 * threads);
 
 /** One stride phase of the input gradient: the pixels congruent to it, and the taps that reach them. */
 interface Phase {
@@ -280,8 +279,9 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       if (pixels === 0 || o.m === 0) return [];
       const work = divide ? (pixels * o.m * o.k) / 16 : 0;
       // Blocks of whole panels, as even as they come; every thread gets some.
-      const most = Math.ceil(pixels / BLOCK_PIXELS / w.threads);
-      const blocks = w.split(pixels, pixels < BLOCK_PIXELS ? 0 : work, 8, most);
+      const most = Math.min(Math.ceil(pixels / BLOCK_PIXELS / w.threads), Math.floor(MOST_STEPS / w.threads));
+      // One block is not divided: its weights may not be packed, and are then packed in one place.
+      const blocks = w.split(pixels, pixels <= BLOCK_PIXELS ? 0 : work, 8, most);
       const panels = w.split(o.m, blocks.length > 1 ? 0 : work, 4);
       return blocks.flatMap(([from, to]) =>
         panels.map(([first, last]): Step => {
@@ -374,7 +374,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       const layout = new ScratchLayout();
       const atOffsets = layout.take(offsets.length * 4);
       const atTaps = layout.take(k * 4);
-      const works = ranges.length * Math.ceil(longest / chunk) * groups;
+      const works = ranges.length === 1 ? 1 : ranges.length * Math.ceil(longest / chunk) * groups;
       const atStructs = layout.take(structBytes(w.threads, chunk * pixels, works));
       const atWeights = layout.take(groups * panelBytes(m, k));
       const copyBytes = s.copied ? Math.min(chunk, longest) * inChannels * s.planeBytes : 0;
@@ -478,9 +478,16 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       const scratchStep = exports.implicitGemmScratch(channels);
       const layout = new ScratchLayout();
       const atOffsets = layout.take(kernel * 4);
-      const works = ranges.length * Math.ceil(longest / chunk) * groups * phases.length;
-      const mapBytes = merged ? 4 * o.strideHeight * o.strideWidth : 0;
-      const atStructs = layout.take(structBytes(w.threads, chunk * o.inHeight * o.inWidth, works, mapBytes));
+      const chunks = ranges.length === 1 ? 1 : ranges.length * Math.ceil(longest / chunk);
+      const mapBytes = merged ? Math.ceil((4 * o.strideHeight * o.strideWidth) / STRUCT_BYTES) * STRUCT_BYTES : 0;
+      const atStructs = layout.take(
+        structBytes(
+          w.threads,
+          chunk * o.inHeight * o.inWidth,
+          chunks * (ranges.length === 1 ? 1 : groups * phases.length),
+        ) +
+          mapBytes * Math.max(chunks, w.threads),
+      );
       const tableBytes = Math.ceil((kernel * (12 + 16)) / 64) * 64;
       const atTables = layout.take(w.threads * tableBytes);
       const plans = phases

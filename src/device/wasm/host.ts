@@ -6,6 +6,9 @@ export interface WorkerLike {
   terminate(): unknown;
   /** Node: lets the process end while the worker waits. */
   unref?(): void;
+  /** How it tells of an error: Node's way, or the web's. */
+  on?(event: 'error', listener: (error: unknown) => void): unknown;
+  addEventListener?(event: 'error', listener: (error: unknown) => void): unknown;
 }
 
 /** Starts the worker script at `url` as a module. */
@@ -36,5 +39,6 @@ export async function processors(): Promise<number> {
 export async function hostWorker(url: URL): Promise<WorkerLike> {
   if (typeof Worker !== 'undefined') return new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
   const { Worker: NodeWorker } = await import('node:worker_threads');
-  return new NodeWorker(url);
+  // Flags of the main thread, such as --input-type, are not for this script.
+  return new NodeWorker(url, { execArgv: [] });
 }

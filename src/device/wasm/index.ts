@@ -205,6 +205,12 @@ export async function wasm(options: WasmOptions = {}): Promise<Device> {
       `wasm: the engine refused the binary (${String(error)}). A Content-Security-Policy must allow script-src 'wasm-unsafe-eval'; reference() needs no WebAssembly and computes the same bits`,
     );
   }
-  const team = module === null ? null : await Team.start(count, module, memory, exports, options.createWorker);
+  let team: Team | null = null;
+  try {
+    if (module !== null) team = await Team.start(count, module, memory, exports, options.createWorker);
+  } catch (error) {
+    if (threads === 'auto') return wasm({ ...options, threads: 1 });
+    throw error;
+  }
   return new WasmDevice(new WasmContext(exports, new Heap(memory, maxMemoryBytes), team));
 }

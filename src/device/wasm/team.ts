@@ -21,12 +21,12 @@ const HEADER_BYTES = 64;
 /** Numbers that a job may take. */
 const VALUES = 65536;
 /** A ticket has 12 bits for the program. */
-const MOST_PROGRAMS = 4095;
+const MOST_PROGRAMS = 4094;
 
 const START_MS = 10_000;
 /** How often a waiting owner looks whether anything moved, and how long nothing may. */
 const LOOK_MS = 100;
-const STALL_MS = 20_000;
+const STALL_MS = 60_000;
 /** Looks before sleeping, some tenths of a millisecond: longer than the owner is between two kernels. */
 const SPINS = 200_000;
 
@@ -45,6 +45,8 @@ export class Team {
     names: readonly string[],
     private readonly workers: readonly WorkerLike[],
     private readonly spins: number,
+    /** What a worker's error event said. */
+    private readonly trouble: { message: string | null },
     private readonly stallMs: number,
   ) {
     this.words = new Int32Array(control, 0, HEADER_BYTES / 4);
@@ -74,15 +76,22 @@ export class Team {
     // More threads than processors would spin in each other's way.
     const spins = threads <= (await processors()) ? SPINS : 0;
     const workers: WorkerLike[] = [];
+    const trouble: { message: string | null } = { message: null };
+    const onError = (event: unknown): void => {
+      trouble.message ??= String((event as { message?: unknown } | null)?.message ?? event);
+    };
     try {
       const url = new URL('./worker.js', import.meta.url);
       for (let thread = 1; thread < threads; thread++) {
         const worker = await createWorker(url);
         workers.push(worker);
+        if (worker.on) worker.on('error', onError);
+        else worker.addEventListener?.('error', onError);
         worker.unref?.();
         worker.postMessage({ module, memory, control, kernels, thread, spins });
       }
       for (let waited = 0; Atomics.load(words, READY) < threads - 1; waited++) {
+        if (trouble.message !== null) throw new Error(trouble.message);
         if (waited > START_MS) throw new Error(`${Atomics.load(words, READY)} of ${threads - 1} started`);
         await new Promise((resolve) => setTimeout(resolve, 1));
       }
@@ -91,7 +100,7 @@ export class Team {
       const reason = error instanceof Error ? error.message : String(error);
       throw new DeviceError(`wasm: no threads (${reason}); use threads: 1, which computes the same bits`);
     }
-    return new Team(exports, control, kernels, workers, spins, stallMs);
+    return new Team(exports, control, kernels, workers, spins, trouble, stallMs);
   }
 
   /**
@@ -100,11 +109,15 @@ export class Team {
    */
   run(programs: readonly (readonly Step[])[]): void {
     if (this.failure !== null) throw new DeviceError(this.failure);
+    if (this.trouble.message !== null) this.fail(`wasm: a worker broke (${this.trouble.message}); make a new device`);
     const { words, values } = this;
     const size = programs.reduce((sum, steps) => sum + 2 + steps.reduce((n, step) => n + 1 + step.length, 0), 0);
     if (programs.length > MOST_PROGRAMS || size > VALUES) {
       throw new AtalhoError(`wasm: ${programs.length} programs of ${size} numbers are too many for a job`);
     }
+    const job = (words[SEQUENCE] + 1) & 0xfffff;
+    // Closed for a late worker of the last job, before anything that it might take for its own is written.
+    Atomics.store(words, TICKET, (job << 12) | 0xfff);
     let at = programs.length;
     programs.forEach((steps, i) => {
       values[i] = at;
@@ -117,7 +130,6 @@ export class Team {
     });
     words[PROGRAMS] = programs.length;
     words[DONE] = 0;
-    const job = (words[SEQUENCE] + 1) & 0xfffff;
     Atomics.store(words, TICKET, job << 12);
     Atomics.add(words, SEQUENCE, 1);
     if (Atomics.load(words, SLEEPERS) > 0) Atomics.notify(words, SEQUENCE);
