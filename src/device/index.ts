@@ -17,4 +17,4 @@ export {
 export { checkSize, copyInto } from './hostData.js';
 export { type ReferenceOptions, reference } from './reference.js';
 export { type Resource, ScopeStack } from './scope.js';
-export { type WasmOptions, wasm } from './wasm/index.js';
+export { type CreateWorker, type WasmOptions, type WorkerLike, wasm } from './wasm/index.js';

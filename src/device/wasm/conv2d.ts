@@ -1,7 +1,6 @@
 /**
- * Convolution on linear memory: lays out scratch, cuts the work into chunks of images and parts for the threads; how the input is
- * read is planned in convSource.ts, the loops are in
- * assembly/conv2d.ts and assembly/convWeight.ts.
+ * Convolution on linear memory: lays out scratch, cuts the work into chunks of images and parts for the threads. How the
+ * input is read is planned in convSource.ts; the loops are in assembly/conv2d.ts and assembly/convWeight.ts.
  */
 import type { ConvGeometry } from '../../shape.js';
 import type { Kernels } from '../device.js';

@@ -140,18 +140,7 @@ export function gradientSource(g: ConvGeometry, phases: readonly Phase[]): Sourc
   const padded = minTop < 0 || minLeft < 0 || maxRow >= g.outHeight || maxCol >= g.outWidth;
   const height = padded ? maxRow + 1 - minTop : g.outHeight;
   const width = padded ? maxCol + 1 - minLeft : g.outWidth;
-  return {
-    copied: padded,
-    subsampled: false,
-    padTop: -minTop,
-    padLeft: -minLeft,
-    height,
-    phases: 1,
-    phaseLength: width,
-    planeBytes: height * width * 4,
-    rowBytes: width * 4,
-    colBytes: 4,
-  };
+  return { ...unpadded(height, width), copied: padded, padTop: -minTop, padLeft: -minLeft };
 }
 
 /** Elements of the input, the output and the weights. */

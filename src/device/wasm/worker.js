@@ -1,8 +1,8 @@
 // @ts-check
 /**
  * One thread of the WASM device. It takes programs from the job in shared memory, as team.ts lays it out, until the device is
- * disposed. Plain JavaScript without imports, so that engines start it from the source as from the
- * package: no bundle, no blob URL, no `eval`.
+ * disposed. Plain JavaScript that imports no file, so that engines start it from the source as from the package: no bundle,
+ * no blob URL, no `eval`.
  */
 
 /**
