@@ -6,6 +6,13 @@
  */
 import { transpose4 } from './pack';
 
+/** c + a·b: two roundings, or one in the relaxed binary. */
+@inline
+function madd(c: v128, a: v128, b: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) return f32x4.relaxed_madd(a, b, c);
+  return f32x4.add(c, f32x4.mul(a, b));
+}
+
 /**
  * C = A·B over one k block for `panels` row panels. `a`: panels of [k][4], `aStep` bytes apart; `b`: one column panel [k][8]
  * up to `bEnd`; `c`: tiles `cStep` bytes apart, each 4 rows of 8 floats `ldc` bytes apart.
@@ -27,17 +34,17 @@ export function tileRowsZero(a: usize, aStep: usize, b: usize, bEnd: usize, c: u
       const b0 = v128.load(pb);
       const b1 = v128.load(pb, 16);
       let s = v128.load32_splat(pa);
-      c00 = f32x4.add(c00, f32x4.mul(s, b0));
-      c01 = f32x4.add(c01, f32x4.mul(s, b1));
+      c00 = madd(c00, s, b0);
+      c01 = madd(c01, s, b1);
       s = v128.load32_splat(pa, 4);
-      c10 = f32x4.add(c10, f32x4.mul(s, b0));
-      c11 = f32x4.add(c11, f32x4.mul(s, b1));
+      c10 = madd(c10, s, b0);
+      c11 = madd(c11, s, b1);
       s = v128.load32_splat(pa, 8);
-      c20 = f32x4.add(c20, f32x4.mul(s, b0));
-      c21 = f32x4.add(c21, f32x4.mul(s, b1));
+      c20 = madd(c20, s, b0);
+      c21 = madd(c21, s, b1);
       s = v128.load32_splat(pa, 12);
-      c30 = f32x4.add(c30, f32x4.mul(s, b0));
-      c31 = f32x4.add(c31, f32x4.mul(s, b1));
+      c30 = madd(c30, s, b0);
+      c31 = madd(c31, s, b1);
       pa += 16;
       pb += 32;
     } while (pb < bEnd);
@@ -92,17 +99,17 @@ export function tileRowsContinue(a: usize, aStep: usize, b: usize, bEnd: usize, 
       const b0 = v128.load(pb);
       const b1 = v128.load(pb, 16);
       let s = v128.load32_splat(pa);
-      c00 = f32x4.add(c00, f32x4.mul(s, b0));
-      c01 = f32x4.add(c01, f32x4.mul(s, b1));
+      c00 = madd(c00, s, b0);
+      c01 = madd(c01, s, b1);
       s = v128.load32_splat(pa, 4);
-      c10 = f32x4.add(c10, f32x4.mul(s, b0));
-      c11 = f32x4.add(c11, f32x4.mul(s, b1));
+      c10 = madd(c10, s, b0);
+      c11 = madd(c11, s, b1);
       s = v128.load32_splat(pa, 8);
-      c20 = f32x4.add(c20, f32x4.mul(s, b0));
-      c21 = f32x4.add(c21, f32x4.mul(s, b1));
+      c20 = madd(c20, s, b0);
+      c21 = madd(c21, s, b1);
       s = v128.load32_splat(pa, 12);
-      c30 = f32x4.add(c30, f32x4.mul(s, b0));
-      c31 = f32x4.add(c31, f32x4.mul(s, b1));
+      c30 = madd(c30, s, b0);
+      c31 = madd(c31, s, b1);
       pa += 16;
       pb += 32;
     } while (pb < bEnd);
@@ -135,6 +142,50 @@ export function tileRowsContinue(a: usize, aStep: usize, b: usize, bEnd: usize, 
   }
 }
 
+/** The same from zero, whose sums are then added to what C holds: tiles of four rows of 8 floats, one after the other. */
+export function tileRowsAdd(a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, cStep: usize, panels: i32): void {
+  for (; panels > 0; panels--) {
+    let pa = a;
+    let pb = b;
+    let c00 = f32x4.splat(0);
+    let c01 = c00;
+    let c10 = c00;
+    let c11 = c00;
+    let c20 = c00;
+    let c21 = c00;
+    let c30 = c00;
+    let c31 = c00;
+    do {
+      const b0 = v128.load(pb);
+      const b1 = v128.load(pb, 16);
+      let s = v128.load32_splat(pa);
+      c00 = madd(c00, s, b0);
+      c01 = madd(c01, s, b1);
+      s = v128.load32_splat(pa, 4);
+      c10 = madd(c10, s, b0);
+      c11 = madd(c11, s, b1);
+      s = v128.load32_splat(pa, 8);
+      c20 = madd(c20, s, b0);
+      c21 = madd(c21, s, b1);
+      s = v128.load32_splat(pa, 12);
+      c30 = madd(c30, s, b0);
+      c31 = madd(c31, s, b1);
+      pa += 16;
+      pb += 32;
+    } while (pb < bEnd);
+    v128.store(c, f32x4.add(v128.load(c), c00));
+    v128.store(c, f32x4.add(v128.load(c, 16), c01), 16);
+    v128.store(c, f32x4.add(v128.load(c, 32), c10), 32);
+    v128.store(c, f32x4.add(v128.load(c, 48), c11), 48);
+    v128.store(c, f32x4.add(v128.load(c, 64), c20), 64);
+    v128.store(c, f32x4.add(v128.load(c, 80), c21), 80);
+    v128.store(c, f32x4.add(v128.load(c, 96), c30), 96);
+    v128.store(c, f32x4.add(v128.load(c, 112), c31), 112);
+    a += aStep;
+    c += cStep;
+  }
+}
+
 /**
  * The first row panel of a block, on columns that are not packed yet: reads pixel quads `left` and `right` tap by tap, and
  * leaves the packed panel at `b`. The stores of packing hide behind the arithmetic, which leaves those ports idle.
@@ -155,17 +206,17 @@ export function tilePackZero(a: usize, left: usize, right: usize, taps: usize, b
     v128.store(b, b0);
     v128.store(b, b1, 16);
     let s = v128.load32_splat(a);
-    c00 = f32x4.add(c00, f32x4.mul(s, b0));
-    c01 = f32x4.add(c01, f32x4.mul(s, b1));
+    c00 = madd(c00, s, b0);
+    c01 = madd(c01, s, b1);
     s = v128.load32_splat(a, 4);
-    c10 = f32x4.add(c10, f32x4.mul(s, b0));
-    c11 = f32x4.add(c11, f32x4.mul(s, b1));
+    c10 = madd(c10, s, b0);
+    c11 = madd(c11, s, b1);
     s = v128.load32_splat(a, 8);
-    c20 = f32x4.add(c20, f32x4.mul(s, b0));
-    c21 = f32x4.add(c21, f32x4.mul(s, b1));
+    c20 = madd(c20, s, b0);
+    c21 = madd(c21, s, b1);
     s = v128.load32_splat(a, 12);
-    c30 = f32x4.add(c30, f32x4.mul(s, b0));
-    c31 = f32x4.add(c31, f32x4.mul(s, b1));
+    c30 = madd(c30, s, b0);
+    c31 = madd(c31, s, b1);
     a += 16;
     taps += 4;
     b += 32;
@@ -216,17 +267,17 @@ export function tilePackContinue(a: usize, left: usize, right: usize, taps: usiz
     v128.store(b, b0);
     v128.store(b, b1, 16);
     let s = v128.load32_splat(a);
-    c00 = f32x4.add(c00, f32x4.mul(s, b0));
-    c01 = f32x4.add(c01, f32x4.mul(s, b1));
+    c00 = madd(c00, s, b0);
+    c01 = madd(c01, s, b1);
     s = v128.load32_splat(a, 4);
-    c10 = f32x4.add(c10, f32x4.mul(s, b0));
-    c11 = f32x4.add(c11, f32x4.mul(s, b1));
+    c10 = madd(c10, s, b0);
+    c11 = madd(c11, s, b1);
     s = v128.load32_splat(a, 8);
-    c20 = f32x4.add(c20, f32x4.mul(s, b0));
-    c21 = f32x4.add(c21, f32x4.mul(s, b1));
+    c20 = madd(c20, s, b0);
+    c21 = madd(c21, s, b1);
     s = v128.load32_splat(a, 12);
-    c30 = f32x4.add(c30, f32x4.mul(s, b0));
-    c31 = f32x4.add(c31, f32x4.mul(s, b1));
+    c30 = madd(c30, s, b0);
+    c31 = madd(c31, s, b1);
     a += 16;
     taps += 4;
     b += 32;
@@ -277,17 +328,17 @@ export function tileRawZero(a: usize, aRow: usize, b: usize, bEnd: usize, c: usi
       const b0 = v128.load(pb);
       const b1 = v128.load(pb, 16);
       let s = v128.load32_splat(p0);
-      c00 = f32x4.add(c00, f32x4.mul(s, b0));
-      c01 = f32x4.add(c01, f32x4.mul(s, b1));
+      c00 = madd(c00, s, b0);
+      c01 = madd(c01, s, b1);
       s = v128.load32_splat(p1);
-      c10 = f32x4.add(c10, f32x4.mul(s, b0));
-      c11 = f32x4.add(c11, f32x4.mul(s, b1));
+      c10 = madd(c10, s, b0);
+      c11 = madd(c11, s, b1);
       s = v128.load32_splat(p2);
-      c20 = f32x4.add(c20, f32x4.mul(s, b0));
-      c21 = f32x4.add(c21, f32x4.mul(s, b1));
+      c20 = madd(c20, s, b0);
+      c21 = madd(c21, s, b1);
       s = v128.load32_splat(p3);
-      c30 = f32x4.add(c30, f32x4.mul(s, b0));
-      c31 = f32x4.add(c31, f32x4.mul(s, b1));
+      c30 = madd(c30, s, b0);
+      c31 = madd(c31, s, b1);
       p0 += 4;
       p1 += 4;
       p2 += 4;
@@ -348,17 +399,17 @@ export function tileRawContinue(a: usize, aRow: usize, b: usize, bEnd: usize, c:
       const b0 = v128.load(pb);
       const b1 = v128.load(pb, 16);
       let s = v128.load32_splat(p0);
-      c00 = f32x4.add(c00, f32x4.mul(s, b0));
-      c01 = f32x4.add(c01, f32x4.mul(s, b1));
+      c00 = madd(c00, s, b0);
+      c01 = madd(c01, s, b1);
       s = v128.load32_splat(p1);
-      c10 = f32x4.add(c10, f32x4.mul(s, b0));
-      c11 = f32x4.add(c11, f32x4.mul(s, b1));
+      c10 = madd(c10, s, b0);
+      c11 = madd(c11, s, b1);
       s = v128.load32_splat(p2);
-      c20 = f32x4.add(c20, f32x4.mul(s, b0));
-      c21 = f32x4.add(c21, f32x4.mul(s, b1));
+      c20 = madd(c20, s, b0);
+      c21 = madd(c21, s, b1);
       s = v128.load32_splat(p3);
-      c30 = f32x4.add(c30, f32x4.mul(s, b0));
-      c31 = f32x4.add(c31, f32x4.mul(s, b1));
+      c30 = madd(c30, s, b0);
+      c31 = madd(c31, s, b1);
       p0 += 4;
       p1 += 4;
       p2 += 4;
@@ -416,17 +467,17 @@ export function tileFilterZero(a: usize, offsets: usize, b: usize, bEnd: usize, 
       const b0 = v128.load(pb);
       const b1 = v128.load(pb, 16);
       let s = v128.load32_splat(f);
-      c00 = f32x4.add(c00, f32x4.mul(s, b0));
-      c01 = f32x4.add(c01, f32x4.mul(s, b1));
+      c00 = madd(c00, s, b0);
+      c01 = madd(c01, s, b1);
       s = v128.load32_splat(f, 36);
-      c10 = f32x4.add(c10, f32x4.mul(s, b0));
-      c11 = f32x4.add(c11, f32x4.mul(s, b1));
+      c10 = madd(c10, s, b0);
+      c11 = madd(c11, s, b1);
       s = v128.load32_splat(f, 72);
-      c20 = f32x4.add(c20, f32x4.mul(s, b0));
-      c21 = f32x4.add(c21, f32x4.mul(s, b1));
+      c20 = madd(c20, s, b0);
+      c21 = madd(c21, s, b1);
       s = v128.load32_splat(f, 108);
-      c30 = f32x4.add(c30, f32x4.mul(s, b0));
-      c31 = f32x4.add(c31, f32x4.mul(s, b1));
+      c30 = madd(c30, s, b0);
+      c31 = madd(c31, s, b1);
       p += 4;
       pb += 32;
     } while (pb < bEnd);
@@ -482,17 +533,17 @@ export function tileFilterContinue(a: usize, offsets: usize, b: usize, bEnd: usi
       const b0 = v128.load(pb);
       const b1 = v128.load(pb, 16);
       let s = v128.load32_splat(f);
-      c00 = f32x4.add(c00, f32x4.mul(s, b0));
-      c01 = f32x4.add(c01, f32x4.mul(s, b1));
+      c00 = madd(c00, s, b0);
+      c01 = madd(c01, s, b1);
       s = v128.load32_splat(f, 36);
-      c10 = f32x4.add(c10, f32x4.mul(s, b0));
-      c11 = f32x4.add(c11, f32x4.mul(s, b1));
+      c10 = madd(c10, s, b0);
+      c11 = madd(c11, s, b1);
       s = v128.load32_splat(f, 72);
-      c20 = f32x4.add(c20, f32x4.mul(s, b0));
-      c21 = f32x4.add(c21, f32x4.mul(s, b1));
+      c20 = madd(c20, s, b0);
+      c21 = madd(c21, s, b1);
       s = v128.load32_splat(f, 108);
-      c30 = f32x4.add(c30, f32x4.mul(s, b0));
-      c31 = f32x4.add(c31, f32x4.mul(s, b1));
+      c30 = madd(c30, s, b0);
+      c31 = madd(c31, s, b1);
       p += 4;
       pb += 32;
     } while (pb < bEnd);
@@ -551,17 +602,17 @@ export function tileTaps(taps: usize, quads: i32, bases: usize, basesEnd: usize,
       const b0 = v128.load(pb);
       const b1 = v128.load(pb, 16);
       let s = v128.load32_splat(x + t0);
-      c00 = f32x4.add(c00, f32x4.mul(s, b0));
-      c01 = f32x4.add(c01, f32x4.mul(s, b1));
+      c00 = madd(c00, s, b0);
+      c01 = madd(c01, s, b1);
       s = v128.load32_splat(x + t1);
-      c10 = f32x4.add(c10, f32x4.mul(s, b0));
-      c11 = f32x4.add(c11, f32x4.mul(s, b1));
+      c10 = madd(c10, s, b0);
+      c11 = madd(c11, s, b1);
       s = v128.load32_splat(x + t2);
-      c20 = f32x4.add(c20, f32x4.mul(s, b0));
-      c21 = f32x4.add(c21, f32x4.mul(s, b1));
+      c20 = madd(c20, s, b0);
+      c21 = madd(c21, s, b1);
       s = v128.load32_splat(x + t3);
-      c30 = f32x4.add(c30, f32x4.mul(s, b0));
-      c31 = f32x4.add(c31, f32x4.mul(s, b1));
+      c30 = madd(c30, s, b0);
+      c31 = madd(c31, s, b1);
       p += 4;
       pb += 32;
     } while (p < basesEnd);
@@ -594,14 +645,14 @@ export function tileTapsHalf(taps: usize, bases: usize, basesEnd: usize, pb: usi
   do {
     const x: usize = load<i32>(p);
     const b = v128.load(pb);
-    s0 = f32x4.add(s0, f32x4.mul(v128.load32_splat(x + t0), b));
-    s1 = f32x4.add(s1, f32x4.mul(v128.load32_splat(x + t1), b));
-    s2 = f32x4.add(s2, f32x4.mul(v128.load32_splat(x + t2), b));
-    s3 = f32x4.add(s3, f32x4.mul(v128.load32_splat(x + t3), b));
-    s4 = f32x4.add(s4, f32x4.mul(v128.load32_splat(x + t4), b));
-    s5 = f32x4.add(s5, f32x4.mul(v128.load32_splat(x + t5), b));
-    s6 = f32x4.add(s6, f32x4.mul(v128.load32_splat(x + t6), b));
-    s7 = f32x4.add(s7, f32x4.mul(v128.load32_splat(x + t7), b));
+    s0 = madd(s0, v128.load32_splat(x + t0), b);
+    s1 = madd(s1, v128.load32_splat(x + t1), b);
+    s2 = madd(s2, v128.load32_splat(x + t2), b);
+    s3 = madd(s3, v128.load32_splat(x + t3), b);
+    s4 = madd(s4, v128.load32_splat(x + t4), b);
+    s5 = madd(s5, v128.load32_splat(x + t5), b);
+    s6 = madd(s6, v128.load32_splat(x + t6), b);
+    s7 = madd(s7, v128.load32_splat(x + t7), b);
     p += 4;
     pb += 32;
   } while (p < basesEnd);
@@ -629,14 +680,14 @@ export function tileHalfZero(a: usize, aStep: usize, b: usize, bEnd: usize, c: u
     let s7 = s0;
     do {
       const v = v128.load(pb);
-      s0 = f32x4.add(s0, f32x4.mul(v128.load32_splat(pa), v));
-      s1 = f32x4.add(s1, f32x4.mul(v128.load32_splat(pa, 4), v));
-      s2 = f32x4.add(s2, f32x4.mul(v128.load32_splat(pa, 8), v));
-      s3 = f32x4.add(s3, f32x4.mul(v128.load32_splat(pa, 12), v));
-      s4 = f32x4.add(s4, f32x4.mul(v128.load32_splat(pa4), v));
-      s5 = f32x4.add(s5, f32x4.mul(v128.load32_splat(pa4, 4), v));
-      s6 = f32x4.add(s6, f32x4.mul(v128.load32_splat(pa4, 8), v));
-      s7 = f32x4.add(s7, f32x4.mul(v128.load32_splat(pa4, 12), v));
+      s0 = madd(s0, v128.load32_splat(pa), v);
+      s1 = madd(s1, v128.load32_splat(pa, 4), v);
+      s2 = madd(s2, v128.load32_splat(pa, 8), v);
+      s3 = madd(s3, v128.load32_splat(pa, 12), v);
+      s4 = madd(s4, v128.load32_splat(pa4), v);
+      s5 = madd(s5, v128.load32_splat(pa4, 4), v);
+      s6 = madd(s6, v128.load32_splat(pa4, 8), v);
+      s7 = madd(s7, v128.load32_splat(pa4, 12), v);
       pa += 16;
       pa4 += 16;
       pb += 32;
@@ -671,14 +722,14 @@ export function tileHalfContinue(a: usize, aStep: usize, b: usize, bEnd: usize, 
     let s7 = v128.load(c4, 96);
     do {
       const v = v128.load(pb);
-      s0 = f32x4.add(s0, f32x4.mul(v128.load32_splat(pa), v));
-      s1 = f32x4.add(s1, f32x4.mul(v128.load32_splat(pa, 4), v));
-      s2 = f32x4.add(s2, f32x4.mul(v128.load32_splat(pa, 8), v));
-      s3 = f32x4.add(s3, f32x4.mul(v128.load32_splat(pa, 12), v));
-      s4 = f32x4.add(s4, f32x4.mul(v128.load32_splat(pa4), v));
-      s5 = f32x4.add(s5, f32x4.mul(v128.load32_splat(pa4, 4), v));
-      s6 = f32x4.add(s6, f32x4.mul(v128.load32_splat(pa4, 8), v));
-      s7 = f32x4.add(s7, f32x4.mul(v128.load32_splat(pa4, 12), v));
+      s0 = madd(s0, v128.load32_splat(pa), v);
+      s1 = madd(s1, v128.load32_splat(pa, 4), v);
+      s2 = madd(s2, v128.load32_splat(pa, 8), v);
+      s3 = madd(s3, v128.load32_splat(pa, 12), v);
+      s4 = madd(s4, v128.load32_splat(pa4), v);
+      s5 = madd(s5, v128.load32_splat(pa4, 4), v);
+      s6 = madd(s6, v128.load32_splat(pa4, 8), v);
+      s7 = madd(s7, v128.load32_splat(pa4, 12), v);
       pa += 16;
       pa4 += 16;
       pb += 32;
@@ -719,14 +770,14 @@ export function tileRawHalfZero(a: usize, aRow: usize, b: usize, bEnd: usize, c:
     let s7 = s0;
     do {
       const v = v128.load(pb);
-      s0 = f32x4.add(s0, f32x4.mul(v128.load32_splat(p0), v));
-      s1 = f32x4.add(s1, f32x4.mul(v128.load32_splat(p1), v));
-      s2 = f32x4.add(s2, f32x4.mul(v128.load32_splat(p2), v));
-      s3 = f32x4.add(s3, f32x4.mul(v128.load32_splat(p3), v));
-      s4 = f32x4.add(s4, f32x4.mul(v128.load32_splat(p4), v));
-      s5 = f32x4.add(s5, f32x4.mul(v128.load32_splat(p5), v));
-      s6 = f32x4.add(s6, f32x4.mul(v128.load32_splat(p6), v));
-      s7 = f32x4.add(s7, f32x4.mul(v128.load32_splat(p7), v));
+      s0 = madd(s0, v128.load32_splat(p0), v);
+      s1 = madd(s1, v128.load32_splat(p1), v);
+      s2 = madd(s2, v128.load32_splat(p2), v);
+      s3 = madd(s3, v128.load32_splat(p3), v);
+      s4 = madd(s4, v128.load32_splat(p4), v);
+      s5 = madd(s5, v128.load32_splat(p5), v);
+      s6 = madd(s6, v128.load32_splat(p6), v);
+      s7 = madd(s7, v128.load32_splat(p7), v);
       p0 += 4;
       p1 += 4;
       p2 += 4;
@@ -773,14 +824,14 @@ export function tileRawHalfContinue(a: usize, aRow: usize, b: usize, bEnd: usize
     let s7 = v128.load(c4, 96);
     do {
       const v = v128.load(pb);
-      s0 = f32x4.add(s0, f32x4.mul(v128.load32_splat(p0), v));
-      s1 = f32x4.add(s1, f32x4.mul(v128.load32_splat(p1), v));
-      s2 = f32x4.add(s2, f32x4.mul(v128.load32_splat(p2), v));
-      s3 = f32x4.add(s3, f32x4.mul(v128.load32_splat(p3), v));
-      s4 = f32x4.add(s4, f32x4.mul(v128.load32_splat(p4), v));
-      s5 = f32x4.add(s5, f32x4.mul(v128.load32_splat(p5), v));
-      s6 = f32x4.add(s6, f32x4.mul(v128.load32_splat(p6), v));
-      s7 = f32x4.add(s7, f32x4.mul(v128.load32_splat(p7), v));
+      s0 = madd(s0, v128.load32_splat(p0), v);
+      s1 = madd(s1, v128.load32_splat(p1), v);
+      s2 = madd(s2, v128.load32_splat(p2), v);
+      s3 = madd(s3, v128.load32_splat(p3), v);
+      s4 = madd(s4, v128.load32_splat(p4), v);
+      s5 = madd(s5, v128.load32_splat(p5), v);
+      s6 = madd(s6, v128.load32_splat(p6), v);
+      s7 = madd(s7, v128.load32_splat(p7), v);
       p0 += 4;
       p1 += 4;
       p2 += 4;
@@ -821,14 +872,14 @@ export function tileFilterHalfZero(a: usize, offsets: usize, b: usize, bEnd: usi
     do {
       const f = a + <usize>load<i32>(p);
       const v = v128.load(pb);
-      s0 = f32x4.add(s0, f32x4.mul(v128.load32_splat(f), v));
-      s1 = f32x4.add(s1, f32x4.mul(v128.load32_splat(f, 36), v));
-      s2 = f32x4.add(s2, f32x4.mul(v128.load32_splat(f, 72), v));
-      s3 = f32x4.add(s3, f32x4.mul(v128.load32_splat(f, 108), v));
-      s4 = f32x4.add(s4, f32x4.mul(v128.load32_splat(f, 144), v));
-      s5 = f32x4.add(s5, f32x4.mul(v128.load32_splat(f, 180), v));
-      s6 = f32x4.add(s6, f32x4.mul(v128.load32_splat(f, 216), v));
-      s7 = f32x4.add(s7, f32x4.mul(v128.load32_splat(f, 252), v));
+      s0 = madd(s0, v128.load32_splat(f), v);
+      s1 = madd(s1, v128.load32_splat(f, 36), v);
+      s2 = madd(s2, v128.load32_splat(f, 72), v);
+      s3 = madd(s3, v128.load32_splat(f, 108), v);
+      s4 = madd(s4, v128.load32_splat(f, 144), v);
+      s5 = madd(s5, v128.load32_splat(f, 180), v);
+      s6 = madd(s6, v128.load32_splat(f, 216), v);
+      s7 = madd(s7, v128.load32_splat(f, 252), v);
       p += 4;
       pb += 32;
     } while (pb < bEnd);
@@ -862,14 +913,14 @@ export function tileFilterHalfContinue(a: usize, offsets: usize, b: usize, bEnd:
     do {
       const f = a + <usize>load<i32>(p);
       const v = v128.load(pb);
-      s0 = f32x4.add(s0, f32x4.mul(v128.load32_splat(f), v));
-      s1 = f32x4.add(s1, f32x4.mul(v128.load32_splat(f, 36), v));
-      s2 = f32x4.add(s2, f32x4.mul(v128.load32_splat(f, 72), v));
-      s3 = f32x4.add(s3, f32x4.mul(v128.load32_splat(f, 108), v));
-      s4 = f32x4.add(s4, f32x4.mul(v128.load32_splat(f, 144), v));
-      s5 = f32x4.add(s5, f32x4.mul(v128.load32_splat(f, 180), v));
-      s6 = f32x4.add(s6, f32x4.mul(v128.load32_splat(f, 216), v));
-      s7 = f32x4.add(s7, f32x4.mul(v128.load32_splat(f, 252), v));
+      s0 = madd(s0, v128.load32_splat(f), v);
+      s1 = madd(s1, v128.load32_splat(f, 36), v);
+      s2 = madd(s2, v128.load32_splat(f, 72), v);
+      s3 = madd(s3, v128.load32_splat(f, 108), v);
+      s4 = madd(s4, v128.load32_splat(f, 144), v);
+      s5 = madd(s5, v128.load32_splat(f, 180), v);
+      s6 = madd(s6, v128.load32_splat(f, 216), v);
+      s7 = madd(s7, v128.load32_splat(f, 252), v);
       p += 4;
       pb += 32;
     } while (pb < bEnd);

@@ -5,7 +5,14 @@
 export { defineOp, detach, grad, noGrad, type OpDefinition } from './autograd.js';
 export type { Device, DType, FloatType, MemoryUse, TypedArray } from './device/device.js';
 export { reference } from './device/reference.js';
-export { type CreateWorker, type WasmOptions, type WorkerLike, wasm } from './device/wasm/index.js';
+export {
+  type CreateWorker,
+  type WasmDevice,
+  type WasmMath,
+  type WasmOptions,
+  type WorkerLike,
+  wasm,
+} from './device/wasm/index.js';
 export {
   ArgumentError,
   AtalhoError,

@@ -30,7 +30,7 @@ import {
 import { specialsFor, withSpecials } from '../src/oracle/special.js';
 import { sizeOf } from '../src/shape.js';
 import { tensor } from '../src/tensor.js';
-import { devices } from './devices.js';
+import { devices, fastDevices } from './devices.js';
 
 const RUNS = Number(process.env.ATALHO_RUNS ?? 25);
 const SEED = process.env.ATALHO_SEED === undefined ? {} : { seed: Number(process.env.ATALHO_SEED) };
@@ -38,12 +38,12 @@ const MINUTES = 60_000;
 
 const failures = (findings: readonly Finding[]): string[] => findings.filter((f) => !f.passed).map((f) => f.detail);
 
-describe.each(devices)('conformance of $name', ({ make, exact = false }) => {
+describe.each([...devices, ...fastDevices])('conformance of $name', ({ make, against: makeReference, precision }) => {
   let device: Device;
   let against: Device | null = null;
   beforeAll(async () => {
     device = await make();
-    if (exact) against = reference({ dtype: device.dtype });
+    against = makeReference?.() ?? null;
   });
   afterAll(() => {
     device.dispose();
@@ -53,7 +53,6 @@ describe.each(devices)('conformance of $name', ({ make, exact = false }) => {
   it.each(cases)(
     '$name',
     async (row) => {
-      const precision = device.dtype === 'float64' ? DOUBLE : WIDE;
       await fc.assert(
         fc.asyncProperty(fc.gen(), async (g) => {
           const trial = row.draw(drawFrom((min, max) => g(fc.integer, { min, max })));

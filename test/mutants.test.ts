@@ -8,9 +8,15 @@ import { conformance } from '../src/oracle/index.js';
 import { compiled, mutants, mutated } from './mutants.js';
 
 /** `row: check` of all that fails, and how often. */
-async function red(device: Awaited<ReturnType<typeof mutated>>, rows: readonly string[]): Promise<Map<string, number>> {
+async function red(
+  device: Awaited<ReturnType<typeof mutated>>,
+  rows: readonly string[],
+  math: 'exact' | 'fast' = 'exact',
+): Promise<Map<string, number>> {
   const counts = new Map<string, number>();
-  for (const { case: row, check, passed } of await conformance(device, { cases: rows, runs: 100, exact: true })) {
+  for (const { case: row, check, passed } of await conformance(device, {
+    ...{ cases: rows, runs: 100, exact: true, math },
+  })) {
     if (!passed) counts.set(`${row}: ${check}`, (counts.get(`${row}: ${check}`) ?? 0) + 1);
   }
   device.dispose();
@@ -21,10 +27,11 @@ describe('a binary that is wrong by one term turns rows red', () => {
   it('none are red for the kernels as they are', async () => {
     const rows = [...new Set(mutants.flatMap((mutant) => mutant.rows))];
     expect(await red(await mutated(null), rows)).toEqual(new Map());
+    expect(await red(await mutated(null, 'fast'), ['conv2d'], 'fast')).toEqual(new Map());
   });
 
   it.each(mutants)('$name', async (mutant) => {
-    const found = await red(await mutated(mutant), mutant.rows);
+    const found = await red(await mutated(mutant, mutant.math), mutant.rows, mutant.math);
     console.log(`${mutant.name}: ${[...found].map(([what, times]) => `${what} (${times})`).join(', ') || 'nothing'}`);
     expect([...found.keys()]).toEqual(expect.arrayContaining([...mutant.red]));
   });

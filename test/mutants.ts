@@ -13,6 +13,8 @@ export interface Mutant {
   readonly rows: readonly string[];
   /** What must go red there, `row: check`. */
   readonly red: readonly string[];
+  /** The mode that runs the kernel; exact by default. */
+  readonly math?: 'fast';
 }
 
 export const mutants: readonly Mutant[] = [
@@ -138,10 +140,56 @@ export const mutants: readonly Mutant[] = [
     rows: ['matmul', 'linear'],
     red: ['matmul: forward', 'matmul: gradient', 'matmul: bits', 'linear: forward'],
   },
+  {
+    name: 'Winograd’s input transform of F(4, 3) has a constant of one digit less',
+    file: 'winogradLines.ts',
+    from: 'store<f32>(p + HALF_ROOT, <f32>(SQRT2 / 2));',
+    to: 'store<f32>(p + HALF_ROOT, <f32>0.707106);',
+    rows: ['conv2d'],
+    // Off by 1e-6, which is in bound.
+    red: ['conv2d: bits'],
+    math: 'fast',
+  },
+  {
+    name: 'Winograd’s output transform of F(3, 3) has a wrong sign',
+    file: 'winogradLines.ts',
+    from: 'sub(sub(m1, times(k, HALF, m2)), add(m3, m3))',
+    to: 'add(sub(m1, times(k, HALF, m2)), add(m3, m3))',
+    rows: ['conv2d'],
+    red: ['conv2d: forward', 'conv2d: gradient', 'conv2d: bits', 'conv2d: special'],
+    math: 'fast',
+  },
+  {
+    name: 'Winograd’s tiles at the edge store a column less',
+    file: 'winogradTiles.ts',
+    from: 'if (width === 3) v128.store32_lane(to, value, 2, 8);',
+    to: '',
+    rows: ['conv2d'],
+    red: ['conv2d: forward', 'conv2d: gradient', 'conv2d: bits'],
+    math: 'fast',
+  },
+  {
+    name: 'Winograd’s weight gradient leaves a block of tiles out',
+    file: 'winogradWeight.ts',
+    from: 'if (started) tileRowsAdd(',
+    to: 'if (started && e !== 7) tileRowsAdd(',
+    rows: ['conv2d'],
+    red: ['conv2d: gradient', 'conv2d: bits'],
+    math: 'fast',
+  },
+  {
+    name: 'Winograd’s filters are not turned for the input gradient',
+    file: 'winogradTiles.ts',
+    from: 'if (flipped) {',
+    to: 'if (flipped && m !== 2) {',
+    rows: ['conv2d'],
+    red: ['conv2d: gradient', 'conv2d: bits'],
+    math: 'fast',
+  },
 ];
 
 const root = new URL('../', import.meta.url);
-const options = ['--config', 'asconfig.json', '--outFile', 'build/mutant.wasm'];
+const options = ['--config', 'asconfig.json', '--target', 'release', '--outFile', 'build/mutant.wasm'];
 
 /** The binary of `assembly/` with one change, compiled in memory as the build compiles it; null changes nothing. */
 export async function compiled(mutant: Mutant | null): Promise<Uint8Array<ArrayBuffer>> {
@@ -169,6 +217,6 @@ export async function compiled(mutant: Mutant | null): Promise<Uint8Array<ArrayB
   return binary;
 }
 
-export async function mutated(mutant: Mutant | null): Promise<Device> {
-  return wasm({ module: await compiled(mutant) });
+export async function mutated(mutant: Mutant | null, math: 'exact' | 'fast' = 'exact'): Promise<Device> {
+  return wasm({ module: await compiled(mutant), math });
 }

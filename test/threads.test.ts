@@ -17,6 +17,7 @@ import {
   relu,
   sgd,
   tensor,
+  type WasmMath,
   wasm,
 } from '../src/index.js';
 import { hashWeights } from '../src/train/index.js';
@@ -29,8 +30,8 @@ const contextOf = (device: Device): WasmContext => {
 };
 
 /** A device that hands out even the least work. */
-async function team(threads: number, createWorker?: () => Worker): Promise<Device> {
-  const device = await wasm({ threads, createWorker });
+async function team(threads: number, createWorker?: () => Worker, math: WasmMath = 'exact'): Promise<Device> {
+  const device = await wasm({ threads, createWorker, math });
   contextOf(device).grain = 1;
   return device;
 }
@@ -74,6 +75,14 @@ describe('threads', () => {
   it('train the same weights, bit for bit: reference, 1, 2, 3 and 7 threads', async () => {
     const expected = await trained(reference());
     for (const threads of [1, 2, 3, 7]) expect(await trained(await team(threads)), `${threads} threads`).toBe(expected);
+  });
+
+  it('train the same weights in fast mode too, and other ones than in exact mode', async () => {
+    const expected = await trained(reference({ math: 'fast' }));
+    for (const threads of [1, 2, 3, 7]) {
+      expect(await trained(await team(threads, undefined, 'fast')), `${threads} threads`).toBe(expected);
+    }
+    expect(await trained(await wasm())).not.toBe(expected);
   });
 
   it('take their share', async () => {
@@ -152,8 +161,11 @@ describe('threads that cannot be had', () => {
   it('without SharedArrayBuffer: a typed error, one thread for auto', async () => {
     vi.stubGlobal('SharedArrayBuffer', undefined);
     await expect(wasm({ threads: 2 })).rejects.toThrow(/no SharedArrayBuffer.*threads: 1 computes the same bits/);
-    const device = await wasm({ threads: 'auto' });
-    expect(contextOf(device).threads).toBe(1);
+    vi.stubGlobal('navigator', { hardwareConcurrency: 2 });
+    const onWarning = vi.fn();
+    const device = await wasm({ threads: 'auto', onWarning });
+    expect(device.threads).toBe(1);
+    expect(onWarning.mock.calls).toEqual([[expect.stringMatching(/^wasm: one thread, since .*no SharedArrayBuffer/)]]);
     device.dispose();
   });
 
@@ -163,7 +175,7 @@ describe('threads that cannot be had', () => {
     });
     await expect(wasm({ threads: 2 })).rejects.toThrow(DeviceError);
     await expect(wasm({ threads: 2 })).rejects.toThrow(/make the device in a worker/);
-    const device = await wasm({ threads: 'auto' });
+    const device = await wasm({ threads: 'auto', onWarning: () => {} });
     expect(contextOf(device).threads).toBe(1);
     device.dispose();
   });
@@ -172,8 +184,12 @@ describe('threads that cannot be had', () => {
     const createWorker = () => new Worker('throw new Error("broken script")', { eval: true });
     await expect(wasm({ threads: 2, createWorker })).rejects.toThrow(/no threads \(broken script\); use threads: 1/);
     vi.stubGlobal('navigator', { hardwareConcurrency: 2 });
-    const device = await wasm({ threads: 'auto', createWorker });
-    expect(contextOf(device).threads).toBe(1);
+    const onWarning = vi.fn();
+    const device = await wasm({ threads: 'auto', createWorker, onWarning });
+    expect(device.threads).toBe(1);
+    expect(onWarning).toHaveBeenCalledExactlyOnceWith(
+      expect.stringMatching(/no worker could be started.*broken script/),
+    );
     device.dispose();
   });
 

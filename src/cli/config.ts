@@ -3,6 +3,7 @@ import { ArgumentError, FormatError } from '../errors.js';
 import { scheduleNames } from '../train/schedule.js';
 import { modelNames } from './models.js';
 
+export const mathNames = ['exact', 'fast', 'relaxed'] as const;
 export const optimizerNames = ['sgd', 'adam', 'adamw', 'rmsprop'] as const;
 
 /** A type and not an interface, so that it is a `RunConfig`. */
@@ -23,6 +24,8 @@ export type TrainConfig = {
   readonly momentum: number;
   readonly weightDecay: number;
   readonly schedule: string;
+  /** Arithmetic: exact, fast or relaxed. */
+  readonly math: string;
 };
 
 export interface Field {
@@ -33,6 +36,8 @@ export interface Field {
   /** What a good value is, for messages. */
   readonly want: string;
   readonly valid: (value: unknown) => boolean;
+  /** What holds in files that were written before there was the option. */
+  readonly absent?: string;
 }
 
 const whole =
@@ -93,6 +98,12 @@ export const FIELDS: Readonly<Record<keyof TrainConfig, Field>> = {
     valid: number((v) => v >= 0),
   },
   schedule: { flag: '--schedule <name>', help: 'course of the learning rate', ...oneOf(scheduleNames) },
+  math: {
+    flag: '--math <mode>',
+    help: 'exact: bits of the plain loops; fast: Winograd, other bits, as reproducible; relaxed: fused multiply-adds too, bits of this engine',
+    absent: 'exact',
+    ...oneOf(mathNames),
+  },
 };
 
 export const FIELD_NAMES = Object.keys(FIELDS) as readonly (keyof TrainConfig)[];
@@ -118,7 +129,7 @@ export function parseTrainConfig(where: string, value: unknown): TrainConfig {
     if (!Object.hasOwn(FIELDS, name)) throw new FormatError(`${where}.${name.slice(0, 80)} is no option of a run`);
   }
   const entries = FIELD_NAMES.map((name) => {
-    const got = Object.hasOwn(given, name) ? given[name] : undefined;
+    const got = Object.hasOwn(given, name) ? given[name] : FIELDS[name].absent;
     if (got === undefined || !FIELDS[name].valid(got)) {
       const shown = got === undefined ? 'missing' : JSON.stringify(got)?.slice(0, 80);
       throw new FormatError(`${where}.${name} is ${shown}; want ${FIELDS[name].want}`);

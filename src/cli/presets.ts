@@ -15,6 +15,7 @@ export const CHAPTER: TrainConfig = {
   momentum: 0,
   weightDecay: 0,
   schedule: 'constant',
+  math: 'exact',
 };
 
 /** How to run it from a clone. */

@@ -55,7 +55,7 @@ export async function loadTrained(
   deviceName: string,
   threads?: Threads,
 ): Promise<{ model: Module; device: Device }> {
-  const device = await makeDevice(deviceName, threads);
+  const device = await makeDevice(deviceName, threads, run.settings.config.math);
   const model = makeModel(run.settings.config.model, { device });
   const load = run.checkpoints.newest(
     (checkpoint) => {

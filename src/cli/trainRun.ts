@@ -107,7 +107,7 @@ export async function trainRun(
   try {
     const trainData = await loadImages('train', config.limit, settings.data);
     const testData = await loadImages('test', config.testLimit, settings.data);
-    const device = await makeDevice(settings.device, threads);
+    const device = await makeDevice(settings.device, threads, config.math);
     const generator = new Generator(config.seed);
     const model = makeModel(config.model, { device, generator });
     const optimizer = makeOptimizer(model, config);
@@ -117,7 +117,7 @@ export async function trainRun(
     const trainer = new Trainer({ model, optimizer, trainData, testData, ...options });
     const [trainImages, testImages] = [trainData.shape[0], testData.shape[0]];
     print(
-      `atalho ${VERSION}: ${config.model} on ${device.name}, ${trainImages} images at ${resize}×${resize}, ` +
+      `atalho ${VERSION}: ${config.model} on ${device.name}${config.math === 'exact' ? '' : `, ${config.math} math`}, ${trainImages} images at ${resize}×${resize}, ` +
         `${epochs} epoch${epochs === 1 ? '' : 's'} of ${trainer.batchesPerEpoch} steps; run folder ${run.path}`,
     );
     if (resuming) resume(run, trainer, config);

@@ -17,4 +17,11 @@ export {
 export { checkSize, copyInto } from './hostData.js';
 export { type ReferenceOptions, reference } from './reference.js';
 export { type Resource, ScopeStack } from './scope.js';
-export { type CreateWorker, type WasmOptions, type WorkerLike, wasm } from './wasm/index.js';
+export {
+  type CreateWorker,
+  type WasmDevice,
+  type WasmMath,
+  type WasmOptions,
+  type WorkerLike,
+  wasm,
+} from './wasm/index.js';

@@ -15,11 +15,14 @@ import { norm } from './reference/norm.js';
 import { pool } from './reference/pool.js';
 import { softmax } from './reference/softmax.js';
 import { update } from './reference/update.js';
+import { winograd } from './reference/winograd.js';
 import { ScopeStack } from './scope.js';
 
 export interface ReferenceOptions {
   /** `'float32'` by default. */
   dtype?: FloatType;
+  /** `'fast'`: the bits of the fast mode of other devices, Winograd's convolution and all. `'exact'` by default. */
+  math?: 'exact' | 'fast';
 }
 
 class ReferenceDevice implements Device {
@@ -28,14 +31,18 @@ class ReferenceDevice implements Device {
   readonly scopes = new ScopeStack();
   private readonly host: Host;
 
-  constructor(readonly dtype: FloatType) {
+  constructor(
+    readonly dtype: FloatType,
+    math: 'exact' | 'fast',
+  ) {
     this.name = dtype === 'float32' ? 'reference' : `reference-${dtype}`;
     const host = new Host(this.name, dtype);
     this.host = host;
+    const direct = conv(host);
     this.kernels = {
       ...elementwise(host),
       ...matmul(host),
-      ...conv(host),
+      ...(math === 'exact' ? direct : winograd(host, direct)),
       ...pool(host),
       ...norm(host),
       ...softmax(host),
@@ -79,9 +86,12 @@ class ReferenceDevice implements Device {
  * bits that the exact mode of every other device gives; `float64` the same sums nearly without rounding.
  * @throws ArgumentError when dtype is neither
  */
-export function reference({ dtype = 'float32' }: ReferenceOptions = {}): Device {
+export function reference({ dtype = 'float32', math = 'exact' }: ReferenceOptions = {}): Device {
   if (dtype !== 'float32' && dtype !== 'float64') {
     throw new ArgumentError(`reference: dtype is ${JSON.stringify(dtype)}; want 'float32' or 'float64'`);
   }
-  return new ReferenceDevice(dtype);
+  if (math !== 'exact' && math !== 'fast') {
+    throw new ArgumentError(`reference: math is ${JSON.stringify(math)}; want 'exact' or 'fast'`);
+  }
+  return new ReferenceDevice(dtype, math);
 }

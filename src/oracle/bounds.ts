@@ -6,7 +6,10 @@
  * product of n factors (1 + δ), |δ| ≤ u, lies within γ_n(u) of 1.
  * @see Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., lemma 3.1 and section 3.3
  */
+import { winogradTile } from '../device/winograd.js';
+import type { ConvGeometry } from '../shape.js';
 import type { Sums } from './naive.js';
+import type { Paths, Tile } from './winograd.js';
 
 /** What a device's arithmetic is assumed to be. */
 export interface Precision {
@@ -22,6 +25,8 @@ export interface Precision {
   readonly quotient: number;
   /** The same for a square root. */
   readonly root: number;
+  /** Which convolutions are Winograd's F(m × m, 3 × 3), and with which m; 0 for a direct sum. None by default. */
+  readonly winograd?: (direction: 'forward' | 'input' | 'weight', g: ConvGeometry) => 0 | Tile;
 }
 
 /** A float32 device that keeps the contract: wide work in float64, rounded once when stored. */
@@ -48,6 +53,9 @@ export const NARROW: Precision = {
   root: 10,
 };
 
+/** A float32 device in a fast mode: Winograd's convolution where `winogradTile` says so; else as WIDE. */
+export const FAST: Precision = { ...WIDE, winograd: winogradTile };
+
 /** A float64 device; also the naive functions themselves. */
 export const DOUBLE: Precision = {
   unit: 2 ** -53,
@@ -70,6 +78,8 @@ export function gamma(n: number, u: number): number {
 export interface Expected {
   readonly value: Float64Array;
   error(precision: Precision): Float64Array;
+  /** True where NaN and infinities among the operands reach results that do not depend on them, as in a shared tile. */
+  spreads?(precision: Precision): boolean;
 }
 
 /** |computed − naive| may be this large: the device's error, and that of the naive float64 loops. */
@@ -109,6 +119,31 @@ export function sumOfProducts(sums: Sums, extra: (precision: Precision) => numbe
         const losses = precision.flush ? 2 * n : n;
         return sums.terms[i] === 0 ? 0 : gamma(n, precision.unit) * magnitude + losses * precision.tiny;
       }),
+  };
+}
+
+/**
+ * The sums of a convolution: as `sumOfProducts`, or by Winograd's algorithm, of which `paths` tells how far it may be off,
+ * where the device's precision says so.
+ */
+export function convolution(
+  sums: Sums,
+  direction: 'forward' | 'input' | 'weight',
+  geometry: ConvGeometry,
+  paths: (m: Tile) => Paths,
+): Expected {
+  const direct = sumOfProducts(sums);
+  const tile = (precision: Precision): 0 | Tile => precision.winograd?.(direction, geometry) ?? 0;
+  return {
+    value: sums.value,
+    error(precision) {
+      const m = tile(precision);
+      if (m === 0) return direct.error(precision);
+      const { roundings, magnitude, underflows } = paths(m);
+      const factor = gamma(roundings, precision.unit);
+      return magnitude.map((v, i) => factor * v + underflows[i] * precision.tiny);
+    },
+    spreads: (precision) => tile(precision) !== 0,
   };
 }
 

@@ -8,7 +8,7 @@ import { reference } from '../device/reference.js';
 import { ArgumentError, DeviceError } from '../errors.js';
 import { formatShape, sameShape, sizeOf } from '../shape.js';
 import { type Tensor, tensor } from '../tensor.js';
-import { allowance, DOUBLE, type Expected, gamma, type Precision, WIDE } from './bounds.js';
+import { allowance, DOUBLE, type Expected, FAST, gamma, type Precision, WIDE } from './bounds.js';
 import type { OpCase, Outcome, Trial } from './cases/case.js';
 import { cases as table } from './cases.js';
 import { numbers, seededDraw } from './draw.js';
@@ -44,9 +44,11 @@ export interface Finding {
 export interface Judgement {
   /** The device claims the reference's bits: check them. Default false. */
   readonly exact?: boolean;
+  /** `fast`: the reference is that of the fast modes, whose convolutions may be Winograd's. Default `exact`. */
+  readonly math?: 'exact' | 'fast';
   /**
-   * The arithmetic that the bounds assume. Default: DOUBLE for a float64 device, WIDE for a float32 one; a float32
-   * device without float64 inside takes NARROW.
+   * The arithmetic that the bounds assume. Default: DOUBLE for a float64 device, WIDE for a float32 one, FAST for one with
+   * `math: 'fast'`; a float32 device without float64 inside takes NARROW.
    */
   readonly precision?: Precision;
 }
@@ -462,15 +464,16 @@ export function examineBadInput(row: OpCase, device: Device, seed = 1): Finding[
  * @throws ArgumentError when a name in `cases` is no row
  */
 export async function conformance(device: Device, options: ConformanceOptions = {}): Promise<Finding[]> {
-  const { seed = 1, runs = 10, exact = false } = options;
-  const precision = options.precision ?? (device.dtype === 'float64' ? DOUBLE : WIDE);
+  const { seed = 1, runs = 10, exact = false, math = 'exact' } = options;
+  const usual = math === 'fast' ? FAST : WIDE;
+  const precision = options.precision ?? (device.dtype === 'float64' ? DOUBLE : usual);
   const unknown = options.cases?.find((name) => !table.some((row) => row.name === name));
   if (unknown !== undefined) {
     throw new ArgumentError(
       `conformance: no case is called ${unknown}; want some of ${table.map((row) => row.name).join(', ')}`,
     );
   }
-  const against = exact ? reference({ dtype: device.dtype }) : null;
+  const against = exact ? reference({ dtype: device.dtype, math }) : null;
   const findings: Finding[] = [];
   for (const row of table) {
     if (options.cases && !options.cases.includes(row.name)) continue;

@@ -5,6 +5,7 @@ export {
   Balls,
   DOUBLE,
   type Expected,
+  FAST,
   gamma,
   NARROW,
   type Precision,
@@ -38,3 +39,4 @@ export {
 } from './conformance.js';
 export { type Draw, drawFrom, type Fill, labelsOf, numbers, seededDraw } from './draw.js';
 export * as naive from './naive.js';
+export { absoluteMatrices, type Paths, type Tile } from './winograd.js';

@@ -64,10 +64,19 @@ export function show(value: number | bigint): string {
 
 /**
  * `largest`: the greatest finite number of the device's dtype; past it, within the bound, a result may overflow. Where
- * the witness has no finite bound, only the class counts.
+ * the witness has no finite bound, only the class counts; where special values spread, only that a result that is not finite
+ * does not become finite.
  */
-function accepts(got: number, reference: number, value: number, allowed: number, largest: number): boolean {
+function accepts(
+  got: number,
+  reference: number,
+  value: number,
+  allowed: number,
+  largest: number,
+  spreads: boolean,
+): boolean {
   if (got === reference) return true;
+  if (spreads && !Number.isFinite(allowed)) return Number.isFinite(reference) || !Number.isFinite(got);
   if (Number.isNaN(got) || Number.isNaN(reference)) return Number.isNaN(got) && Number.isNaN(reference);
   if (!Number.isFinite(value) || !Number.isFinite(allowed)) return Number.isFinite(got) && Number.isFinite(reference);
   if (Number.isFinite(got)) return Math.abs(got - value) <= allowed;
@@ -87,12 +96,13 @@ export function classDifference(
     return `${what} has ${got?.length ?? 'no'} elements; the reference has ${reference.length}`;
   }
   const allowed = candidates.map((c) => allowance(c.expected, precision));
+  const spreads = candidates.map((c) => c.expected.spreads?.(precision) ?? false);
   let count = 0;
   let first = -1;
   for (let i = 0; i < got.length; i++) {
     const own = Number(got[i]);
     const taken = candidates.some((c, k) =>
-      accepts(own, Number(c.reference[i]), c.expected.value[i], allowed[k][i], largest),
+      accepts(own, Number(c.reference[i]), c.expected.value[i], allowed[k][i], largest, spreads[k]),
     );
     if (!taken && count++ === 0) first = i;
   }

@@ -48,6 +48,11 @@ export class WasmContext {
   split(total: number, work: number, multiple = 1, perThread = 1): [number, number][] {
     const most =
       this.threads === 1 ? 1 : Math.min(this.threads * perThread, Math.max(1, Math.floor(work / this.grain)));
+    return this.ranges(total, most, multiple);
+  }
+
+  /** Cuts 0 … total into `most` ranges at multiples of `multiple`, into fewer where there are not as many; at least one. */
+  ranges(total: number, most: number, multiple: number): [number, number][] {
     const units = Math.ceil(total / multiple);
     const parts = Math.max(1, Math.min(most, units));
     const ranges: [number, number][] = [];

@@ -1,6 +1,6 @@
 /**
- * Convolution on linear memory: lays out scratch, cuts the work into chunks of images and parts for the threads. How the
- * input is read is planned in convSource.ts; the loops are in assembly/conv2d.ts and assembly/convWeight.ts.
+ * Direct convolution on linear memory: lays out scratch and describes the work to the kernels. How the input is read is planned
+ * in convSource.ts, how the work is handed out in convWork.ts; the loops are in assembly/conv2d.ts and convWeight.ts.
  */
 import type { ConvGeometry } from '../../shape.js';
 import type { Kernels } from '../device.js';
@@ -11,24 +11,24 @@ import {
   inputSource,
   inputTaps,
   type Phase,
-  type Source,
   sizes,
   WEIGHT_BLOCK,
   weightSource,
   withoutIdleStrides,
 } from './convSource.js';
+import {
+  BLOCK_PIXELS,
+  copyWork,
+  imageRanges,
+  imagesPerChunk,
+  MOST_STEPS,
+  runRanges,
+  STRUCT_BYTES,
+  Structs,
+  structBytes,
+  type Work,
+} from './convWork.js';
 import type { Step } from './team.js';
-
-/** Padded copies are made for as many images at a time as fit here: it should stay in the second-level cache. */
-const PADDED_BYTES = 2 << 20;
-/** Pixels of a block: its weights are read from further away than its columns. As in assembly/conv2d.ts. */
-const BLOCK_PIXELS = 512;
-
-/** Images that share one padded copy, all of them where there is none; whole panels of 8 pixels where several fit. */
-function imagesPerChunk(batch: number, imageBytes: number): number {
-  const fit = imageBytes > 0 ? Math.max(1, Math.floor(PADDED_BYTES / imageBytes)) : batch;
-  return Math.max(1, Math.min(batch, fit > 8 && fit < batch ? fit - (fit % 8) : fit));
-}
 
 /**
  * Bytes from one padded image to the next: a plane past a multiple of 4096, so that the same plane of neighbouring images,
@@ -69,55 +69,8 @@ interface Product {
   scratchStep: number;
 }
 
-/** Steps that write to different places: one, or several for the threads to share. */
-type Work = (divide: boolean) => Step[];
-
-const STRUCT_BYTES = 128;
-/** Steps, and programs, of a job; of at most 12 numbers each. */
-const MOST_STEPS = 4000;
-
-/** Structs and tables for the kernels, one after the other in a piece of scratch. */
-class Structs {
-  private used = 0;
-
-  constructor(
-    private readonly w: WasmContext,
-    private readonly address: number,
-  ) {}
-
-  write(fields: readonly number[]): number {
-    const at = this.address + this.used;
-    this.used += Math.ceil(fields.length / (STRUCT_BYTES / 4)) * STRUCT_BYTES;
-    this.w.writeInts(at, fields);
-    return at;
-  }
-
-  clear(): void {
-    this.used = 0;
-  }
-}
-
-/** Bytes for the structs of `works` works of ranges, or of one that is divided. */
-const structBytes = (threads: number, pixels: number, works: number): number =>
-  STRUCT_BYTES * (works + Math.ceil(pixels / BLOCK_PIXELS) + 2 * threads);
-
 export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBackwardInput' | 'conv2dBackwardWeight'> {
   const { exports } = w;
-
-  /** Copies planes of the input, or of the output gradient, as `s` says. */
-  const copy =
-    (from: number, to: number, planes: number, height: number, width: number, s: Source, g: ConvGeometry): Work =>
-    (divide) => {
-      const plane = height * width * 4;
-      const ranges = divide ? w.split(planes, (planes * s.planeBytes) / 20) : [[0, planes] as const];
-      return ranges.map(([first, last]) => [
-        s.subsampled ? 'subsamplePlanes' : 'padPlanes',
-        ...[from + first * plane, to + first * s.planeBytes, last - first, height, width],
-        ...(s.subsampled
-          ? [g.outHeight, g.outWidth, g.strideHeight, g.strideWidth]
-          : [s.padTop, s.padLeft, s.height, s.phases, s.phaseLength]),
-      ]);
-    };
 
   /** A product, divided by blocks of pixels or, where these are few, by rows. */
   const product =
@@ -171,29 +124,6 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
     };
 
   /**
-   * Ranges of images that threads take whole, copies included, so that what one writes it reads itself; one range, whose
-   * works are divided, where the images are too few.
-   */
-  const imageRanges = (batch: number, pixels: number, chunk: number, worksPerChunk: number): [number, number][] => {
-    const perThread = Math.min(2, Math.floor((batch * pixels) / BLOCK_PIXELS / w.threads));
-    const steps = (Math.ceil(batch / chunk) + 2 * w.threads) * worksPerChunk;
-    if (w.threads === 1 || batch < w.threads || perThread < 1 || steps > MOST_STEPS) return [[0, batch]];
-    return w.split(batch, Number.POSITIVE_INFINITY, 1, perThread);
-  };
-
-  /** Runs each range's works in their order: ranges side by side, or the works of the only one divided. */
-  const runRanges = (ranges: readonly Work[][], structs: Structs): void => {
-    if (ranges.length > 1) w.run(ranges.map((works) => works.flatMap((work) => work(false))));
-    else {
-      for (const work of ranges[0]) {
-        structs.clear();
-        const steps = work(true);
-        w.run(w.threads === 1 ? [steps] : steps.map((step) => [step]));
-      }
-    }
-  };
-
-  /**
    * True when all `size` operands are finite, known from their products where these are fewer: an operand that is not
    * meets every sum of its row, and no sum gets finite again.
    */
@@ -214,7 +144,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       const k = channels * offsets.length;
       const chunk = imagesPerChunk(batch, s.copied ? inChannels * s.planeBytes : 0);
       const pixels = o.outHeight * o.outWidth;
-      const ranges = imageRanges(batch, pixels, chunk, groups + 1);
+      const ranges = imageRanges(w, batch, pixels, chunk, groups + 1);
       const longest = Math.max(...ranges.map(([from, to]) => to - from));
       // One block of pixels meets each weight too seldom for packing them all.
       const isPacked = ranges.length > 1 || batch > chunk || batch * pixels > BLOCK_PIXELS;
@@ -253,7 +183,8 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
         const copied = base + atCopy + range * copyBytes;
         for (let n = first; n < last; n += chunk) {
           const images = Math.min(chunk, last - n);
-          if (s.copied) list.push(copy(x + n * inImage, copied, images * inChannels, o.inHeight, o.inWidth, s, o));
+          if (s.copied)
+            list.push(copyWork(w, x + n * inImage, copied, images * inChannels, o.inHeight, o.inWidth, s, o));
           const source = s.copied ? copied : x + n * inImage;
           for (let g = 0; g < groups; g++) {
             list.push(
@@ -290,7 +221,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
         }
         return list;
       };
-      runRanges(ranges.map(worksOf), structs);
+      runRanges(w, ranges.map(worksOf), structs);
     },
 
     conv2dBackwardInput(given) {
@@ -313,7 +244,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
       const chunk = imagesPerChunk(batch, scratchImage);
       // Fewer pixels a phase: threads share the rows of its product sooner.
       const pixels = phases.length > 0 ? phases[0].rows * phases[0].cols : 0;
-      const ranges = imageRanges(batch, pixels, chunk, groups * phases.length + 2);
+      const ranges = imageRanges(w, batch, pixels, chunk, groups * phases.length + 2);
       const longest = Math.max(...ranges.map(([from, to]) => to - from));
       // Few pixels meet each filter too seldom for packing; the tile reads 3×3 ones as they lie.
       const unpacked =
@@ -401,7 +332,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
           const images = Math.min(chunk, last - n);
           const from = dy + n * outChannels * outPlane;
           const to = dx + n * inChannels * inPlane;
-          if (s.copied) list.push(copy(from, copied, images * outChannels, o.outHeight, o.outWidth, s, o));
+          if (s.copied) list.push(copyWork(w, from, copied, images * outChannels, o.outHeight, o.outWidth, s, o));
           const source = s.copied ? copied : from;
           for (const plan of plans) {
             const { phase, k, plane, atTaps, atWeights } = plan;
@@ -453,7 +384,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
         }
         return list;
       };
-      runRanges(ranges.map(worksOf), structs);
+      runRanges(w, ranges.map(worksOf), structs);
 
       // A padded zero times an infinite weight would not be nothing.
       if (s.copied && !finite(weight, weightSize, dx, inSize)) {

@@ -143,6 +143,11 @@ export function gradientSource(g: ConvGeometry, phases: readonly Phase[]): Sourc
   return { ...unpadded(height, width), copied: padded, padTop: -minTop, padLeft: -minLeft };
 }
 
+/** An image as Winograd's tiles read it: zeros around it, up to whole tiles of m and two pixels more. */
+export function tiledSource(m: number, tilesHigh: number, tilesWide: number, padTop: number, padLeft: number): Source {
+  return { ...unpadded(tilesHigh * m + 2, tilesWide * m + 2), copied: true, padTop, padLeft };
+}
+
 /** Elements of the input, the output and the weights. */
 export const sizes = (g: ConvGeometry): readonly [number, number, number] => [
   g.batch * g.inChannels * g.inHeight * g.inWidth,

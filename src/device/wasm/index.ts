@@ -6,7 +6,7 @@ import { instantiate } from '@assemblyscript/loader';
 import { ArgumentError, DeviceError, OutOfMemoryError } from '../../errors.js';
 import type { Buffer, Device, DType, Kernels, MemoryUse, TypedArray } from '../device.js';
 import { ScopeStack } from '../scope.js';
-import { WASM_BASE64 } from './binary.gen.js';
+import { WASM_BASE64, WASM_RELAXED_BASE64 } from './binary.gen.js';
 import { WasmContext } from './context.js';
 import { convKernels } from './conv2d.js';
 import { elementwiseKernels } from './elementwise.js';
@@ -17,12 +17,19 @@ import { matmulKernels } from './matmul.js';
 import { normalizationKernels } from './normalization.js';
 import { poolKernels } from './pool.js';
 import { Team } from './team.js';
+import { winogradKernels } from './winograd.js';
 
 export type { CreateWorker, WorkerLike } from './host.js';
 
+export type WasmMath = 'exact' | 'fast' | 'relaxed';
+
 export interface WasmOptions {
-  /** `exact`: the bits of `reference()`. The only mode so far. */
-  math?: 'exact';
+  /**
+   * - `exact`, the default: the bits of `reference()`;
+   * - `fast`: Winograd's convolution where it pays, the bits of `reference({ math: 'fast' })` on every engine and thread count;
+   * - `relaxed`: that with fused multiply-adds, whose bits depend on the engine; `fast` where the engine has none.
+   */
+  math?: WasmMath;
   /**
    * Threads, the owner's included; the default is 1, `'auto'` one for each processor. The bits do not depend on it. More
    * than one takes SharedArrayBuffer, and a thread that may block: in a browser, a worker on a cross-origin isolated page.
@@ -34,6 +41,14 @@ export interface WasmOptions {
   maxMemoryBytes?: number;
   /** A compiled module or its bytes, where a host forbids compiling; must be this package's own binary. */
   module?: BufferSource | WebAssembly.Module;
+  /** Told once for each device where it cannot be quite what was asked for; the default is `console.warn`. */
+  onWarning?: (message: string) => void;
+}
+
+/** A device on WebAssembly; `math` and `threads` are what it came to. */
+export interface WasmDevice extends Device {
+  readonly math: WasmMath;
+  readonly threads: number;
 }
 
 const PAGE = 65536;
@@ -89,7 +104,11 @@ function forSharedMemory(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer
  * @throws ArgumentError when `threads` is not a number of threads
  * @throws DeviceError when more than one is asked for where there can be no more
  */
-async function threadCount(threads: number | 'auto', module: WasmOptions['module']): Promise<number> {
+async function threadCount(
+  threads: number | 'auto',
+  module: WasmOptions['module'],
+  warn: (message: string) => void,
+): Promise<number> {
   if (threads !== 'auto' && !(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS)) {
     throw new ArgumentError(`wasm: threads is ${JSON.stringify(threads)}; want 'auto' or 1 to ${MOST_THREADS}`);
   }
@@ -103,19 +122,27 @@ async function threadCount(threads: number | 'auto', module: WasmOptions['module
     hindrance = 'a compiled module has a memory of its own; give its bytes';
   }
   if (hindrance === '') return wanted;
-  if (threads === 'auto') return 1;
+  if (threads === 'auto') {
+    warn(`wasm: one thread, since ${hindrance}; the bits are the same`);
+    return 1;
+  }
   throw new DeviceError(`wasm: threads is ${threads}, but ${hindrance}; threads: 1 computes the same bits`);
 }
 
-class WasmDevice implements Device {
+class LinearMemoryDevice implements WasmDevice {
   readonly name = 'wasm';
   readonly dtype = 'float32';
   readonly scopes = new ScopeStack();
   kernels: Kernels;
 
-  constructor(private readonly context: WasmContext) {
+  constructor(
+    private readonly context: WasmContext,
+    readonly math: WasmMath,
+    readonly threads: number,
+  ) {
+    const direct = convKernels(context);
     this.kernels = {
-      ...convKernels(context),
+      ...(math === 'exact' ? direct : winogradKernels(context, direct)),
       ...elementwiseKernels(context),
       ...matmulKernels(context),
       ...normalizationKernels(context),
@@ -159,25 +186,42 @@ class WasmDevice implements Device {
 }
 
 /**
- * A device on WebAssembly SIMD: the same bits as `reference()`, on any engine.
+ * The binary for a mode, and the mode that it is.
+ * @throws DeviceError where the engine has no SIMD
+ */
+function binaryFor(math: WasmMath, warn: (message: string) => void): [Uint8Array<ArrayBuffer>, WasmMath] {
+  if (math === 'relaxed') {
+    const relaxed = decodeBase64(WASM_RELAXED_BASE64);
+    if (WebAssembly.validate(relaxed)) return [relaxed, math];
+    warn("wasm: this engine has no relaxed SIMD; math: 'fast' instead of 'relaxed'");
+  }
+  const bytes = decodeBase64(WASM_BASE64);
+  if (!WebAssembly.validate(bytes)) {
+    throw new DeviceError('wasm: this engine has no WebAssembly SIMD; use reference(), which computes the same bits');
+  }
+  return [bytes, math === 'relaxed' ? 'fast' : math];
+}
+
+/**
+ * A device on WebAssembly SIMD, of the same bits on any engine unless `math` is `relaxed`.
  * @throws DeviceError where the engine has no WebAssembly, or none with SIMD: use `reference()` there; where there cannot be
  * as many threads as asked for
  * @throws OutOfMemoryError when not even the first pages can be had
  */
-export async function wasm(options: WasmOptions = {}): Promise<Device> {
+export async function wasm(options: WasmOptions = {}): Promise<WasmDevice> {
   const { math = 'exact', threads = 1, maxMemoryBytes = MAX_MEMORY_BYTES - PAGE } = options;
-  if (math !== 'exact') throw new ArgumentError(`wasm: math is ${JSON.stringify(math)}; want 'exact'`);
+  const { onWarning: warn = (message: string): void => console.warn(message) } = options;
+  if (math !== 'exact' && math !== 'fast' && math !== 'relaxed') {
+    throw new ArgumentError(`wasm: math is ${JSON.stringify(math)}; want 'exact', 'fast' or 'relaxed'`);
+  }
   if (!(maxMemoryBytes >= 16 * PAGE && maxMemoryBytes <= MAX_MEMORY_BYTES)) {
     throw new ArgumentError(`wasm: maxMemoryBytes is ${maxMemoryBytes}; want ${16 * PAGE} to ${MAX_MEMORY_BYTES}`);
   }
   if (typeof WebAssembly === 'undefined') {
     throw new DeviceError('wasm: this engine has no WebAssembly; use reference(), which computes the same bits');
   }
-  const count = await threadCount(threads, options.module);
-  const bytes = decodeBase64(WASM_BASE64);
-  if (!WebAssembly.validate(bytes)) {
-    throw new DeviceError('wasm: this engine has no WebAssembly SIMD; use reference(), which computes the same bits');
-  }
+  const count = await threadCount(threads, options.module, warn);
+  const [bytes, mode] = binaryFor(math, warn);
   let memory: WebAssembly.Memory;
   try {
     memory = new WebAssembly.Memory({
@@ -209,8 +253,9 @@ export async function wasm(options: WasmOptions = {}): Promise<Device> {
   try {
     if (module !== null) team = await Team.start(count, module, memory, exports, options.createWorker);
   } catch (error) {
-    if (threads === 'auto') return wasm({ ...options, threads: 1 });
-    throw error;
+    if (threads !== 'auto') throw error;
+    warn(`wasm: one thread, since no worker could be started (${String(error)}); the bits are the same`);
+    return wasm({ ...options, math: mode, threads: 1 });
   }
-  return new WasmDevice(new WasmContext(exports, new Heap(memory, maxMemoryBytes), team));
+  return new LinearMemoryDevice(new WasmContext(exports, new Heap(memory, maxMemoryBytes), team), mode, count);
 }

@@ -1,9 +1,10 @@
 /** Rows of matmul, linear and conv2d: sums of products all, so one formula bounds them and their gradients. */
 import { conv2d, linear, matmul } from '../../ops/index.js';
-import { broadcastShapes, type Pair, type Shape, sizeOf } from '../../shape.js';
-import { type Expected, sumOfProducts, wideSum } from '../bounds.js';
+import { broadcastShapes, type ConvGeometry, type Pair, type Shape, sizeOf } from '../../shape.js';
+import { convolution, type Expected, sumOfProducts, wideSum } from '../bounds.js';
 import type { Draw } from '../draw.js';
 import * as naive from '../naive.js';
+import * as winograd from '../winograd.js';
 import { defineCase, drawSalt, emptied, input, LANES, type OpCase, pairOrNumber } from './case.js';
 
 export interface MatmulOptions {
@@ -157,6 +158,14 @@ export interface ConvOptions {
   readonly bias: boolean;
 }
 
+/** The same as the devices have it. */
+const convGeometry = (g: naive.NaiveConv, [, , outHeight, outWidth]: Shape): ConvGeometry => ({
+  ...{ batch: g.batch, inChannels: g.inChannels, inHeight: g.inHeight, inWidth: g.inWidth },
+  ...{ outChannels: g.outChannels, outHeight, outWidth, groups: g.groups },
+  ...{ kernelHeight: g.kernel[0], kernelWidth: g.kernel[1], strideHeight: g.stride[0], strideWidth: g.stride[1] },
+  ...{ padTop: g.padding[0], padLeft: g.padding[2], dilationHeight: g.dilation[0], dilationWidth: g.dilation[1] },
+});
+
 type Axes = readonly [number, number];
 const both = (value: Pair): Axes => (typeof value === 'number' ? [value, value] : value);
 
@@ -184,6 +193,8 @@ type ConvKind =
   | 'stem'
   | 'wide'
   | 'maps'
+  | 'tiles'
+  | 'manyTiles'
   | 'empty';
 
 function drawConv(d: Draw, kind: ConvKind): ConvOptions {
@@ -312,6 +323,38 @@ function drawConv(d: Draw, kind: ConvKind): ConvOptions {
         groups,
       };
     }
+    case 'tiles': {
+      // As Winograd's algorithm takes them: every extent of a map, whole tiles or not, channels that fill lanes or do not.
+      const groups = d.pick([1, 1, 1, 2]);
+      const padding: Axes = [d.int(0, 2), d.int(0, 2)];
+      const extent = (zeros: number) => Math.max(3 - 2 * zeros, d.int(1, 14));
+      return {
+        ...plain,
+        batch: d.int(1, 4),
+        inChannels: groups * d.pick([8, 9, 12, 16, 17]),
+        outChannels: groups * d.pick([8, 11, 12, 16, 17]),
+        height: extent(padding[0]),
+        width: extent(padding[1]),
+        kernel: [3, 3],
+        padding,
+        groups,
+      };
+    }
+    case 'manyTiles':
+      // More tiles than a block of the weight gradient, within an image, in whole images, in one row.
+      return {
+        ...plain,
+        inChannels: 8,
+        outChannels: 8,
+        kernel: [3, 3],
+        padding: 1,
+        ...d.pick([
+          { batch: d.int(1, 2), height: d.int(46, 50), width: d.int(46, 50) },
+          { batch: d.int(34, 70), height: 6, width: 6 },
+          { batch: d.int(16, 32), height: d.int(9, 12), width: d.int(9, 12) },
+          { batch: d.int(1, 2), height: d.int(2, 5), width: d.int(516, 530) },
+        ]),
+      };
     case 'empty':
       return { ...drawConv(d, 'any'), batch: 0 };
     default: {
@@ -359,6 +402,9 @@ const CONV_KINDS: readonly ConvKind[] = [
   'stem',
   'wide',
   'maps',
+  'tiles',
+  'tiles',
+  'manyTiles',
   'empty',
 ];
 
@@ -384,6 +430,7 @@ export const conv2dCase = defineCase<ConvOptions>({
       groups: o.groups,
     };
     const shape = [o.batch, o.outChannels, ...naive.convOutput(geometry)];
+    const plain = convGeometry(geometry, shape);
     const weight = [o.outChannels, o.inChannels / o.groups, ...o.kernel];
     const inputs = [input(o.salt, 'x', [o.batch, o.inChannels, o.height, o.width]), input(o.salt, 'weight', weight)];
     if (o.bias) inputs.push(input(o.salt, 'bias', [o.outChannels]));
@@ -394,10 +441,17 @@ export const conv2dCase = defineCase<ConvOptions>({
       smooth: true,
       flops: 2 * sizeOf(shape) * sizeOf(weight.slice(1)),
       run: (t) => conv2d(t[0], t[1], t[2] ?? null, { stride, padding, dilation, groups }),
-      forward: (v) => ({ y: sumOfProducts(naive.conv2d(v[0], v[1], v[2] ?? null, geometry)), changed: {} }),
-      backward(v, dy) {
-        const { dx, dweight, dbias } = naive.conv2dBackward(v[0], v[1], geometry, dy);
-        const grads: Record<string, Expected> = { x: sumOfProducts(dx), weight: sumOfProducts(dweight) };
+      forward(v) {
+        const [x, w, b = null] = v;
+        const paths = (m: winograd.Tile) => winograd.forwardPaths(m, x, w, b, geometry);
+        return { y: convolution(naive.conv2d(x, w, b, geometry), 'forward', plain, paths), changed: {} };
+      },
+      backward([x, w], dy) {
+        const { dx, dweight, dbias } = naive.conv2dBackward(x, w, geometry, dy);
+        const grads: Record<string, Expected> = {
+          x: convolution(dx, 'input', plain, (m) => winograd.inputGradientPaths(m, dy, w, geometry)),
+          weight: convolution(dweight, 'weight', plain, (m) => winograd.weightGradientPaths(m, x, dy, geometry)),
+        };
         if (o.bias) grads.bias = wideSum(dbias);
         return grads;
       },

@@ -1,0 +1,160 @@
+/**
+ * The weight gradient of a 3×3 convolution by Winograd's F(m × m, 3 × 3): Gᵀ [Σ over tiles (Bᵀ d B) ⊙ (A dy Aᵀ)] G. Each of the
+ * (m + 2)² elements is a matrix product over the tiles; a block of them is summed from zero, blocks are added in order.
+ *
+ * Lavin, Gray, https://arxiv.org/abs/1509.09308, section 4
+ */
+import { TILE_BYTES, tileRowsAdd, tileRowsZero } from './gemm';
+import { padPlanes } from './im2col';
+import { writeConstants } from './winogradLines';
+import { elements, filterGradientTile, inputTiles, outputGradientTiles, TILE_SCRATCH } from './winogradTiles';
+
+/** Fields in the order in which `device/wasm/winograd.ts` writes them; addresses and strides in bytes. */
+@unmanaged
+export class WinogradWeight {
+  /** m of F(m, 3). */
+  tile: i32;
+  images: i32;
+  tilesHigh: i32;
+  tilesWide: i32;
+  /** Most tiles of a block, at least a row of them: part of the numerics. */
+  block: i32;
+  /** The input, from the first of `channels`. */
+  x: usize;
+  xImage: usize;
+  channels: i32;
+  inHeight: i32;
+  inWidth: i32;
+  padTop: i32;
+  padLeft: i32;
+  /** The output's gradient, from the first of `m` channels. */
+  dy: usize;
+  dyImage: usize;
+  m: i32;
+  outHeight: i32;
+  outWidth: i32;
+  /** Filters of nine floats; `outRow` bytes from those of one output channel to the next's. */
+  out: usize;
+  outRow: usize;
+  /** `winogradWeightScratch` bytes. */
+  scratch: usize;
+}
+
+/** Bytes from one column panel [tile][8] to the next, and from one row panel [tile][4]. */
+@inline
+function columnPanel(block: i32): usize {
+  return ((<usize>block) << 5) + 64;
+}
+
+@inline
+function rowPanel(block: i32): usize {
+  return ((<usize>block) << 4) + 64;
+}
+
+@inline
+function sourcePlane(m: i32, tilesHigh: i32, tilesWide: i32, overlap: i32): usize {
+  return (<usize>((tilesHigh * m + overlap) * (tilesWide * m + overlap))) << 2;
+}
+
+/** Bytes of scratch; the arguments are those of the struct. */
+export function winogradWeightScratch(tile: i32, tilesHigh: i32, tilesWide: i32, block: i32, channels: i32, m: i32): f64 {
+  const panels: f64 = (channels + 7) >> 3;
+  const rowPanels: f64 = (m + 3) >> 2;
+  const copies =
+    panels * 8 * <f64>sourcePlane(tile, tilesHigh, tilesWide, 2) + rowPanels * 4 * <f64>sourcePlane(tile, tilesHigh, tilesWide, 0);
+  const transformed = panels * <f64>columnPanel(block) + rowPanels * <f64>rowPanel(block) + 128;
+  const sums = panels * rowPanels * <f64>TILE_BYTES + 64;
+  return <f64>(64 + TILE_SCRATCH + 64) + copies + <f64>elements(tile) * (transformed + sums);
+}
+
+export function winogradWeight(g: WinogradWeight, thread: i32): void {
+  const m = g.tile;
+  const zeros: usize = g.scratch;
+  const constants: usize = zeros + 64;
+  const panels = (g.channels + 7) >> 3;
+  const rowPanels = (g.m + 3) >> 2;
+  const xRow: usize = (<usize>(g.tilesWide * m + 2)) << 2;
+  const xPlane: usize = sourcePlane(m, g.tilesHigh, g.tilesWide, 2);
+  const dyCopied = g.outHeight !== g.tilesHigh * m || g.outWidth !== g.tilesWide * m || (g.m & 3) !== 0;
+  const dyRow: usize = (<usize>(g.tilesWide * m)) << 2;
+  const dyPlane: usize = sourcePlane(m, g.tilesHigh, g.tilesWide, 0);
+  const xCopy: usize = constants + TILE_SCRATCH;
+  const dyCopy: usize = xCopy + ((<usize>panels) << 3) * xPlane;
+  const columnStep: usize = columnPanel(g.block);
+  const rowStep: usize = rowPanel(g.block);
+  const columnXi: usize = <usize>panels * columnStep + 64;
+  const rowXi: usize = <usize>rowPanels * rowStep + 64;
+  const xis = elements(m);
+  // 64 bytes past the copies: rows are read four floats at a time.
+  const columns: usize = dyCopy + ((<usize>rowPanels) << 2) * dyPlane + 64;
+  const rows: usize = columns + <usize>xis * columnXi;
+  const sums: usize = rows + <usize>xis * rowXi;
+  const tileStep: usize = <usize>rowPanels * TILE_BYTES;
+  const sumXi: usize = <usize>panels * tileStep + 64;
+  const step: usize = (<usize>m) << 2;
+  v128.store(zeros, f32x4.splat(0));
+  writeConstants(constants);
+
+  let count = 0;
+  let started = false;
+  for (let n = 0; n < g.images; n++) {
+    padPlanes(g.x + <usize>n * g.xImage, xCopy, g.channels, g.inHeight, g.inWidth, g.padTop, g.padLeft, g.tilesHigh * m + 2, 1, g.tilesWide * m + 2);
+    let dy = g.dy + <usize>n * g.dyImage;
+    if (dyCopied) {
+      padPlanes(dy, dyCopy, g.m, g.outHeight, g.outWidth, 0, 0, g.tilesHigh * m, 1, g.tilesWide * m);
+      dy = dyCopy;
+    }
+    for (let row = 0; row < g.tilesHigh; row++) {
+      let from = xCopy + <usize>(row * m) * xRow;
+      let to = columns + ((<usize>count) << 5);
+      for (let p = 0; p < panels; p++) {
+        inputTiles(m, from, from + xPlane, from + 2 * xPlane, from + 3 * xPlane, xRow, step, to, 32, columnXi, g.tilesWide, constants);
+        from += xPlane << 2;
+        inputTiles(m, from, from + xPlane, from + 2 * xPlane, from + 3 * xPlane, xRow, step, to + 16, 32, columnXi, g.tilesWide, constants);
+        from += xPlane << 2;
+        to += columnStep;
+      }
+      from = dy + <usize>(row * m) * dyRow;
+      to = rows + ((<usize>count) << 4);
+      for (let p = 0; p < rowPanels; p++) {
+        outputGradientTiles(m, from, from + dyPlane, from + 2 * dyPlane, from + 3 * dyPlane, dyRow, step, to, 16, rowXi, g.tilesWide, constants);
+        from += dyPlane << 2;
+        to += rowStep;
+      }
+      count += g.tilesWide;
+      // A block ends where the next row, or after an image's last the next image, does not fit in whole.
+      const last = row + 1 === g.tilesHigh;
+      const next = last ? (n + 1 === g.images ? g.block : g.tilesHigh * g.tilesWide) : g.tilesWide;
+      if (count + next > g.block) {
+        addBlock(columns, columnStep, columnXi, rows, rowStep, rowXi, sums, sumXi, panels, rowPanels, count, xis, started, zeros);
+        started = true;
+        count = 0;
+      }
+    }
+  }
+
+  for (let o = 0; o < g.m; o++) {
+    const from = sums + <usize>(o >> 2) * TILE_BYTES + ((<usize>(o & 3)) << 5);
+    for (let c = 0; c < g.channels; c += 4) {
+      const at = from + <usize>(c >> 3) * tileStep + ((<usize>(c & 4)) << 2);
+      filterGradientTile(m, at, sumXi, min(4, g.channels - c), g.out + <usize>o * g.outRow + <usize>c * 36, constants);
+    }
+  }
+}
+
+/** Adds a block of `count` tiles to the sums, which it begins where `started` is false. */
+function addBlock(columns: usize, columnStep: usize, columnXi: usize, rows: usize, rowStep: usize, rowXi: usize, sums: usize, sumXi: usize, panels: i32, rowPanels: i32, count: i32, xis: i32, started: bool, zeros: usize): void {
+  const tileStep: usize = <usize>rowPanels * TILE_BYTES;
+  for (let e = 0; e < xis; e++) {
+    let b = columns + <usize>e * columnXi;
+    let c = sums + <usize>e * sumXi;
+    const a = rows + <usize>e * rowXi;
+    for (let p = 0; p < panels; p++) {
+      const bEnd = b + ((<usize>count) << 5);
+      if (started) tileRowsAdd(a, rowStep, b, bEnd, c, TILE_BYTES, rowPanels);
+      else tileRowsZero(a, rowStep, b, bEnd, c, 32, TILE_BYTES, zeros, 0, rowPanels);
+      b += columnStep;
+      c += tileStep;
+    }
+  }
+}

@@ -1,0 +1,377 @@
+/**
+ * Winograd's convolution F(m × m, 3 × 3) in plain loops: the bits of the fast modes, operation by operation. Each line is a
+ * one-dimensional transform; a tile is transformed along its rows, then along its columns.
+ * @see Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", https://arxiv.org/abs/1509.09308
+ */
+import type { ConvGeometry } from '../../shape.js';
+import type { Kernels } from '../device.js';
+import { WEIGHT_TILES, winogradTile, winogradTiles } from '../winograd.js';
+import { type Host, round } from './host.js';
+
+type Line = (v: readonly number[]) => number[];
+
+/** The transforms of F(m, 3). */
+interface Transforms {
+  /** Bᵀ: m + 2 inputs. */
+  readonly input: Line;
+  /** G: 3 filter taps to m + 2. */
+  readonly filter: Line;
+  /** Aᵀ: m + 2 sums to m outputs. */
+  readonly output: Line;
+  /** A: m output gradients to m + 2. */
+  readonly outputGradient: Line;
+  /** Gᵀ: m + 2 sums to 3 filter gradients. */
+  readonly filterGradient: Line;
+}
+
+/** The transforms in float32 (`single`) or float64: every operation is rounded, constants once. */
+function transforms(m: number, single: boolean): Transforms {
+  const r = (value: number): number => round(value, single);
+  const add = (a: number, b: number): number => r(a + b);
+  const sub = (a: number, b: number): number => r(a - b);
+  const times = (a: number, b: number): number => r(r(a) * b);
+  const root = Math.SQRT2;
+  switch (m) {
+    case 2:
+      // Points 0, 1, −1, ∞.
+      return {
+        input: ([a, b, c, d]) => [sub(a, c), add(b, c), sub(c, b), sub(d, b)],
+        filter([a, b, c]) {
+          const [e, o] = [times(0.5, add(a, c)), times(0.5, b)];
+          return [a, add(e, o), sub(e, o), c];
+        },
+        output: ([a, b, c, d]) => [add(add(a, b), c), add(sub(b, c), d)],
+        outputGradient: ([a, b]) => [a, add(a, b), sub(a, b), b],
+        filterGradient([a, b, c, d]) {
+          const p = times(0.5, add(b, c));
+          return [add(a, p), times(0.5, sub(b, c)), add(p, d)];
+        },
+      };
+    case 3:
+      // Points 0, 1, −1/2, −2, ∞.
+      return {
+        input: ([a, b, c, d, e]) => [
+          add(sub(a, d), times(1.5, sub(b, c))),
+          add(add(b, d), times(2.5, c)),
+          sub(add(c, d), add(b, b)),
+          sub(d, times(0.5, add(b, c))),
+          add(sub(e, b), times(1.5, sub(d, c))),
+        ],
+        filter([a, b, c]) {
+          const twice = add(b, b);
+          return [
+            a,
+            times(2 / 9, add(add(a, b), c)),
+            times(2 / 9, sub(add(times(4, a), c), twice)),
+            times(1 / 9, sub(twice, add(a, times(4, c)))),
+            c,
+          ];
+        },
+        output: ([a, b, c, d, e]) => [
+          add(add(add(a, b), c), d),
+          sub(sub(b, times(0.5, c)), add(d, d)),
+          add(add(add(b, times(0.25, c)), times(4, d)), e),
+        ],
+        outputGradient: ([a, b, c]) => [
+          a,
+          add(add(a, b), c),
+          add(sub(a, times(0.5, b)), times(0.25, c)),
+          add(sub(a, add(b, b)), times(4, c)),
+          c,
+        ],
+        filterGradient: ([a, b, c, d, e]) => [
+          add(a, sub(times(2 / 9, add(b, times(4, c))), times(1 / 9, d))),
+          times(2 / 9, add(sub(b, add(c, c)), d)),
+          add(sub(times(2 / 9, add(b, c)), times(4 / 9, d)), e),
+        ],
+      };
+    default:
+      // Points 0, ±√½, ±√2, ∞.
+      return {
+        input([a, b, c, d, e, f]) {
+          const [p, q] = [sub(add(c, c), e), times(root / 2, sub(add(b, b), d))];
+          const [u, v] = [sub(e, times(0.5, c)), times(root, sub(d, times(0.5, b)))];
+          return [
+            add(sub(a, times(2.5, c)), e),
+            add(p, q),
+            sub(p, q),
+            add(u, v),
+            sub(u, v),
+            add(sub(b, times(2.5, d)), f),
+          ];
+        },
+        filter([a, b, c]) {
+          const third = times(1 / 3, c);
+          const [p, q] = [add(times(2 / 3, a), third), times(root / 3, b)];
+          const [u, v] = [add(times(1 / 6, a), third), times(0.5, q)];
+          return [a, add(p, q), sub(p, q), add(u, v), sub(u, v), c];
+        },
+        output([a, b, c, d, e, f]) {
+          const [p, q, u, v] = [add(b, c), sub(b, c), add(d, e), sub(d, e)];
+          return [
+            add(add(a, p), u),
+            times(root, add(times(0.5, q), v)),
+            add(times(0.5, p), add(u, u)),
+            add(times(root, add(times(0.25, q), add(v, v))), f),
+          ];
+        },
+        outputGradient([a, b, c, d]) {
+          const [p, q] = [add(a, times(0.5, c)), times(root, add(times(0.5, b), times(0.25, d)))];
+          const [u, v] = [add(a, add(c, c)), times(root, add(b, add(d, d)))];
+          return [a, add(p, q), sub(p, q), add(u, v), sub(u, v), d];
+        },
+        filterGradient([a, b, c, d, e, f]) {
+          const [p, q, u, v] = [add(b, c), sub(b, c), add(d, e), sub(d, e)];
+          return [
+            add(add(a, times(2 / 3, p)), times(1 / 6, u)),
+            times(root / 3, add(q, times(0.5, v))),
+            add(times(1 / 3, add(p, u)), f),
+          ];
+        },
+      };
+  }
+}
+
+/** `line` along the rows of a matrix, then along the columns of what that gives. */
+function square(line: Line, matrix: readonly (readonly number[])[]): number[][] {
+  const rows = matrix.map(line);
+  const columns = rows[0].map((_, j) => line(rows.map((row) => row[j])));
+  return columns[0].map((_, i) => columns.map((column) => column[i]));
+}
+
+/** A window of a plane; +0 outside of it. */
+function window(
+  plane: ArrayLike<number>,
+  from: number,
+  [height, width]: readonly [number, number],
+  [top, left]: readonly [number, number],
+  size: number,
+): number[][] {
+  return Array.from({ length: size }, (_, i) =>
+    Array.from({ length: size }, (__, j) => {
+      const [row, column] = [top + i, left + j];
+      const inside = row >= 0 && row < height && column >= 0 && column < width;
+      return inside ? plane[from + row * width + column] : 0;
+    }),
+  );
+}
+
+type ConvKernels = Pick<Kernels, 'conv2d' | 'conv2dBackwardInput' | 'conv2dBackwardWeight'>;
+
+/** The convolution kernels of the fast modes: `direct` ones where `winogradTile` says so. */
+export function winograd(host: Host, direct: ConvKernels): ConvKernels {
+  const { single } = host;
+
+  /** One image's group: `k` source planes through k → rows filters. `filterAt(row, c)`: its nine taps. */
+  const convolve = (
+    m: number,
+    tiles: readonly [number, number],
+    source: { data: ArrayLike<number>; at: number; size: readonly [number, number]; pad: readonly [number, number] },
+    filters: readonly (readonly number[][][])[],
+    bias: ArrayLike<number> | null,
+    out: { data: Float32Array | Float64Array; at: number; size: readonly [number, number] },
+  ): void => {
+    const t = transforms(m, single);
+    const k = filters[0].length;
+    const plane = source.size[0] * source.size[1];
+    const outPlane = out.size[0] * out.size[1];
+    for (let row = 0; row < tiles[0]; row++) {
+      for (let column = 0; column < tiles[1]; column++) {
+        const corner = [row * m - source.pad[0], column * m - source.pad[1]] as const;
+        const inputs = Array.from({ length: k }, (_, c) =>
+          square(t.input, window(source.data, source.at + c * plane, source.size, corner, m + 2)),
+        );
+        filters.forEach((filter, o) => {
+          const sums = inputs[0].map((line, i) =>
+            line.map((_, j) => {
+              let sum = 0;
+              for (let c = 0; c < k; c++) sum = round(sum + round(filter[c][i][j] * inputs[c][i][j], single), single);
+              return sum;
+            }),
+          );
+          square(t.output, sums).forEach((line, i) => {
+            line.forEach((value, j) => {
+              const [y, x] = [row * m + i, column * m + j];
+              if (y >= out.size[0] || x >= out.size[1]) return;
+              out.data[out.at + o * outPlane + y * out.size[1] + x] = bias ? value + bias[o] : value;
+            });
+          });
+        });
+      }
+    }
+  };
+
+  const taps = (weight: ArrayLike<number>, at: number, flipped: boolean): number[][] =>
+    [0, 1, 2].map((i) => [0, 1, 2].map((j) => weight[at + (flipped ? 8 - 3 * i - j : 3 * i + j)]));
+
+  const sizes = (g: ConvGeometry): [number, number, number] => [
+    g.batch * g.inChannels * g.inHeight * g.inWidth,
+    g.batch * g.outChannels * g.outHeight * g.outWidth,
+    (g.outChannels * g.inChannels * 9) / g.groups,
+  ];
+
+  return {
+    conv2d(o) {
+      const m = winogradTile('forward', o);
+      if (m === 0) return direct.conv2d(o);
+      const [inSize, outSize, weightSize] = sizes(o);
+      const x = host.floats('conv2d', 'x', o.x, inSize);
+      const weight = host.floats('conv2d', 'weight', o.weight, weightSize);
+      const bias = o.bias && host.floats('conv2d', 'bias', o.bias, o.outChannels);
+      const out = host.floats('conv2d', 'out', o.out, outSize);
+      const [channels, rows] = [o.inChannels / o.groups, o.outChannels / o.groups];
+      const { filter } = transforms(m, single);
+      const tiles = winogradTiles(m, 'forward', o);
+      for (let g = 0; g < o.groups; g++) {
+        const filters = Array.from({ length: rows }, (_, row) =>
+          Array.from({ length: channels }, (__, c) =>
+            square(filter, taps(weight, ((g * rows + row) * channels + c) * 9, false)),
+          ),
+        );
+        for (let n = 0; n < o.batch; n++) {
+          convolve(
+            m,
+            tiles,
+            {
+              data: x,
+              at: (n * o.inChannels + g * channels) * o.inHeight * o.inWidth,
+              size: [o.inHeight, o.inWidth],
+              pad: [o.padTop, o.padLeft],
+            },
+            filters,
+            bias && bias.subarray(g * rows),
+            {
+              data: out,
+              at: (n * o.outChannels + g * rows) * o.outHeight * o.outWidth,
+              size: [o.outHeight, o.outWidth],
+            },
+          );
+        }
+      }
+    },
+
+    conv2dBackwardInput(o) {
+      const m = winogradTile('input', o);
+      if (m === 0) return direct.conv2dBackwardInput(o);
+      const [inSize, outSize, weightSize] = sizes(o);
+      const dy = host.floats('conv2dBackwardInput', 'dy', o.dy, outSize);
+      const weight = host.floats('conv2dBackwardInput', 'weight', o.weight, weightSize);
+      const dx = host.floats('conv2dBackwardInput', 'dx', o.dx, inSize);
+      const [channels, rows] = [o.inChannels / o.groups, o.outChannels / o.groups];
+      const { filter } = transforms(m, single);
+      const tiles = winogradTiles(m, 'input', o);
+      for (let g = 0; g < o.groups; g++) {
+        // A convolution of the output's gradient with the filters turned by half a turn, channels exchanged.
+        const filters = Array.from({ length: channels }, (_, c) =>
+          Array.from({ length: rows }, (__, row) =>
+            square(filter, taps(weight, ((g * rows + row) * channels + c) * 9, true)),
+          ),
+        );
+        for (let n = 0; n < o.batch; n++) {
+          convolve(
+            m,
+            tiles,
+            {
+              data: dy,
+              at: (n * o.outChannels + g * rows) * o.outHeight * o.outWidth,
+              size: [o.outHeight, o.outWidth],
+              pad: [2 - o.padTop, 2 - o.padLeft],
+            },
+            filters,
+            null,
+            { data: dx, at: (n * o.inChannels + g * channels) * o.inHeight * o.inWidth, size: [o.inHeight, o.inWidth] },
+          );
+        }
+      }
+    },
+
+    conv2dBackwardWeight(o) {
+      const m = winogradTile('weight', o);
+      if (m === 0) return direct.conv2dBackwardWeight(o);
+      const [inSize, outSize, weightSize] = sizes(o);
+      const x = host.floats('conv2dBackwardWeight', 'x', o.x, inSize);
+      const dy = host.floats('conv2dBackwardWeight', 'dy', o.dy, outSize);
+      const dweight = host.floats('conv2dBackwardWeight', 'dweight', o.dweight, weightSize);
+      const [channels, rows] = [o.inChannels / o.groups, o.outChannels / o.groups];
+      const t = transforms(m, single);
+      const [tilesHigh, tilesWide] = winogradTiles(m, 'weight', o);
+      const block = Math.max(WEIGHT_TILES, tilesWide);
+
+      // The blocks: runs of (image, row of tiles), a whole image where it fits.
+      const blocks: [number, number][][] = [];
+      let run: [number, number][] = [];
+      for (let n = 0; n < o.batch; n++) {
+        for (let row = 0; row < tilesHigh; row++) {
+          const needed = tilesHigh * tilesWide <= block ? (row === 0 ? tilesHigh * tilesWide : 0) : tilesWide;
+          const newImage = row === 0 && tilesHigh * tilesWide > block;
+          if (run.length > 0 && (newImage || run.length * tilesWide + needed > block)) {
+            blocks.push(run);
+            run = [];
+          }
+          run.push([n, row]);
+        }
+      }
+      if (run.length > 0) blocks.push(run);
+
+      const windows = (
+        data: ArrayLike<number>,
+        plane: (n: number) => number,
+        size: [number, number],
+        pad: number[],
+      ) => {
+        const line = pad.length === 2 ? t.input : t.outputGradient;
+        const [top, left] = pad.length === 2 ? pad : [0, 0];
+        return blocks.map((rowsOfTiles) =>
+          rowsOfTiles.flatMap(([n, row]) =>
+            Array.from({ length: tilesWide }, (_, column) =>
+              square(
+                line,
+                window(data, plane(n), size, [row * m - top, column * m - left], pad.length === 2 ? m + 2 : m),
+              ),
+            ),
+          ),
+        );
+      };
+
+      for (let g = 0; g < o.groups; g++) {
+        const inputs = Array.from({ length: channels }, (_, c) =>
+          windows(
+            x,
+            (n) => (n * o.inChannels + g * channels + c) * o.inHeight * o.inWidth,
+            [o.inHeight, o.inWidth],
+            [o.padTop, o.padLeft],
+          ),
+        );
+        for (let row = 0; row < rows; row++) {
+          const gradients = windows(
+            dy,
+            (n) => (n * o.outChannels + g * rows + row) * o.outHeight * o.outWidth,
+            [o.outHeight, o.outWidth],
+            [],
+          );
+          for (let c = 0; c < channels; c++) {
+            const sums = Array.from({ length: m + 2 }, (_, i) =>
+              Array.from({ length: m + 2 }, (__, j) => {
+                let total = 0;
+                gradients.forEach((block, b) => {
+                  let sum = 0;
+                  block.forEach((tile, at) => {
+                    sum = round(sum + round(tile[i][j] * inputs[c][b][at][i][j], single), single);
+                  });
+                  total = b === 0 ? sum : round(total + sum, single);
+                });
+                return total;
+              }),
+            );
+            const at = ((g * rows + row) * channels + c) * 9;
+            square(t.filterGradient, sums).forEach((line, i) => {
+              line.forEach((value, j) => {
+                dweight[at + 3 * i + j] = value;
+              });
+            });
+          }
+        }
+      }
+    },
+  };
+}

@@ -1,0 +1,103 @@
+/**
+ * How the work of a convolution is handed out: padded copies for chunks of images, ranges of images that threads take whole,
+ * or works that all threads share.
+ */
+import type { ConvGeometry } from '../../shape.js';
+import type { WasmContext } from './context.js';
+import type { Source } from './convSource.js';
+import type { Step } from './team.js';
+
+/** Padded copies are made for as many images at a time as fit here: it should stay in the second-level cache. */
+const PADDED_BYTES = 2 << 20;
+/** Pixels that a thread should get at least: the weights are read from further away than the columns. */
+export const BLOCK_PIXELS = 512;
+export const STRUCT_BYTES = 128;
+/** Steps, and programs, of a job; of at most 12 numbers each. */
+export const MOST_STEPS = 4000;
+
+/** Images that share one padded copy, all of them where there is none; whole panels of 8 pixels where several fit. */
+export function imagesPerChunk(batch: number, imageBytes: number): number {
+  const fit = imageBytes > 0 ? Math.max(1, Math.floor(PADDED_BYTES / imageBytes)) : batch;
+  return Math.max(1, Math.min(batch, fit > 8 && fit < batch ? fit - (fit % 8) : fit));
+}
+
+/** Steps that write to different places: one, or several for the threads to share. */
+export type Work = (divide: boolean) => Step[];
+
+/** Structs and tables for the kernels, one after the other in a piece of scratch. */
+export class Structs {
+  private used = 0;
+
+  constructor(
+    private readonly w: WasmContext,
+    private readonly address: number,
+  ) {}
+
+  write(fields: readonly number[]): number {
+    const at = this.address + this.used;
+    this.used += Math.ceil(fields.length / (STRUCT_BYTES / 4)) * STRUCT_BYTES;
+    this.w.writeInts(at, fields);
+    return at;
+  }
+
+  clear(): void {
+    this.used = 0;
+  }
+}
+
+/** Bytes for the structs of `works` works of ranges, or of one that is divided. */
+export const structBytes = (threads: number, pixels: number, works: number): number =>
+  STRUCT_BYTES * (works + Math.ceil(pixels / BLOCK_PIXELS) + 2 * threads);
+
+/** Copies planes of the input, or of the output gradient, as `s` says. */
+export const copyWork =
+  (
+    w: WasmContext,
+    from: number,
+    to: number,
+    planes: number,
+    height: number,
+    width: number,
+    s: Source,
+    g: ConvGeometry,
+  ): Work =>
+  (divide) => {
+    const plane = height * width * 4;
+    const ranges = divide ? w.split(planes, (planes * s.planeBytes) / 20) : [[0, planes] as const];
+    return ranges.map(([first, last]) => [
+      s.subsampled ? 'subsamplePlanes' : 'padPlanes',
+      ...[from + first * plane, to + first * s.planeBytes, last - first, height, width],
+      ...(s.subsampled
+        ? [g.outHeight, g.outWidth, g.strideHeight, g.strideWidth]
+        : [s.padTop, s.padLeft, s.height, s.phases, s.phaseLength]),
+    ]);
+  };
+
+/**
+ * Ranges of images that threads take whole, copies included, so that what one writes it reads itself; one range, whose
+ * works are divided, where the images are too few.
+ */
+export function imageRanges(
+  w: WasmContext,
+  batch: number,
+  pixels: number,
+  chunk: number,
+  worksPerChunk: number,
+): [number, number][] {
+  const perThread = Math.min(2, Math.floor((batch * pixels) / BLOCK_PIXELS / w.threads));
+  const steps = (Math.ceil(batch / chunk) + 2 * w.threads) * worksPerChunk;
+  if (w.threads === 1 || batch < w.threads || perThread < 1 || steps > MOST_STEPS) return [[0, batch]];
+  return w.split(batch, Number.POSITIVE_INFINITY, 1, perThread);
+}
+
+/** Runs each range's works in their order: ranges side by side, or the works of the only one divided. */
+export function runRanges(w: WasmContext, ranges: readonly Work[][], structs: Structs): void {
+  if (ranges.length > 1) w.run(ranges.map((works) => works.flatMap((work) => work(false))));
+  else {
+    for (const work of ranges[0]) {
+      structs.clear();
+      const steps = work(true);
+      w.run(w.threads === 1 ? [steps] : steps.map((step) => [step]));
+    }
+  }
+}
