@@ -2,6 +2,7 @@
  * Batch norm, a channel at a time, so that its passes find the planes in the cache. Everything is float64 from the stored
  * float32 values and rounded once. Lanes: pixel k of every image goes to lane k mod 8.
  */
+import { reluBackward } from './elementwise';
 import { addToLanes, clearLanes, foldLanes, high, low } from './reduce';
 
 /** Fields in the order in which `device/wasm/normalization.ts` writes them. Optional addresses may be 0. */
@@ -22,6 +23,10 @@ export class BatchNorm {
   dy: usize;
   dweight: usize;
   dbias: usize;
+  /** Added to the result and, backward, its gradient; 0 for none. */
+  residual: usize;
+  /** Forward: 1 for relu of the result. Backward: the result where it went through relu, or 0. */
+  relu: usize;
   /** 128 bytes for each thread. */
   lanes: usize;
   /** The channels to do. */
@@ -73,21 +78,34 @@ function normalise(g: BatchNorm, c: i32, mean: f64, invstd: f64): void {
   const scale2 = f64x2.splat(scale);
   const shift2 = f64x2.splat(shift);
   const plane: usize = (<usize>g.spatial) << 2;
+  const zero = f32x4.splat(0);
+  const hasResidual = g.residual !== 0;
+  const hasRelu = g.relu !== 0;
   for (let n = 0; n < g.batch; n++) {
     const offset = <usize>(n * g.channels + c) * plane;
     let x = g.x + offset;
     let out = g.out + offset;
+    let residual = g.residual + offset;
     const end = x + plane;
     for (; x + 16 <= end; x += 16) {
       const v = v128.load(x);
       const a = f64x2.add(f64x2.mul(f64x2.sub(low(v), mean2), scale2), shift2);
       const b = f64x2.add(f64x2.mul(f64x2.sub(high(v), mean2), scale2), shift2);
-      v128.store(out, v128.shuffle<f64>(f32x4.demote_f64x2_zero(a), f32x4.demote_f64x2_zero(b), 0, 2));
+      let y = v128.shuffle<f64>(f32x4.demote_f64x2_zero(a), f32x4.demote_f64x2_zero(b), 0, 2);
+      if (hasResidual) y = f32x4.add(y, v128.load(residual));
+      // Keeps NaN, and makes −0 +0.
+      if (hasRelu) y = f32x4.add(f32x4.pmax(y, zero), zero);
+      v128.store(out, y);
       out += 16;
+      residual += 16;
     }
     for (; x < end; x += 4) {
-      store<f32>(out, <f32>((<f64>load<f32>(x) - mean) * scale + shift));
+      let y = <f32>((<f64>load<f32>(x) - mean) * scale + shift);
+      if (hasResidual) y = y + load<f32>(residual);
+      if (hasRelu && y <= 0) y = 0;
+      store<f32>(out, y);
       out += 4;
+      residual += 4;
     }
   }
 }
@@ -166,6 +184,16 @@ export function batchNormBackward(g: BatchNorm, training: i32, thread: i32): voi
     const invstd = load<f64>(g.saved + ((<usize>(g.channels + c)) << 3));
     const scale = g.weight !== 0 ? <f64>load<f32>(g.weight + at) * invstd : invstd;
     const offset: usize = <usize>c * plane;
+    let dy = g.dy;
+    if (g.relu !== 0) {
+      // What follows reads the masked gradient, from the cache.
+      const masked = g.residual !== 0 ? g.residual : g.out;
+      for (let n = 0; n < g.batch; n++) {
+        const p = offset + <usize>n * imageBytes;
+        reluBackward(g.relu + p, dy + p, masked + p, g.spatial);
+      }
+      dy = masked;
+    }
     let sum: f64 = 0;
     let products: f64 = 0;
     if (training || g.dweight !== 0 || g.dbias !== 0) {
@@ -173,8 +201,8 @@ export function batchNormBackward(g: BatchNorm, training: i32, thread: i32): voi
       clearLanes(lanes + 64);
       for (let n = 0; n < g.batch; n++) {
         const p = offset + <usize>n * imageBytes;
-        addToLanes(lanes, g.dy + p, g.spatial);
-        addProducts(lanes + 64, g.dy + p, g.x + p, g.spatial, mean);
+        addToLanes(lanes, dy + p, g.spatial);
+        addProducts(lanes + 64, dy + p, g.x + p, g.spatial, mean);
       }
       sum = foldLanes(lanes);
       products = foldLanes(lanes + 64);
@@ -185,8 +213,8 @@ export function batchNormBackward(g: BatchNorm, training: i32, thread: i32): voi
     for (let n = 0; n < g.batch; n++) {
       const p = offset + <usize>n * imageBytes;
       if (training) {
-        inputGradient(g.dy + p, g.x + p, g.out + p, plane, mean, scale, sum / count, (products * invstd * invstd) / count);
-      } else scaled(g.dy + p, g.out + p, plane, scale);
+        inputGradient(dy + p, g.x + p, g.out + p, plane, mean, scale, sum / count, (products * invstd * invstd) / count);
+      } else scaled(dy + p, g.out + p, plane, scale);
     }
   }
 }

@@ -16,7 +16,17 @@ const STAGE = [32, 64, 24, 24];
 const PARAMETERS = 512 * 512 * 9;
 
 const elementwise = { salt, a: STAGE, b: STAGE, scalar: 1 };
-const batchNorm = { salt, shape: STEM, weight: true, bias: true, running: true, momentum: 0.1, eps: 1e-5, offset: 0 };
+const batchNorm = {
+  salt,
+  shape: STEM,
+  weight: true,
+  bias: true,
+  running: true,
+  momentum: 0.1,
+  eps: 1e-5,
+  offset: 0,
+  residual: false,
+};
 const pool = { salt, batch: 32, channels: 64, height: 48, width: 48, kernelSize: 3, stride: 2, padding: 1 };
 const window = { ...pool, dilation: 1, ceilMode: false };
 const reduce = { salt, from: STAGE, dim: null, keepdim: false };
@@ -45,6 +55,8 @@ const sizes = {
   adaptiveAvgPool2d: { salt, batch: 32, channels: 512, height: 3, width: 3, outputSize: [1, 1] },
   'batchNorm.train': batchNorm,
   'batchNorm.eval': batchNorm,
+  'batchNormRelu.train': { ...batchNorm, residual: true },
+  'batchNormRelu.eval': { ...batchNorm, residual: true },
   softmax: { salt, shape: [32, 1000], dim: 1, range: 4 },
   logSoftmax: { salt, shape: [32, 1000], dim: 1, range: 4 },
   crossEntropy: { salt, rows: 32, classes: 1000, labelSmoothing: 0, range: 4 },
@@ -89,6 +101,8 @@ const gradientWork = {
   // Σdy (1), Σdy·(x − mean) (3); dx: 5, and with the running statistics 1.
   'batchNorm.train': ({ x }) => ({ flops: 9 * x, floats: 3 * x }),
   'batchNorm.eval': ({ x }) => ({ flops: 5 * x, floats: 3 * x }),
+  'batchNormRelu.train': ({ x }) => ({ flops: 11 * x, floats: 4 * x }),
+  'batchNormRelu.eval': ({ x }) => ({ flops: 7 * x, floats: 4 * x }),
   // y·(dy − Σdy·y); dy − exp(y)·Σdy; (exp(x − lse) − [label])·(dy/rows).
   softmax: ({ x }) => ({ flops: 4 * x, floats: 3 * x }),
   logSoftmax: ({ x }) => ({ flops: 4 * x, floats: 3 * x }),

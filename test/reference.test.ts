@@ -531,6 +531,8 @@ describe.each(['float32', 'float64'] as const)('%s', (dtype) => {
   });
 
   describe('batch norm', () => {
+    const unfused = { residual: null, relu: false };
+    const whole = { y: null, dresidual: null };
     const two = { batch: 2, channels: 2, spatial: 2 };
     // Channel 0: 1 2 3 4, mean 2.5, variance 1.25; channel 1: 0 0 4 4, mean 2, variance 4.
     const x = [1, 2, 0, 0, 3, 4, 4, 4];
@@ -538,7 +540,7 @@ describe.each(['float32', 'float64'] as const)('%s', (dtype) => {
       const [out, saved] = [room(8), room(4, 'float64')];
       const [runningMean, runningVar] = [put([0, 10]), put([1, 1])];
       const o = { ...two, x: put(x), runningMean, runningVar, momentum: 0.5, eps: 0, saved, out };
-      k.batchNormTrain({ ...o, weight: put([1, 2]), bias: put([0, 0.5]) });
+      k.batchNormTrain({ ...unfused, ...o, weight: put([1, 2]), bias: put([0, 0.5]) });
       const invstd = 1 / Math.sqrt(1.25);
       expect(get(saved)).toEqual([2.5, 2, invstd, 0.5]);
       const line = (v: number) => r((v - 2.5) * invstd);
@@ -550,18 +552,28 @@ describe.each(['float32', 'float64'] as const)('%s', (dtype) => {
       const [out, saved] = [room(4), room(2, 'float64')];
       const g = { batch: 1, channels: 1, spatial: 4 };
       const none = { weight: null, bias: null, runningMean: null, runningVar: null };
-      k.batchNormTrain({ ...g, ...none, x: put([0, 0, 4, 4]), momentum: 0.1, eps: 12, saved, out });
+      k.batchNormTrain({ ...unfused, ...g, ...none, x: put([0, 0, 4, 4]), momentum: 0.1, eps: 12, saved, out });
       expect(get(saved)).toEqual([2, 0.25]);
       expect(get(out)).toEqual([-0.5, -0.5, 0.5, 0.5]);
       // A missing bias is +0: −0 does not survive.
-      k.batchNormTrain({ ...g, ...none, weight: put([-1]), x: put([3, 3, 3, 3]), momentum: 0.1, eps: 1, saved, out });
+      k.batchNormTrain({
+        ...unfused,
+        ...g,
+        ...none,
+        weight: put([-1]),
+        x: put([3, 3, 3, 3]),
+        momentum: 0.1,
+        eps: 1,
+        saved,
+        out,
+      });
       expect(get(out)).toEqual([0, 0, 0, 0]);
     });
     test('lanes begin anew with each image', () => {
       const [out, saved] = [room(4), room(2, 'float64')];
       const none = { weight: null, bias: null, runningMean: null, runningVar: null, momentum: 0, eps: 1 };
       const mean = (g: { batch: number; channels: number; spatial: number }) => {
-        k.batchNormTrain({ ...g, ...none, x: put([2 ** 53, 0, 1, 1]), saved, out });
+        k.batchNormTrain({ ...unfused, ...g, ...none, x: put([2 ** 53, 0, 1, 1]), saved, out });
         return get(saved)[0] * 4;
       };
       expect(mean({ batch: 4, channels: 1, spatial: 1 })).toBe(2 ** 53);
@@ -576,7 +588,7 @@ describe.each(['float32', 'float64'] as const)('%s', (dtype) => {
       // The bias takes the leading bits away, so that the float64 ones below them show.
       const bias = put([-11 * scale]);
       const o = { batch: 1, channels: 1, spatial: 2, runningMean, weight, bias, eps: 0, saved, out };
-      k.batchNormEval({ ...o, x: put([11, 17]), runningVar: put([3]) });
+      k.batchNormEval({ ...unfused, ...o, x: put([11, 17]), runningVar: put([3]) });
       expect(get(out)).toEqual([11, 17].map((v) => r(v * scale + get(bias)[0])));
     });
     test('every operation where the contract has it', () => {
@@ -588,6 +600,7 @@ describe.each(['float32', 'float64'] as const)('%s', (dtype) => {
       const [mean, invstd] = [0.1, 1.3];
       const saved = put([mean, invstd], 'float64');
       k.batchNormEval({
+        ...unfused,
         ...g,
         x: put(x),
         weight,
@@ -602,6 +615,7 @@ describe.each(['float32', 'float64'] as const)('%s', (dtype) => {
       expect(get(out)).toEqual(x.map((v) => r((v - r(0.1)) * scale + r(0.3))));
 
       k.batchNormBackward({
+        ...whole,
         ...g,
         x: put(x),
         dy: put(dy),
@@ -628,7 +642,18 @@ describe.each(['float32', 'float64'] as const)('%s', (dtype) => {
       const [out, saved] = [room(8), room(4, 'float64')];
       const [runningMean, runningVar] = [put([1, 2]), put([4, 0.25])];
       const bias = put([1, 0]);
-      k.batchNormEval({ ...two, x: put(x), weight: null, bias, runningMean, runningVar, eps: 0, saved, out });
+      k.batchNormEval({
+        ...unfused,
+        ...two,
+        x: put(x),
+        weight: null,
+        bias,
+        runningMean,
+        runningVar,
+        eps: 0,
+        saved,
+        out,
+      });
       expect(get(out)).toEqual([1, 1.5, -4, -4, 2, 2.5, 4, 4]);
       expect(get(saved)).toEqual([1, 2, 0.5, 2]);
       expect([get(runningMean), get(runningVar)]).toEqual([
@@ -640,15 +665,29 @@ describe.each(['float32', 'float64'] as const)('%s', (dtype) => {
       const saved = put([2, 0.5], 'float64');
       const o = { batch: 1, channels: 1, spatial: 4, x: put([0, 0, 4, 4]), dy: put([1, 2, 3, 6]), saved };
       const [dx, dweight, dbias] = [room(4), room(1), room(1)];
-      k.batchNormBackward({ ...o, weight: put([2]), training: true, dx, dweight, dbias });
+      k.batchNormBackward({ ...whole, ...o, weight: put([2]), training: true, dx, dweight, dbias });
       // S1 = 12, S2 = −2 − 4 + 6 + 12 = 12; dx = dy − 3 − (x − 2)·(12·¼/4), times 2·½.
       expect(get(dbias)).toEqual([12]);
       expect(get(dweight)).toEqual([6]);
       expect(get(dx)).toEqual([-0.5, 0.5, -1.5, 1.5]);
-      k.batchNormBackward({ ...o, weight: null, training: false, dx, dweight: null, dbias: null });
+      k.batchNormBackward({ ...whole, ...o, weight: null, training: false, dx, dweight: null, dbias: null });
       expect(get(dx)).toEqual([0.5, 1, 1.5, 3]);
-      k.batchNormBackward({ ...o, weight: null, training: true, dx: null, dweight, dbias: null });
+      k.batchNormBackward({ ...whole, ...o, weight: null, training: true, dx: null, dweight, dbias: null });
       expect(get(dweight)).toEqual([6]);
+    });
+    test('with a residual and relu: one after the other, and backwards through the mask', () => {
+      const saved = put([2, 0.5], 'float64');
+      const [out, dx, dbias, dresidual] = [room(4), room(4), room(1), room(4)];
+      const g = { batch: 1, channels: 1, spatial: 4 };
+      const statistics = { runningMean: put([2]), runningVar: put([4]), eps: 0, saved: room(2, 'float64') };
+      // −1 −1 1 1 before the residual, then −2 0 NaN 5.
+      const residual = put([-1, 1, Number.NaN, 4]);
+      const x = put([0, 0, 4, 4]);
+      k.batchNormEval({ ...g, ...statistics, x, weight: null, bias: null, residual, relu: true, out });
+      expect(get(out)).toEqual([0, 0, Number.NaN, 5]);
+      const o = { ...g, x, dy: put([1, 2, 3, 6]), y: out, weight: put([2]), saved };
+      k.batchNormBackward({ ...o, training: false, dx, dweight: null, dbias, dresidual });
+      expect([get(dresidual), get(dx), get(dbias)]).toEqual([[0, 0, 3, 6], [0, 0, 3, 6], [9]]);
     });
     test('backward: lane sums', () => {
       const saved = put([0, 1], 'float64');
@@ -660,12 +699,12 @@ describe.each(['float32', 'float64'] as const)('%s', (dtype) => {
         saved,
         training: true,
       };
-      k.batchNormBackward({ ...o, batch: 1, channels: 1, spatial: 5, dx: null, dweight: null, dbias });
+      k.batchNormBackward({ ...whole, ...o, batch: 1, channels: 1, spatial: 5, dx: null, dweight: null, dbias });
       expect(get(dbias)).toEqual([2]);
       const dweight = room(1);
-      k.batchNormBackward({ ...o, batch: 1, channels: 1, spatial: 5, dx: null, dweight, dbias: null });
+      k.batchNormBackward({ ...whole, ...o, batch: 1, channels: 1, spatial: 5, dx: null, dweight, dbias: null });
       expect(get(dweight)).toEqual([2]);
-      k.batchNormBackward({ ...o, batch: 5, channels: 1, spatial: 1, dx: null, dweight, dbias });
+      k.batchNormBackward({ ...whole, ...o, batch: 5, channels: 1, spatial: 1, dx: null, dweight, dbias });
       expect([get(dweight), get(dbias)]).toEqual([[0], [0]]);
     });
   });

@@ -204,13 +204,15 @@ export interface Kernels {
    * sum of x / count; var = lane sum of (x − mean)² / count; invstd = 1/√(var + eps);
    * out = (x − mean)·(weight·invstd) + bias, wide. `saved` (float64, 2·channels) receives mean, then invstd.
    * Running statistics, in place: (1 − momentum)·running + momentum·batch, wide, with the unbiased variance
-   * var·(count/(count − 1)).
+   * var·(count/(count − 1)). Once stored, out = out + residual, in one rounding, and `relu` of that, where asked for.
    */
   batchNormTrain(
     o: BatchNormGeometry & {
       x: Buffer;
       weight: Buffer | null;
       bias: Buffer | null;
+      residual: Buffer | null;
+      relu: boolean;
       runningMean: Buffer | null;
       runningVar: Buffer | null;
       momentum: number;
@@ -225,6 +227,8 @@ export interface Kernels {
       x: Buffer;
       weight: Buffer | null;
       bias: Buffer | null;
+      residual: Buffer | null;
+      relu: boolean;
       runningMean: Buffer;
       runningVar: Buffer;
       eps: number;
@@ -235,12 +239,15 @@ export interface Kernels {
   /**
    * S1 = lane sum of dy, S2 = lane sum of dy·(x − mean), lanes as above. dbias = S1, dweight = S2·invstd,
    * dx = (dy − S1/count − (x − mean)·(S2·invstd·invstd/count))·(weight·invstd), all wide; without `training`
-   * dx = dy·(weight·invstd).
+   * dx = dy·(weight·invstd). `y`: the result where it went through relu; dy is then `reluBackward` of it, which is also the
+   * gradient of the residual, `dresidual`, which comes only with `y`.
    */
   batchNormBackward(
     o: BatchNormGeometry & {
       x: Buffer;
       dy: Buffer;
+      y: Buffer | null;
+      dresidual: Buffer | null;
       weight: Buffer | null;
       saved: Buffer;
       training: boolean;

@@ -1,7 +1,7 @@
 import { Counter } from '../counter.js';
 import type { Device } from '../device/device.js';
 import { ArgumentError } from '../errors.js';
-import { batchNorm } from '../ops/batchNorm.js';
+import { type BatchNormOptions, batchNorm, batchNormRelu } from '../ops/batchNorm.js';
 import { checkRank } from '../shape.js';
 import { keep, type Tensor, tensor } from '../tensor.js';
 import { whole } from './init.js';
@@ -59,13 +59,22 @@ export class BatchNorm2d extends Module {
   }
 
   override forward(x: Tensor): Tensor {
+    return this.#normalised(x, batchNorm);
+  }
+
+  /** relu(forward(x) + residual) in one pass, the same bits; without a residual relu(forward(x)). */
+  forwardRelu(x: Tensor, residual: Tensor | null = null): Tensor {
+    return this.#normalised(x, (t, o) => batchNormRelu(t, { ...o, residual }));
+  }
+
+  #normalised(x: Tensor, op: (x: Tensor, o: BatchNormOptions) => Tensor): Tensor {
     checkRank('BatchNorm2d', 'x', x.shape, 4, '[N, C, H, W]');
     const { weight, bias, runningMean, runningVar, eps } = this;
     const training = this.training || runningMean === null;
     const counter = this.training ? this.numBatchesTracked : null;
     const seen = counter === null ? 0n : counter.value + 1n;
     const momentum = this.momentum ?? (seen > 0n ? 1 / Number(seen) : 0);
-    const y = batchNorm(x, { runningMean, runningVar, weight, bias, training, momentum, eps });
+    const y = op(x, { runningMean, runningVar, weight, bias, training, momentum, eps });
     if (counter !== null) counter.value = seen;
     return y;
   }

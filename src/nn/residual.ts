@@ -1,7 +1,5 @@
 /** The residual block of the chapter (d2l.ai, section "Residual Networks"), and a stage of them. */
 import { ArgumentError } from '../errors.js';
-import { add } from '../ops/arithmetic.js';
-import { relu } from '../ops/relu.js';
 import { formatShape, type Pair, sameShape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { BatchNorm2d } from './batchNorm2d.js';
@@ -42,15 +40,14 @@ export class Residual extends Module {
   }
 
   override forward(x: Tensor): Tensor {
-    const y = this.bn2.forward(this.conv2.forward(relu(this.bn1.forward(this.conv1.forward(x)))));
+    const y = this.conv2.forward(this.bn1.forwardRelu(this.conv1.forward(x)));
     const shortcut = this.conv3 === null ? x : this.conv3.forward(x);
-    // The addition would broadcast, say, one channel over many; a shortcut may not.
     if (!sameShape(y.shape, shortcut.shape)) {
       throw new ArgumentError(
         `Residual: the convolutions make ${formatShape(y.shape)} of x ${formatShape(x.shape)}, which cannot be added to it; want equal shapes, or use1x1conv: true`,
       );
     }
-    return relu(add(y, shortcut));
+    return this.bn2.forwardRelu(y, shortcut);
   }
 }
 

@@ -1,6 +1,8 @@
 import { ArgumentError } from '../errors.js';
 import type { Tensor } from '../tensor.js';
+import { BatchNorm2d } from './batchNorm2d.js';
 import { Module } from './module.js';
+import { ReLU } from './stateless.js';
 
 /**
  * Modules one after the other, named "0", "1", ... An array of modules, such as `resnetBlock` gives, becomes a
@@ -41,6 +43,15 @@ export class Sequential extends Module implements Iterable<Module> {
   }
 
   override forward(x: Tensor): Tensor {
-    return this.#layers.reduce((y, layer) => layer.forward(y), x);
+    let y = x;
+    for (let i = 0; i < this.#layers.length; i++) {
+      const layer = this.#layers[i];
+      // A batch norm and the ReLU after it in one pass: the same bits, and one tensor less.
+      if (layer instanceof BatchNorm2d && this.#layers[i + 1] instanceof ReLU) {
+        y = layer.forwardRelu(y);
+        i++;
+      } else y = layer.forward(y);
+    }
+    return y;
   }
 }

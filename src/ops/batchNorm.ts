@@ -1,6 +1,6 @@
 import { defineOp } from '../autograd.js';
 import { ArgumentError } from '../errors.js';
-import { formatShape, sizeOf } from '../shape.js';
+import { formatShape, sameShape, sizeOf } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
 export interface BatchNormOptions {
@@ -18,64 +18,84 @@ export interface BatchNormOptions {
   readonly eps?: number;
 }
 
-type Inputs = readonly [Tensor, Tensor | null, Tensor | null, Tensor | null, Tensor | null];
+type Optional = Tensor | null;
+type Inputs = readonly [Tensor, Optional, Optional, Optional, Optional, Optional];
 
-const op = defineOp({
-  name: 'batchNorm',
-  inputs: ['x', 'weight', 'bias', 'runningMean', 'runningVar'],
-  plan: ([x, ...perChannel]: Inputs, o: { training: boolean; momentum: number; eps: number }) => {
+/** Shapes and options of `name`, which is batchNorm or batchNormRelu. */
+function planOf(name: string) {
+  return ([x, ...others]: Inputs, o: { training: boolean; momentum: number; eps: number }) => {
     const { shape } = x;
+    const perChannel = others.slice(0, 4);
+    const residual = others[4];
     if (shape.length < 2) {
-      throw new ArgumentError(`batchNorm: x has shape ${formatShape(shape)}; want [N, C, ...]`);
+      throw new ArgumentError(`${name}: x has shape ${formatShape(shape)}; want [N, C, ...]`);
     }
     const [batch, channels] = shape;
     const spatial = sizeOf(shape.slice(2));
-    ['weight', 'bias', 'runningMean', 'runningVar'].forEach((name, i) => {
+    ['weight', 'bias', 'runningMean', 'runningVar'].forEach((argument, i) => {
       const t = perChannel[i];
       if (t !== null && (t.shape.length !== 1 || t.shape[0] !== channels)) {
         throw new ArgumentError(
-          `batchNorm: ${name} has shape ${formatShape(t.shape)}; want [${channels}] for x ${formatShape(shape)}`,
+          `${name}: ${argument} has shape ${formatShape(t.shape)}; want [${channels}] for x ${formatShape(shape)}`,
         );
       }
     });
     const [, , runningMean, runningVar] = perChannel;
     if ((runningMean === null) !== (runningVar === null)) {
       throw new ArgumentError(
-        `batchNorm: runningMean is ${runningMean && 'given'} and runningVar ${runningVar && 'given'}; want both or neither`,
+        `${name}: runningMean is ${runningMean && 'given'} and runningVar ${runningVar && 'given'}; want both or neither`,
       );
     }
     if (runningMean?.requiresGrad || runningVar?.requiresGrad) {
-      throw new ArgumentError('batchNorm: runningMean or runningVar requires a gradient; statistics have none');
+      throw new ArgumentError(`${name}: runningMean or runningVar requires a gradient; statistics have none`);
     }
     if (!o.training && runningMean === null) {
-      throw new ArgumentError('batchNorm: training is false and there is no runningMean and runningVar to use');
+      throw new ArgumentError(`${name}: training is false and there is no runningMean and runningVar to use`);
     }
     if (o.training && batch * spatial <= 1) {
       throw new ArgumentError(
-        `batchNorm: x ${formatShape(shape)} has ${batch * spatial} value per channel; training wants more than 1`,
+        `${name}: x ${formatShape(shape)} has ${batch * spatial} value per channel; training wants more than 1`,
       );
     }
     if (!(o.momentum >= 0 && o.momentum <= 1)) {
-      throw new ArgumentError(`batchNorm: momentum is ${o.momentum}; want a number from 0 to 1`);
+      throw new ArgumentError(`${name}: momentum is ${o.momentum}; want a number from 0 to 1`);
     }
     if (!(o.eps >= 0 && o.eps < Number.POSITIVE_INFINITY)) {
-      throw new ArgumentError(`batchNorm: eps is ${o.eps}; want a finite number of at least 0`);
+      throw new ArgumentError(`${name}: eps is ${o.eps}; want a finite number of at least 0`);
+    }
+    if (residual !== null && !sameShape(residual.shape, shape)) {
+      throw new ArgumentError(
+        `${name}: residual has shape ${formatShape(residual.shape)}; want that of x, ${formatShape(shape)}`,
+      );
     }
     return { shape, geometry: { batch, channels, spatial }, ...o };
-  },
-  forward({ kernels, inputs, out, save }, { geometry, training, momentum, eps }) {
-    const [x, weight, bias, runningMean, runningVar] = inputs;
-    const saved = save(2 * geometry.channels, 'float64');
-    const common = { ...geometry, x, weight, bias, eps, saved, out };
-    if (training) kernels.batchNormTrain({ ...common, runningMean, runningVar, momentum });
-    else if (runningMean && runningVar) kernels.batchNormEval({ ...common, runningMean, runningVar });
-  },
-  needs: { out: false },
-  backward({ kernels, inputs: [x, weight], saved: [saved], dy, grad }, { geometry, training }) {
-    const [dx, dweight, dbias] = [grad(0), grad(1), grad(2)];
-    kernels.batchNormBackward({ ...geometry, x, dy, weight, saved, training, dx, dweight, dbias });
-  },
-});
+  };
+}
+
+/** Both ops: `relu` adds a residual, if there is one, and takes the positive part. */
+const defineBatchNorm = (name: string, relu: boolean) =>
+  defineOp({
+    name,
+    inputs: ['x', 'weight', 'bias', 'runningMean', 'runningVar', 'residual'],
+    plan: planOf(name),
+    forward({ kernels, inputs, out, save }, { geometry, training, momentum, eps }) {
+      const [x, weight, bias, runningMean, runningVar, residual] = inputs;
+      const saved = save(2 * geometry.channels, 'float64');
+      const common = { ...geometry, x, weight, bias, residual, relu, eps, saved, out };
+      if (training) kernels.batchNormTrain({ ...common, runningMean, runningVar, momentum });
+      else if (runningMean && runningVar) kernels.batchNormEval({ ...common, runningMean, runningVar });
+    },
+    // The mask of relu comes from the result.
+    needs: { out: relu },
+    backward({ kernels, inputs: [x, weight], saved: [saved], out, dy, grad }, { geometry, training }) {
+      const [dx, dweight, dbias, dresidual] = [grad(0), grad(1), grad(2), grad(5)];
+      const y = relu ? out : null;
+      kernels.batchNormBackward({ ...geometry, x, dy, y, weight, saved, training, dx, dweight, dbias, dresidual });
+    },
+  });
+
+const plain = defineBatchNorm('batchNorm', false);
+const rectified = defineBatchNorm('batchNormRelu', true);
 
 /**
  * (x − mean) / √(var + eps) · weight + bias, per channel: x `[N, C, ...]`, the result has its shape. With `training`
@@ -87,5 +107,21 @@ const op = defineOp({
 export function batchNorm(x: Tensor, o: BatchNormOptions = {}): Tensor {
   const { runningMean = null, runningVar = null, weight = null, bias = null } = o;
   const { training = false, momentum = 0.1, eps = 1e-5 } = o;
-  return op([x, weight, bias, runningMean, runningVar], { training, momentum, eps });
+  return plain([x, weight, bias, runningMean, runningVar, null], { training, momentum, eps });
+}
+
+export interface BatchNormReluOptions extends BatchNormOptions {
+  /** Added before relu; the shape of x. */
+  readonly residual?: Tensor | null;
+}
+
+/**
+ * relu(batchNorm(x) + residual) in one pass over memory, and one backwards: the bits of `batchNorm`, `add` and `relu` one
+ * after the other, and no tensor between them. Shapes and errors as `batchNorm`.
+ * @throws ArgumentError when the residual's shape is not that of x
+ */
+export function batchNormRelu(x: Tensor, o: BatchNormReluOptions = {}): Tensor {
+  const { runningMean = null, runningVar = null, weight = null, bias = null, residual = null } = o;
+  const { training = false, momentum = 0.1, eps = 1e-5 } = o;
+  return rectified([x, weight, bias, runningMean, runningVar, residual], { training, momentum, eps });
 }

@@ -2,7 +2,7 @@
 export { type AdaptiveSize, adaptiveAvgPool2d } from './adaptiveAvgPool2d.js';
 export { add, div, mul, sub } from './arithmetic.js';
 export { type AvgPool2dOptions, avgPool2d } from './avgPool2d.js';
-export { type BatchNormOptions, batchNorm } from './batchNorm.js';
+export { type BatchNormOptions, type BatchNormReluOptions, batchNorm, batchNormRelu } from './batchNorm.js';
 export { type Conv2dOptions, conv2d } from './conv2d.js';
 export { crossEntropy } from './crossEntropy.js';
 export { linear } from './linear.js';

@@ -22,11 +22,11 @@ export function norm(host: Host): Pick<Kernels, 'batchNormTrain' | 'batchNormEva
     return buffer && host.floats(op, argument, buffer, size);
   }
 
-  /** out = (x − mean)·(weight·invstd) + bias; a missing weight is 1 and a missing bias +0. */
+  /** out = (x − mean)·(weight·invstd) + bias; a missing weight is 1 and a missing bias +0. Then + residual, then relu. */
   function normalise(
     g: BatchNormGeometry,
     channel: number,
-    t: { x: Floats; weight: Floats | null; bias: Floats | null; out: Floats },
+    t: { x: Floats; weight: Floats | null; bias: Floats | null; residual: Floats | null; relu: boolean; out: Floats },
     mean: number,
     invstd: number,
   ): void {
@@ -34,17 +34,20 @@ export function norm(host: Host): Pick<Kernels, 'batchNormTrain' | 'batchNormEva
     const shift = t.bias ? t.bias[channel] : 0;
     forChannel(g, channel, (at) => {
       t.out[at] = (t.x[at] - mean) * scale + shift;
+      if (t.residual) t.out[at] += t.residual[at];
+      if (t.relu && t.out[at] <= 0) t.out[at] = 0;
     });
   }
 
   return {
     batchNormTrain(o) {
-      const { batch, channels, spatial, momentum, eps } = o;
+      const { batch, channels, spatial, momentum, eps, relu } = o;
       const size = batch * channels * spatial;
       const x = host.floats('batchNormTrain', 'x', o.x, size);
       const out = host.floats('batchNormTrain', 'out', o.out, size);
       const weight = optional('batchNormTrain', 'weight', o.weight, channels);
       const bias = optional('batchNormTrain', 'bias', o.bias, channels);
+      const residual = optional('batchNormTrain', 'residual', o.residual, size);
       const runningMean = optional('batchNormTrain', 'runningMean', o.runningMean, channels);
       const runningVar = optional('batchNormTrain', 'runningVar', o.runningVar, channels);
       const saved = host.wide('batchNormTrain', 'saved', o.saved, 2 * channels);
@@ -55,7 +58,7 @@ export function norm(host: Host): Pick<Kernels, 'batchNormTrain' | 'batchNormEva
         const invstd = 1 / Math.sqrt(variance + eps);
         saved[channel] = mean;
         saved[channels + channel] = invstd;
-        normalise(o, channel, { x, weight, bias, out }, mean, invstd);
+        normalise(o, channel, { x, weight, bias, residual, relu, out }, mean, invstd);
         if (runningMean) runningMean[channel] = (1 - momentum) * runningMean[channel] + momentum * mean;
         if (runningVar) {
           const unbiased = variance * (count / (count - 1));
@@ -65,12 +68,13 @@ export function norm(host: Host): Pick<Kernels, 'batchNormTrain' | 'batchNormEva
     },
 
     batchNormEval(o) {
-      const { batch, channels, spatial, eps } = o;
+      const { batch, channels, spatial, eps, relu } = o;
       const size = batch * channels * spatial;
       const x = host.floats('batchNormEval', 'x', o.x, size);
       const out = host.floats('batchNormEval', 'out', o.out, size);
       const weight = optional('batchNormEval', 'weight', o.weight, channels);
       const bias = optional('batchNormEval', 'bias', o.bias, channels);
+      const residual = optional('batchNormEval', 'residual', o.residual, size);
       const runningMean = host.floats('batchNormEval', 'runningMean', o.runningMean, channels);
       const runningVar = host.floats('batchNormEval', 'runningVar', o.runningVar, channels);
       const saved = host.wide('batchNormEval', 'saved', o.saved, 2 * channels);
@@ -79,7 +83,7 @@ export function norm(host: Host): Pick<Kernels, 'batchNormTrain' | 'batchNormEva
         const invstd = 1 / Math.sqrt(runningVar[channel] + eps);
         saved[channel] = mean;
         saved[channels + channel] = invstd;
-        normalise(o, channel, { x, weight, bias, out }, mean, invstd);
+        normalise(o, channel, { x, weight, bias, residual, relu, out }, mean, invstd);
       }
     },
 
@@ -87,7 +91,11 @@ export function norm(host: Host): Pick<Kernels, 'batchNormTrain' | 'batchNormEva
       const { batch, channels, spatial, training } = o;
       const size = batch * channels * spatial;
       const x = host.floats('batchNormBackward', 'x', o.x, size);
-      const dy = host.floats('batchNormBackward', 'dy', o.dy, size);
+      const given = host.floats('batchNormBackward', 'dy', o.dy, size);
+      const y = optional('batchNormBackward', 'y', o.y, size);
+      const dy = y ? given.map((g, at) => (y[at] <= 0 ? 0 : g)) : given;
+      const dresidual = optional('batchNormBackward', 'dresidual', o.dresidual, size);
+      if (dresidual) dresidual.set(dy.subarray(0, size));
       const weight = optional('batchNormBackward', 'weight', o.weight, channels);
       const saved = host.wide('batchNormBackward', 'saved', o.saved, 2 * channels);
       const dx = optional('batchNormBackward', 'dx', o.dx, size);

@@ -2,6 +2,9 @@
 import type { Kernels } from '../device.js';
 import type { WasmContext } from './context.js';
 
+/** Place of `out` among the addresses. */
+const OUT = 6;
+
 export function normalizationKernels(
   w: WasmContext,
 ): Pick<
@@ -18,15 +21,21 @@ export function normalizationKernels(
 > {
   const { exports } = w;
 
-  /** Runs a batch norm kernel by ranges of channels: a struct for each, with the fields of BatchNorm in their order. */
+  /**
+   * Runs a batch norm kernel by ranges of channels: a struct for each, with the fields of BatchNorm in their order. Without an
+   * address for `out` it gets scratch where `needsOut`.
+   */
   const batchNorm = (
     kernel: 'batchNormTrain' | 'batchNormEval' | 'batchNormBackward',
     { batch, channels, spatial }: { batch: number; channels: number; spatial: number },
     addresses: number[],
     rest: number[],
+    needsOut = false,
   ): void => {
     const parts = w.split(channels, batch * channels * spatial);
-    const lanes = w.scratch(w.threads * 128 + parts.length * 128);
+    const structs = (w.threads + parts.length) * 128;
+    const lanes = w.scratch(structs + (needsOut ? batch * channels * spatial * 4 : 0));
+    if (needsOut) addresses[OUT] = lanes + structs;
     w.parallel(
       kernel,
       parts.map(([from, to], i) => {
@@ -51,9 +60,7 @@ export function normalizationKernels(
           w.optional(o.runningVar, o.channels),
           w.address(o.saved, 2 * o.channels, 'float64'),
           w.address(o.out, size),
-          0,
-          0,
-          0,
+          ...[0, 0, 0, w.optional(o.residual, size), Number(o.relu)],
         ],
         [o.momentum, o.eps],
       );
@@ -71,9 +78,7 @@ export function normalizationKernels(
           w.address(o.runningVar, o.channels),
           w.address(o.saved, 2 * o.channels, 'float64'),
           w.address(o.out, size),
-          0,
-          0,
-          0,
+          ...[0, 0, 0, w.optional(o.residual, size), Number(o.relu)],
         ],
         [o.eps],
       );
@@ -94,8 +99,11 @@ export function normalizationKernels(
           w.address(o.dy, size),
           w.optional(o.dweight, o.channels),
           w.optional(o.dbias, o.channels),
+          ...[w.optional(o.dresidual, size), w.optional(o.y, size)],
         ],
         [Number(o.training)],
+        // The masked gradient must lie somewhere.
+        o.y !== null && o.dx === null && o.dresidual === null,
       );
     },
 

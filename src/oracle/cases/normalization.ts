@@ -1,5 +1,5 @@
 /** Rows of batchNorm, training and evaluating, with the bounds that its statistics need. */
-import { batchNorm } from '../../ops/index.js';
+import { batchNorm, batchNormRelu } from '../../ops/index.js';
 import { type Shape, sizeOf } from '../../shape.js';
 import { type Ball, type Balls, type Expected, wide } from '../bounds.js';
 import type { Draw } from '../draw.js';
@@ -27,13 +27,15 @@ export interface BatchNormCaseOptions {
   readonly eps: number;
   /** x is drawn from [offset − 1, offset + 1]. */
   readonly offset: number;
+  /** Only with relu. */
+  readonly residual: boolean;
 }
 
 type Geometry = naive.NaiveBatchNorm;
 
 /** Elements of channel c, in order. */
-function channel(values: ArrayLike<number>, c: number, { batch, channels, spatial }: Geometry): number[] {
-  const out: number[] = [];
+function channel<T>(values: ArrayLike<T>, c: number, { batch, channels, spatial }: Geometry): T[] {
+  const out: T[] = [];
   for (let n = 0; n < batch; n++) for (let i = 0; i < spatial; i++) out.push(values[(n * channels + c) * spatial + i]);
   return out;
 }
@@ -109,26 +111,26 @@ function mixed(balls: Balls, running: number, batch: Ball, momentum: number): Ba
 function gradients(
   balls: Balls,
   s: Statistics,
-  dy: readonly number[],
+  dy: readonly Ball[],
   weight: number,
   training: boolean,
 ): { dx: Ball[]; dweight: Ball; dbias: Ball } {
   const count = balls.exact(dy.length);
-  const dbias = balls.sum(dy.map((v) => balls.exact(v)));
-  const s2 = balls.sum(s.deviations.map((deviation, i) => balls.mul(balls.exact(dy[i]), deviation)));
+  const dbias = balls.sum(dy);
+  const s2 = balls.sum(s.deviations.map((deviation, i) => balls.mul(dy[i], deviation)));
   const dweight = balls.mul(s2, s.invstd);
   const scale = balls.mul(balls.exact(weight), s.invstd);
   const shift = balls.div(dbias, count);
   const slope = balls.div(balls.mul(dweight, s.invstd), count);
   const dx = s.deviations.map((deviation, i) => {
-    const g = balls.exact(dy[i]);
+    const g = dy[i];
     if (!training) return balls.mul(g, scale);
     return balls.mul(balls.sub(balls.sub(g, shift), balls.mul(deviation, slope)), scale);
   });
   return { dx, dweight, dbias };
 }
 
-function drawOptions(d: Draw, training: boolean): BatchNormCaseOptions {
+function drawOptions(d: Draw, training: boolean, relu: boolean): BatchNormCaseOptions {
   const shape =
     d.int(0, 5) === 0
       ? [d.int(2, 3), d.int(1, 2), d.int(17, 21), d.int(17, 21)]
@@ -145,18 +147,23 @@ function drawOptions(d: Draw, training: boolean): BatchNormCaseOptions {
     momentum: d.pick([0.1, 0.1, 0, 1, 0.25]),
     eps: d.pick([1e-5, 1e-5, 1e-3, 0.1]),
     offset: d.pick([0, 0, 3]),
+    residual: relu && d.bool(),
   };
 }
 
 /**
  * Bounds: the formulas above in balls, rounded once to the stored dtype. Assumes two-pass statistics, and on a
- * float32 device that computes them in float64 (WIDE) or in float32 (NARROW); nothing of the order of sums.
+ * float32 device that computes them in float64 (WIDE) or in float32 (NARROW); nothing of the order of sums. With `relu`
+ * the result is stored, a residual added, and the positive part taken; backwards, a gradient is let through or not where the
+ * result may be on either side of 0.
  */
-function batchNormCase(training: boolean): TypedCase<BatchNormCaseOptions> {
+function batchNormCase(training: boolean, relu: boolean): TypedCase<BatchNormCaseOptions> {
+  const op = relu ? 'batchNormRelu' : 'batchNorm';
+  const call = relu ? batchNormRelu : batchNorm;
   return defineCase<BatchNormCaseOptions>({
-    name: training ? 'batchNorm.train' : 'batchNorm.eval',
-    op: 'batchNorm',
-    options: (d) => drawOptions(d, training),
+    name: `${op}.${training ? 'train' : 'eval'}`,
+    op,
+    options: (d) => drawOptions(d, training, relu),
     trial(o) {
       const { salt, shape, momentum, eps, offset } = o;
       const [batch, channels] = shape;
@@ -172,6 +179,7 @@ function batchNormCase(training: boolean): TypedCase<BatchNormCaseOptions> {
         input(salt, 'runningMean', [channels], { low: offset - 0.1, high: offset + 0.1, ...statistic }),
       );
       const varAt = place(o.running, input(salt, 'runningVar', [channels], { low: 0.5, high: 1.5, ...statistic }));
+      const residualAt = place(o.residual, input(salt, 'residual', shape));
       const pick = (v: readonly Float64Array[], at: number): Float64Array | null => (at < 0 ? null : v[at]);
 
       const statisticsOf = (v: readonly Float64Array[]) =>
@@ -182,14 +190,39 @@ function batchNormCase(training: boolean): TypedCase<BatchNormCaseOptions> {
         return training ? statistics(balls, x, eps) : givenStatistics(balls, x, v[meanAt][c], v[varAt][c], eps);
       };
       const perChannel = (of: (c: number) => Ball): Ball[] => Array.from({ length: channels }, (_, c) => of(c));
+      /** What relu gets: normalised, stored, the residual added. */
+      const before = (v: readonly Float64Array[]): Float64Array => {
+        const { mean, variance } = statisticsOf(v);
+        const y = naive.batchNorm(v[0], mean, variance, pick(v, weightAt), pick(v, biasAt), g);
+        const residual = pick(v, residualAt);
+        return residual ? y.map((value, i) => value + residual[i]) : y;
+      };
+      const beforeInBalls = (balls: Balls, v: readonly Float64Array[]): Ball[] => {
+        const all = new Array<Ball>(v[0].length);
+        for (let c = 0; c < channels; c++) {
+          const [weight, bias] = [pick(v, weightAt)?.[c] ?? 1, pick(v, biasAt)?.[c] ?? 0];
+          spread(all, normalised(balls, inBalls(balls, v, c), channel(v[0], c, g), weight, bias), c, g);
+        }
+        const residual = pick(v, residualAt);
+        return residual ? all.map((y, i) => balls.add(balls.store(y), balls.exact(residual[i]))) : all;
+      };
+      /** dy behind relu: nothing where the result is not positive, either where that is not certain. */
+      const masked = (balls: Balls, v: readonly Float64Array[], dy: Float64Array): Ball[] => {
+        if (!relu) return Array.from(dy, (d) => balls.exact(d));
+        return beforeInBalls(balls, v).map((z, i) => {
+          const { value, error } = balls.store(z);
+          return { value: value <= 0 ? 0 : dy[i], error: Math.abs(value) <= error ? Math.abs(dy[i]) : 0 };
+        });
+      };
 
       return {
         inputs,
         shape,
-        smooth: true,
+        // The kinks of relu are anywhere.
+        smooth: !relu,
         flops: (training ? 7 : 2) * sizeOf(shape),
         run: (t) =>
-          batchNorm(t[0], {
+          call(t[0], {
             weight: weightAt < 0 ? null : t[weightAt],
             bias: biasAt < 0 ? null : t[biasAt],
             runningMean: meanAt < 0 ? null : t[meanAt],
@@ -197,19 +230,15 @@ function batchNormCase(training: boolean): TypedCase<BatchNormCaseOptions> {
             training,
             momentum,
             eps,
+            ...(residualAt < 0 ? {} : { residual: t[residualAt] }),
           }),
         forward(v) {
           const { mean, variance } = statisticsOf(v);
-          const weight = pick(v, weightAt);
-          const bias = pick(v, biasAt);
-          const y = wide(naive.batchNorm(v[0], mean, variance, weight, bias, g), (balls) => {
-            const all = new Array<Ball>(v[0].length);
-            for (let c = 0; c < channels; c++) {
-              const s = inBalls(balls, v, c);
-              spread(all, normalised(balls, s, channel(v[0], c, g), weight?.[c] ?? 1, bias?.[c] ?? 0), c, g);
-            }
-            return all;
-          });
+          const sums = before(v);
+          // |relu(a) − relu(b)| ≤ |a − b|.
+          const y = wide(relu ? naive.relu(sums) : sums, (balls) =>
+            beforeInBalls(balls, v).map((z) => (relu && z.value <= 0 ? { value: 0, error: z.error } : z)),
+          );
           const changed: Record<string, Expected> = {};
           if (o.running && training) {
             const count = batch * spatial;
@@ -228,9 +257,10 @@ function batchNormCase(training: boolean): TypedCase<BatchNormCaseOptions> {
         backward(v, dy) {
           const { mean, variance } = statisticsOf(v);
           const weight = pick(v, weightAt);
-          const found = naive.batchNormBackward(v[0], mean, variance, weight, g, training, dy);
+          const direction = relu ? naive.reluBackward(before(v), dy) : dy;
+          const found = naive.batchNormBackward(v[0], mean, variance, weight, g, training, direction);
           const inChannel = (balls: Balls, c: number) =>
-            gradients(balls, inBalls(balls, v, c), channel(dy, c, g), weight?.[c] ?? 1, training);
+            gradients(balls, inBalls(balls, v, c), channel(masked(balls, v, dy), c, g), weight?.[c] ?? 1, training);
           const grads: Record<string, Expected> = {
             x: wide(found.dx, (balls) => {
               const all = new Array<Ball>(v[0].length);
@@ -240,43 +270,51 @@ function batchNormCase(training: boolean): TypedCase<BatchNormCaseOptions> {
           };
           if (o.weight) grads.weight = wide(found.dweight, (balls) => perChannel((c) => inChannel(balls, c).dweight));
           if (o.bias) grads.bias = wide(found.dbias, (balls) => perChannel((c) => inChannel(balls, c).dbias));
+          if (o.residual) grads.residual = wide(direction, (balls) => masked(balls, v, dy));
           return grads;
         },
       };
     },
     badInput: training
       ? [
-          { why: 'one value per channel', shapes: [[1, 3, 1, 1]], call: ([x]) => batchNorm(x, { training }) },
-          { why: 'an x of one axis', shapes: [[4]], call: ([x]) => batchNorm(x, { training }) },
+          { why: 'one value per channel', shapes: [[1, 3, 1, 1]], call: ([x]) => call(x, { training }) },
+          { why: 'an x of one axis', shapes: [[4]], call: ([x]) => call(x, { training }) },
           {
             why: 'a weight of another length',
             shapes: [[2, 3, 2, 2], [2]],
-            call: ([x, weight]) => batchNorm(x, { training, weight }),
+            call: ([x, weight]) => call(x, { training, weight }),
           },
           {
             why: 'a running mean alone',
             shapes: [[2, 3, 2, 2], [3]],
-            call: ([x, runningMean]) => batchNorm(x, { training, runningMean }),
+            call: ([x, runningMean]) => call(x, { training, runningMean }),
           },
           {
             why: 'momentum above 1',
             shapes: [[2, 3, 2, 2]],
-            call: ([x]) => batchNorm(x, { training, momentum: 1.5 }),
+            call: ([x]) => call(x, { training, momentum: 1.5 }),
           },
-          { why: 'negative eps', shapes: [[2, 3, 2, 2]], call: ([x]) => batchNorm(x, { training, eps: -1 }) },
+          { why: 'negative eps', shapes: [[2, 3, 2, 2]], call: ([x]) => call(x, { training, eps: -1 }) },
         ]
       : [
-          { why: 'no running statistics', shapes: [[2, 3, 2, 2]], call: ([x]) => batchNorm(x) },
+          { why: 'no running statistics', shapes: [[2, 3, 2, 2]], call: ([x]) => call(x) },
           {
             why: 'running statistics of another length',
             shapes: [[2, 3, 2, 2], [2], [2]],
-            call: ([x, runningMean, runningVar]) => batchNorm(x, { runningMean, runningVar }),
+            call: ([x, runningMean, runningVar]) => call(x, { runningMean, runningVar }),
           },
         ],
   });
 }
 
-export const batchNormTrainCase = batchNormCase(true);
-export const batchNormEvalCase = batchNormCase(false);
+export const batchNormTrainCase = batchNormCase(true, false);
+export const batchNormEvalCase = batchNormCase(false, false);
+export const batchNormReluTrainCase = batchNormCase(true, true);
+export const batchNormReluEvalCase = batchNormCase(false, true);
 
-export const normalizationCases: readonly OpCase[] = [batchNormTrainCase, batchNormEvalCase];
+export const normalizationCases: readonly OpCase[] = [
+  batchNormTrainCase,
+  batchNormEvalCase,
+  batchNormReluTrainCase,
+  batchNormReluEvalCase,
+];
