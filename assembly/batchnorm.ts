@@ -74,39 +74,43 @@ function normalise(g: BatchNorm, c: i32, mean: f64, invstd: f64): void {
   const at: usize = (<usize>c) << 2;
   const scale = g.weight !== 0 ? <f64>load<f32>(g.weight + at) * invstd : invstd;
   const shift: f64 = g.bias !== 0 ? <f64>load<f32>(g.bias + at) : 0;
+  const plane: usize = (<usize>g.spatial) << 2;
+  for (let n = 0; n < g.batch; n++) {
+    const offset = <usize>(n * g.channels + c) * plane;
+    const out = g.out + offset;
+    const residualFrom = g.residual !== 0 ? g.residual + offset - out : 0;
+    normaliseRow(g.x + offset, out, g.spatial, mean, scale, shift, residualFrom, g.relu !== 0);
+  }
+}
+
+/**
+ * out = (x − mean)·scale + shift for `n` neighbours, rounded once; then what lies `residualFrom` from the result is added,
+ * unless that is 0, and `relu` taken. `out` may be `x`.
+ */
+export function normaliseRow(x: usize, out: usize, n: i32, mean: f64, scale: f64, shift: f64, residualFrom: usize, relu: bool): void {
   const mean2 = f64x2.splat(mean);
   const scale2 = f64x2.splat(scale);
   const shift2 = f64x2.splat(shift);
-  const plane: usize = (<usize>g.spatial) << 2;
   const zero = f32x4.splat(0);
-  const hasResidual = g.residual !== 0;
-  const hasRelu = g.relu !== 0;
-  for (let n = 0; n < g.batch; n++) {
-    const offset = <usize>(n * g.channels + c) * plane;
-    let x = g.x + offset;
-    let out = g.out + offset;
-    let residual = g.residual + offset;
-    const end = x + plane;
-    for (; x + 16 <= end; x += 16) {
-      const v = v128.load(x);
-      const a = f64x2.add(f64x2.mul(f64x2.sub(low(v), mean2), scale2), shift2);
-      const b = f64x2.add(f64x2.mul(f64x2.sub(high(v), mean2), scale2), shift2);
-      let y = v128.shuffle<f64>(f32x4.demote_f64x2_zero(a), f32x4.demote_f64x2_zero(b), 0, 2);
-      if (hasResidual) y = f32x4.add(y, v128.load(residual));
-      // Keeps NaN, and makes −0 +0.
-      if (hasRelu) y = f32x4.add(f32x4.pmax(y, zero), zero);
-      v128.store(out, y);
-      out += 16;
-      residual += 16;
-    }
-    for (; x < end; x += 4) {
-      let y = <f32>((<f64>load<f32>(x) - mean) * scale + shift);
-      if (hasResidual) y = y + load<f32>(residual);
-      if (hasRelu && y <= 0) y = 0;
-      store<f32>(out, y);
-      out += 4;
-      residual += 4;
-    }
+  const hasResidual = residualFrom !== 0;
+  const end = x + ((<usize>n) << 2);
+  for (; x + 16 <= end; x += 16) {
+    const v = v128.load(x);
+    const a = f64x2.add(f64x2.mul(f64x2.sub(low(v), mean2), scale2), shift2);
+    const b = f64x2.add(f64x2.mul(f64x2.sub(high(v), mean2), scale2), shift2);
+    let y = v128.shuffle<f64>(f32x4.demote_f64x2_zero(a), f32x4.demote_f64x2_zero(b), 0, 2);
+    if (hasResidual) y = f32x4.add(y, v128.load(out + residualFrom));
+    // Keeps NaN, and makes −0 +0.
+    if (relu) y = f32x4.add(f32x4.pmax(y, zero), zero);
+    v128.store(out, y);
+    out += 16;
+  }
+  for (; x < end; x += 4) {
+    let y = <f32>((<f64>load<f32>(x) - mean) * scale + shift);
+    if (hasResidual) y = y + load<f32>(out + residualFrom);
+    if (relu && y <= 0) y = 0;
+    store<f32>(out, y);
+    out += 4;
   }
 }
 

@@ -20,6 +20,8 @@ import {
   tileRowsContinue,
   tileRowsZero,
 } from './gemm';
+import { normaliseRow } from './batchnorm';
+import { addAndRelu } from './elementwise';
 import { packPanel } from './im2col';
 import { packRows } from './pack';
 
@@ -69,6 +71,13 @@ export class ImplicitGemm {
   /** Scratch: `implicitGemmScratch` bytes for each thread. */
   scratch: usize;
   scratchStep: usize;
+  /**
+   * What follows, for results whose rows are dense: batch norm, three float64 a row, mean, scale, shift, or 0; the way from the
+   * result to what is added to it, or 0; relu, if not 0.
+   */
+  norm: usize;
+  residualFrom: usize;
+  relu: i32;
 }
 
 /** Bytes of scratch for m rows: pixel tables, a panel of packed columns, tiles that cannot be stored straight. */
@@ -181,6 +190,7 @@ export function implicitGemm(g: ImplicitGemm, thread: i32): void {
       }
     }
     finishBlock(g, dsts, tiles, panels, count);
+    if (g.norm !== 0 || g.residualFrom !== 0 || g.relu !== 0) epilogue(g, p0, count);
   }
 }
 
@@ -225,6 +235,26 @@ function finishBlock(g: ImplicitGemm, dsts: usize, tiles: usize, panels: i32, co
         store<f32>(<usize>load<u32>(d + (lane << 2)) + rowOffset, load<f32>(tile + (lane << 2)) + value);
       }
     }
+  }
+}
+
+/** The epilogue on `count` pixels from p0, image by image. */
+function epilogue(g: ImplicitGemm, p0: i32, count: i32): void {
+  const mapSize = g.rows * g.cols;
+  const end = p0 + count;
+  for (let p = p0; p < end; ) {
+    const image = p / mapSize;
+    const first = p - image * mapSize;
+    const n = min(mapSize - first, end - p);
+    let out = g.out + <usize>image * g.outImage + ((<usize>first) << 2);
+    for (let r: usize = 0; r < <usize>g.m; r++) {
+      if (g.norm !== 0) {
+        const norm = g.norm + r * 24;
+        normaliseRow(out, out, n, load<f64>(norm), load<f64>(norm, 8), load<f64>(norm, 16), g.residualFrom, g.relu !== 0);
+      } else addAndRelu(out, n, g.residualFrom, g.relu !== 0);
+      out += g.outPlane;
+    }
+    p += n;
   }
 }
 

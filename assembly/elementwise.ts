@@ -51,6 +51,25 @@ export function reluBackward(y: usize, dy: usize, dx: usize, n: i32): void {
   }
 }
 
+/** In place, for `n` neighbours: what lies `residualFrom` from them is added, unless that is 0, and `relu` taken. */
+export function addAndRelu(y: usize, n: i32, residualFrom: usize, relu: bool): void {
+  const zero = f32x4.splat(0);
+  const hasResidual = residualFrom !== 0;
+  const end = y + ((<usize>n) << 2);
+  for (; y + 16 <= end; y += 16) {
+    let v = v128.load(y);
+    if (hasResidual) v = f32x4.add(v, v128.load(y + residualFrom));
+    if (relu) v = f32x4.add(f32x4.pmax(v, zero), zero);
+    v128.store(y, v);
+  }
+  for (; y < end; y += 4) {
+    let v = load<f32>(y);
+    if (hasResidual) v = v + load<f32>(y + residualFrom);
+    if (relu && v <= 0) v = 0;
+    store<f32>(y, v);
+  }
+}
+
 const ADD: i32 = 0;
 const SUB: i32 = 1;
 const MUL: i32 = 2;

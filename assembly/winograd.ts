@@ -44,6 +44,9 @@ export class WinogradConv {
   /** `winogradScratch` bytes for each thread. */
   scratch: usize;
   scratchStep: usize;
+  /** The way from the result to what is added to it, or 0; then relu, if not 0. */
+  residualFrom: usize;
+  relu: i32;
 }
 
 /** Bytes from one element of the transformed tiles to the next: not a multiple of the cache's sets. */
@@ -145,7 +148,7 @@ export function winogradConv(g: WinogradConv, thread: i32): void {
     }
     for (let i = 0; i < count; i += 4) {
       const from = sums + <usize>(i >> 3) * TILE_BYTES + ((<usize>(i & 4)) << 2);
-      outputTiles(m, from, sumXi, tileStep, g.m, g.bias, outputs + ((<usize>(i >> 2)) << 5), outRow, g.outPlane, constants);
+      outputTiles(m, from, sumXi, tileStep, g.m, g.bias, outputs + ((<usize>(i >> 2)) << 5), outRow, g.outPlane, g.residualFrom, g.relu !== 0, constants);
     }
   }
 }

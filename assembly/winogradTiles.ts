@@ -238,10 +238,12 @@ export function outputGradientTiles(m: i32, p0: usize, p1: usize, p2: usize, p3:
 /**
  * Aᵀ M A for four tiles, `rows` of them in panels of four rows of 8 floats, panels `panelStep` bytes apart. `tiles` holds
  * four addresses of outputs, then four extents, height << 16 | width: what lies past it is not stored. Rows of an output
- * are `row` bytes apart, planes `plane`. `bias`: a float for each row, or 0.
+ * are `row` bytes apart, planes `plane`. `bias`: a float for each row, or 0. Then what lies `residualFrom` from the result is
+ * added, unless that is 0, and `relu` taken.
  */
-export function outputTiles(m: i32, source: usize, xi: usize, panelStep: usize, rows: i32, bias: usize, tiles: usize, row: usize, plane: usize, k: usize): void {
+export function outputTiles(m: i32, source: usize, xi: usize, panelStep: usize, rows: i32, bias: usize, tiles: usize, row: usize, plane: usize, residualFrom: usize, relu: bool, k: usize): void {
   const lines = k + CONSTANT_BYTES;
+  const zero = f32x4.splat(0);
   let c0: usize = load<u32>(tiles);
   let c1: usize = load<u32>(tiles, 4);
   let c2: usize = load<u32>(tiles, 8);
@@ -301,10 +303,23 @@ export function outputTiles(m: i32, source: usize, xi: usize, panelStep: usize, 
       const low1 = v128.shuffle<f32>(y2, y3, 0, 4, 1, 5);
       const high0 = v128.shuffle<f32>(y0, y1, 2, 6, 3, 7);
       const high1 = v128.shuffle<f32>(y2, y3, 2, 6, 3, 7);
-      const t0 = v128.shuffle<f32>(low0, low1, 0, 1, 4, 5);
-      const t1 = v128.shuffle<f32>(low0, low1, 2, 3, 6, 7);
-      const t2 = v128.shuffle<f32>(high0, high1, 0, 1, 4, 5);
-      const t3 = v128.shuffle<f32>(high0, high1, 2, 3, 6, 7);
+      let t0 = v128.shuffle<f32>(low0, low1, 0, 1, 4, 5);
+      let t1 = v128.shuffle<f32>(low0, low1, 2, 3, 6, 7);
+      let t2 = v128.shuffle<f32>(high0, high1, 0, 1, 4, 5);
+      let t3 = v128.shuffle<f32>(high0, high1, 2, 3, 6, 7);
+      if (residualFrom !== 0) {
+        t0 = f32x4.add(t0, v128.load(c0 + offset + residualFrom));
+        t1 = f32x4.add(t1, v128.load(c1 + offset + residualFrom));
+        t2 = f32x4.add(t2, v128.load(c2 + offset + residualFrom));
+        t3 = f32x4.add(t3, v128.load(c3 + offset + residualFrom));
+      }
+      if (relu) {
+        // Keeps NaN, and makes −0 +0.
+        t0 = f32x4.add(f32x4.pmax(t0, zero), zero);
+        t1 = f32x4.add(f32x4.pmax(t1, zero), zero);
+        t2 = f32x4.add(f32x4.pmax(t2, zero), zero);
+        t3 = f32x4.add(f32x4.pmax(t3, zero), zero);
+      }
       if (whole) {
         v128.store(c0 + offset, t0);
         v128.store(c1 + offset, t1);

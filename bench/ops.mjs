@@ -32,6 +32,12 @@ const window = { ...pool, dilation: 1, ceilMode: false };
 const reduce = { salt, from: STAGE, dim: null, keepdim: false };
 const adam = { salt, size: PARAMETERS, lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.01, step: 3 };
 
+const conv = {
+  salt,
+  ...{ batch: 32, inChannels: 64, outChannels: 64, height: 24, width: 24, kernel: [3, 3] },
+  ...{ stride: 1, padding: 1, dilation: 1, groups: 1, bias: true },
+};
+
 /** Options of each row, by its name. A new row without an entry is drawn small, and marked so. */
 const sizes = {
   add: elementwise,
@@ -45,11 +51,9 @@ const sizes = {
   mean: reduce,
   matmul: { salt, a: [512, 512], b: [512, 512] },
   linear: { salt, lead: [32], inFeatures: 512, outFeatures: 10, bias: true },
-  conv2d: {
-    salt,
-    ...{ batch: 32, inChannels: 64, outChannels: 64, height: 24, width: 24, kernel: [3, 3] },
-    ...{ stride: 1, padding: 1, dilation: 1, groups: 1, bias: true },
-  },
+  conv2d: conv,
+  // The weights are laid out anew in each call, as nobody would do it.
+  prepareConv2d: { ...conv, norm: true, affine: true, residual: true, relu: true, eps: 1e-5 },
   maxPool2d: { ...window, ties: true },
   avgPool2d: { ...window, countIncludePad: true },
   adaptiveAvgPool2d: { salt, batch: 32, channels: 512, height: 3, width: 3, outputSize: [1, 1] },

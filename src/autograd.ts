@@ -67,12 +67,20 @@ export interface OpDefinition<I extends readonly (Tensor | null)[], O, P extends
   readonly needs?: { readonly inputs?: boolean; readonly out?: boolean };
 }
 
+/** What was called: enough to do it again on other buffers. */
+export interface OpCall {
+  readonly view: boolean;
+  readonly plan: Plan;
+  forward(context: ForwardContext<readonly (Tensor | null)[]>): void;
+}
+
 /** One recorded call: a node of the graph. */
 export class OpNode implements GraphNode {
   released = false;
 
   constructor(
     readonly name: string,
+    readonly call: OpCall,
     readonly inputs: readonly (Tensor | null)[],
     readonly inputNames: readonly string[],
     readonly output: Tensor,
@@ -199,7 +207,12 @@ export function defineOp<I extends readonly (Tensor | null)[], O, P extends Plan
 
     const versions = inputs.map((input) => input?.buffer.version);
     const outVersion = out.version;
-    y.node = new OpNode(name, inputs, inputNames, y, saved, (dy, wanted) => {
+    const call: OpCall = {
+      view: definition.view ?? false,
+      plan,
+      forward: (context) => definition.forward(context as unknown as ForwardContext<I>, plan),
+    };
+    y.node = new OpNode(name, call, inputs, inputNames, y, saved, (dy, wanted) => {
       const grads: (Buffer | null)[] = inputs.map(() => null);
       const bufferOf = (what: string, t: Tensor, version: number | undefined): Buffer => {
         if (t.disposed)

@@ -104,6 +104,22 @@ export interface AxisGeometry {
   readonly inner: number;
 }
 
+/** Batch norm by given statistics; a missing weight is 1, a missing bias +0. */
+export interface ChannelNorm {
+  readonly mean: Buffer;
+  readonly variance: Buffer;
+  readonly weight: Buffer | null;
+  readonly bias: Buffer | null;
+  readonly eps: number;
+}
+
+/** Work that is laid out once and done often. */
+export interface Prepared {
+  run(): void;
+  /** Gives back what was laid out. */
+  release(): void;
+}
+
 /**
  * Out-parameter kernels over device buffers. `out`, `dx`, ... are written whole and never overlap an input,
  * except where a kernel says "in place". Words used below:
@@ -167,6 +183,23 @@ export interface Kernels {
    * with a zero; then the bias in one rounded addition.
    */
   conv2d(o: ConvGeometry & { x: Buffer; weight: Buffer; bias: Buffer | null; out: Buffer }): void;
+  /**
+   * A convolution for many runs, by weights, norm and buffers that stay as they are: `conv2d`, then `norm` as `batchNormEval`
+   * has it, + `residual`, relu, each where asked for. A fast mode folds the norm into the weights instead: w·scale and
+   * (bias − mean)·scale + shift, scale = weight·(1/√(variance + eps)), wide; both are then what `conv2d` is given.
+   */
+  prepareConv2d(
+    o: ConvGeometry & {
+      x: Buffer;
+      weight: Buffer;
+      bias: Buffer | null;
+      norm: ChannelNorm | null;
+      residual: Buffer | null;
+      relu: boolean;
+      out: Buffer;
+    },
+  ): Prepared;
+
   /** f32 steps over (output channel, kernel row, kernel column), only taps that hit an output. */
   conv2dBackwardInput(o: ConvGeometry & { dy: Buffer; weight: Buffer; dx: Buffer }): void;
   /**

@@ -13,6 +13,7 @@ import { matmul } from './reference/matmul.js';
 import { norm } from './reference/norm.js';
 
 import { pool } from './reference/pool.js';
+import { prepared } from './reference/prepared.js';
 import { softmax } from './reference/softmax.js';
 import { update } from './reference/update.js';
 import { winograd } from './reference/winograd.js';
@@ -39,12 +40,15 @@ class ReferenceDevice implements Device {
     const host = new Host(this.name, dtype);
     this.host = host;
     const direct = conv(host);
+    const convolutions = math === 'exact' ? direct : winograd(host, direct);
+    const normalization = norm(host);
     this.kernels = {
       ...elementwise(host),
       ...matmul(host),
-      ...(math === 'exact' ? direct : winograd(host, direct)),
+      ...convolutions,
+      ...prepared(host, { ...convolutions, ...normalization }, math === 'fast'),
       ...pool(host),
-      ...norm(host),
+      ...normalization,
       ...softmax(host),
       ...update(host),
     };

@@ -1,5 +1,6 @@
 /** Layers: modules with PyTorch's names, defaults and state dicts. */
 export { BatchNorm2d, type BatchNorm2dOptions } from './batchNorm2d.js';
+export { CompiledModel, type CompileOptions, compile } from './compile.js';
 export { Conv2d, type Conv2dLayerOptions } from './conv2d.js';
 export { DEFAULT_SEED, type InitOptions } from './init.js';
 export { Linear, type LinearOptions } from './linear.js';

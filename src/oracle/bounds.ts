@@ -25,6 +25,8 @@ export interface Precision {
   readonly quotient: number;
   /** The same for a square root. */
   readonly root: number;
+  /** A prepared convolution folds batch norm into its weights, rounding them once more. */
+  readonly folds?: boolean;
   /** Which convolutions are Winograd's F(m × m, 3 × 3), and with which m; 0 for a direct sum. None by default. */
   readonly winograd?: (direction: 'forward' | 'input' | 'weight', g: ConvGeometry) => 0 | Tile;
 }
@@ -54,7 +56,7 @@ export const NARROW: Precision = {
 };
 
 /** A float32 device in a fast mode: Winograd's convolution where `winogradTile` says so; else as WIDE. */
-export const FAST: Precision = { ...WIDE, winograd: winogradTile };
+export const FAST: Precision = { ...WIDE, folds: true, winograd: winogradTile };
 
 /** A float64 device; also the naive functions themselves. */
 export const DOUBLE: Precision = {
@@ -144,6 +146,81 @@ export function convolution(
       return magnitude.map((v, i) => factor * v + underflows[i] * precision.tiny);
     },
     spreads: (precision) => tile(precision) !== 0,
+  };
+}
+
+/** What `normalisedConvolution` is about. */
+export interface NormalisedConvolution {
+  /** Sums without and with the convolution's bias. */
+  readonly bare: Sums;
+  readonly sums: Sums;
+  readonly geometry: ConvGeometry;
+  /** Of the bare sums, and of those with the bias. */
+  readonly barePaths: (m: Tile) => Paths;
+  readonly paths: (m: Tile) => Paths;
+  /** By channel; `norm` as (y − mean)·scale + shift in float64, or null. */
+  readonly bias: ArrayLike<number> | null;
+  readonly norm: { mean: ArrayLike<number>; scale: ArrayLike<number>; shift: ArrayLike<number> } | null;
+  readonly channelOf: (i: number) => number;
+  readonly residual: ArrayLike<number> | null;
+  readonly relu: boolean;
+}
+
+/**
+ * A convolution, batch norm by given statistics, a residual, relu. Norm after the sum: its error times the scale, and one
+ * rounding. Norm folded: each weight and the bias are rounded once more, so the paths of the sum have one rounding more, and
+ * the bias joins it as one more term: γ_{n+2}·(|scale|·Σ|w·x| + |b'|).
+ */
+export function normalisedConvolution(o: NormalisedConvolution): Expected {
+  const { bare, sums, geometry, bias, norm, channelOf, residual, relu } = o;
+  const after = (v: number, i: number): number => {
+    const c = channelOf(i);
+    const y = norm ? (v - norm.mean[c]) * norm.scale[c] + norm.shift[c] : v;
+    const z = residual ? y + residual[i] : y;
+    return relu ? Math.max(z, 0) : z;
+  };
+  const plain = convolution(sums, 'forward', geometry, o.paths);
+  return {
+    value: sums.value.map(after),
+    spreads: (precision) => (plain.spreads?.(precision) ?? false) || (precision.folds ?? false),
+    error(precision) {
+      const { unit, wide, tiny } = precision;
+      const balls = new Balls(precision, 'wide');
+      const stored = new Balls(precision, 'stored');
+      let before: Float64Array;
+      if (norm && precision.folds) {
+        const m = precision.winograd?.('forward', geometry) ?? 0;
+        const found = m === 0 ? null : o.barePaths(m);
+        before = bare.value.map((_, i) => {
+          const c = channelOf(i);
+          const scale = Math.abs(norm.scale[c]);
+          const n = found ? found.roundings : bare.terms[i];
+          const magnitude = scale * (found ? found.magnitude[i] : bare.magnitude[i]);
+          // The folded bias, and what float64 rounds on the way to it and to the scale.
+          const b = (bias ? bias[c] : 0) - norm.mean[c];
+          const folded = Math.abs(b * norm.scale[c] + norm.shift[c]);
+          const terms = (Math.abs(bias ? bias[c] : 0) + Math.abs(norm.mean[c])) * scale + Math.abs(norm.shift[c]);
+          const lost = (found ? found.underflows[i] : n) * (1 + scale) + 2;
+          return gamma(n + 2, unit) * (magnitude + folded) + 8 * wide * (magnitude + terms) + lost * tiny;
+        });
+      } else {
+        const error = plain.error(precision);
+        before = error.map((e, i) => {
+          if (!norm) return e;
+          const c = channelOf(i);
+          const y = balls.sub({ value: sums.value[i], error: e }, balls.exact(norm.mean[c]));
+          // The scale comes of a root, a quotient and a product.
+          const scale = { value: norm.scale[c], error: 4 * wide * Math.abs(norm.scale[c]) };
+          return balls.store(balls.add(balls.mul(y, scale), balls.exact(norm.shift[c]))).error;
+        });
+      }
+      if (!residual) return before;
+      return before.map((e, i) => {
+        const c = channelOf(i);
+        const y = norm ? (sums.value[i] - norm.mean[c]) * norm.scale[c] + norm.shift[c] : sums.value[i];
+        return stored.add({ value: y, error: e }, stored.exact(residual[i])).error;
+      });
+    },
   };
 }
 

@@ -6,12 +6,14 @@ import { elementwiseCases } from './cases/elementwise.js';
 import { inPlaceCases } from './cases/inplace.js';
 import { normalizationCases } from './cases/normalization.js';
 import { poolingCases } from './cases/pooling.js';
+import { preparedCases } from './cases/prepared.js';
 import { productCases } from './cases/products.js';
 import { softmaxCases } from './cases/softmax.js';
 
 export const cases: readonly OpCase[] = [
   ...elementwiseCases,
   ...productCases,
+  ...preparedCases,
   ...poolingCases,
   ...normalizationCases,
   ...softmaxCases,

@@ -25,7 +25,15 @@ export * from './cases/elementwise.js';
 export * from './cases/inplace.js';
 export * from './cases/normalization.js';
 export * from './cases/pooling.js';
-export * from './cases/products.js';
+export * from './cases/prepared.js';
+export {
+  type ConvOptions,
+  conv2dCase,
+  type LinearOptions,
+  linearCase,
+  type MatmulOptions,
+  matmulCase,
+} from './cases/products.js';
 export * from './cases/softmax.js';
 export { cases } from './cases.js';
 export {

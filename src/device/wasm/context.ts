@@ -94,6 +94,11 @@ export class WasmContext {
     this.heapOrNone?.release(buffer.address);
   }
 
+  /** Gives back memory that was taken of the heap, unless the device was disposed. */
+  releaseLasting(address: number): void {
+    this.heapOrNone?.release(address);
+  }
+
   /**
    * The address of a buffer's elements, at least `size` of `dtype`.
    * @throws DeviceError when it is another device's, given back, too small or of another dtype

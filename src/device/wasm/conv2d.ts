@@ -3,7 +3,6 @@
  * in convSource.ts, how the work is handed out in convWork.ts; the loops are in assembly/conv2d.ts and convWeight.ts.
  */
 import type { ConvGeometry } from '../../shape.js';
-import type { Kernels } from '../device.js';
 import { ScratchLayout, type WasmContext } from './context.js';
 import {
   gradientSource,
@@ -18,10 +17,18 @@ import {
 } from './convSource.js';
 import {
   BLOCK_PIXELS,
+  type ConvKernels,
+  type ConvPlan,
   copyWork,
+  type Epilogue,
   imageRanges,
   imagesPerChunk,
   MOST_STEPS,
+  NO_EPILOGUE,
+  NORM_BYTES,
+  type PrepareConv,
+  PreparedConv,
+  runOnce,
   runRanges,
   STRUCT_BYTES,
   Structs,
@@ -67,9 +74,13 @@ interface Product {
   outCol: number;
   scratch: number;
   scratchStep: number;
+  /** An epilogue, as Epilogue has it; the residual as the way there from the result. */
+  norm?: number;
+  residualFrom?: number;
+  relu?: boolean;
 }
 
-export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBackwardInput' | 'conv2dBackwardWeight'> {
+export function convKernels(w: WasmContext): ConvKernels & { prepareConv: PrepareConv } {
   const { exports } = w;
 
   /** A product, divided by blocks of pixels or, where these are few, by rows. */
@@ -93,6 +104,7 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
             ...[o.packed + (first / 4) * panelStep(o.k), panelStep(o.k), Number(o.isPacked)],
             ...[o.bias === 0 ? 0 : o.bias + 4 * first, o.out + first * o.outPlane],
             ...[o.outImage, o.outPlane, o.outRow, o.outCol, o.scratch, o.scratchStep],
+            ...[o.norm ? o.norm + first * NORM_BYTES : 0, o.residualFrom ?? 0, Number(o.relu ?? false)],
           ]);
           return ['implicitGemm', struct];
         }),
@@ -130,98 +142,122 @@ export function convKernels(w: WasmContext): Pick<Kernels, 'conv2d' | 'conv2dBac
   const finite = (operand: number, size: number, products: number, count: number): boolean =>
     (count < size && exports.allFinite(products, count) === 1) || exports.allFinite(operand, size) === 1;
 
-  return {
-    conv2d(given) {
-      const o = withoutIdleStrides(given);
-      const { batch, inChannels, outChannels, groups } = o;
-      const [inSize, outSize, weightSize] = sizes(o);
-      const [x, weight] = [w.address(o.x, inSize), w.address(o.weight, weightSize)];
-      const [bias, out] = [w.optional(o.bias, outChannels), w.address(o.out, outSize)];
-      const channels = inChannels / groups;
-      const m = outChannels / groups;
-      const s = inputSource(o);
-      const offsets = inputTaps(o, s);
-      const k = channels * offsets.length;
-      const chunk = imagesPerChunk(batch, s.copied ? inChannels * s.planeBytes : 0);
-      const pixels = o.outHeight * o.outWidth;
-      const ranges = imageRanges(w, batch, pixels, chunk, groups + 1);
-      const longest = Math.max(...ranges.map(([from, to]) => to - from));
-      // One block of pixels meets each weight too seldom for packing them all.
-      const isPacked = ranges.length > 1 || batch > chunk || batch * pixels > BLOCK_PIXELS;
+  /** The forward pass at given addresses. `keeps`: the weights are laid out for more than one run. */
+  const forwardPlan = (
+    given: ConvGeometry,
+    { x, weight, bias, out }: { x: number; weight: number; bias: number; out: number },
+    epilogue: Epilogue,
+    keeps: boolean,
+  ): ConvPlan => {
+    const o = withoutIdleStrides(given);
+    const { batch, inChannels, outChannels, groups } = o;
+    const channels = inChannels / groups;
+    const m = outChannels / groups;
+    const s = inputSource(o);
+    const offsets = inputTaps(o, s);
+    const k = channels * offsets.length;
+    const chunk = imagesPerChunk(batch, s.copied ? inChannels * s.planeBytes : 0);
+    const pixels = o.outHeight * o.outWidth;
+    const ranges = imageRanges(w, batch, pixels, chunk, groups + 1);
+    const longest = Math.max(...ranges.map(([from, to]) => to - from));
+    // One block of pixels meets each weight too seldom for packing them all.
+    const isPacked = keeps || ranges.length > 1 || batch > chunk || batch * pixels > BLOCK_PIXELS;
 
-      const layout = new ScratchLayout();
-      const atOffsets = layout.take(offsets.length * 4);
-      const atTaps = layout.take(k * 4);
-      const works = ranges.length === 1 ? 1 : ranges.length * Math.ceil(longest / chunk) * groups;
-      const atStructs = layout.take(structBytes(w.threads, chunk * pixels, works));
-      const atWeights = layout.take(groups * panelBytes(m, k));
-      const copyBytes = s.copied ? Math.min(chunk, longest) * inChannels * s.planeBytes : 0;
-      const atCopy = layout.take(ranges.length * copyBytes);
-      const scratchStep = exports.implicitGemmScratch(m);
-      const atScratch = layout.take(w.threads * scratchStep);
-      const base = w.scratch(layout.total);
+    const lasting = new ScratchLayout();
+    const atOffsets = lasting.take(offsets.length * 4);
+    const atTaps = lasting.take(k * 4);
+    const atWeights = lasting.take(groups * panelBytes(m, k));
+    const layout = new ScratchLayout();
+    const copyBytes = s.copied ? Math.min(chunk, longest) * inChannels * s.planeBytes : 0;
+    const atCopy = layout.take(ranges.length * copyBytes);
+    const scratchStep = exports.implicitGemmScratch(m);
+    const atScratch = layout.take(w.threads * scratchStep);
+    const works = ranges.length === 1 ? 1 : ranges.length * Math.ceil(longest / chunk) * groups;
+    const inImage = inChannels * o.inHeight * o.inWidth * 4;
+    const outPlane = o.outHeight * o.outWidth * 4;
 
-      w.writeInts(base + atOffsets, offsets);
-      exports.expandTaps(base + atTaps, channels, s.planeBytes, base + atOffsets, offsets.length);
-      for (let g = 0; g < groups && isPacked; g++) {
-        w.parallel(
-          'packRows',
-          w
-            .split(m, (m * k) / 4, 4)
-            .map(([from, to]) => [
-              weight + (g * m + from) * k * 4,
-              base + atWeights + g * panelBytes(m, k) + (from / 4) * panelStep(k),
-              ...[panelStep(k), to - from, k, k * 4],
-            ]),
-        );
-      }
-      const inImage = inChannels * o.inHeight * o.inWidth * 4;
-      const outPlane = o.outHeight * o.outWidth * 4;
-      const structs = new Structs(w, base + atStructs);
-      const worksOf = ([first, last]: readonly [number, number], range: number): Work[] => {
-        const list: Work[] = [];
-        const copied = base + atCopy + range * copyBytes;
-        for (let n = first; n < last; n += chunk) {
-          const images = Math.min(chunk, last - n);
-          if (s.copied)
-            list.push(copyWork(w, x + n * inImage, copied, images * inChannels, o.inHeight, o.inWidth, s, o));
-          const source = s.copied ? copied : x + n * inImage;
-          for (let g = 0; g < groups; g++) {
-            list.push(
-              product(
-                {
-                  images,
-                  rows: o.outHeight,
-                  cols: o.outWidth,
-                  source: source + g * channels * s.planeBytes,
-                  sourceImage: inChannels * s.planeBytes,
-                  sourceRow: s.rowBytes,
-                  sourceCol: s.colBytes,
-                  taps: base + atTaps,
-                  k,
-                  m,
-                  weight: weight + g * m * k * 4,
-                  weightRow: k * 4,
-                  weightOffsets: 0,
-                  packed: base + atWeights + g * panelBytes(m, k),
-                  isPacked,
-                  bias: bias === 0 ? 0 : bias + g * m * 4,
-                  out: out + (n * outChannels + g * m) * outPlane,
-                  outImage: outChannels * outPlane,
-                  outPlane,
-                  outRow: o.outWidth * 4,
-                  outCol: 4,
-                  scratch: base + atScratch,
-                  scratchStep,
-                },
-                structs,
-              ),
-            );
-          }
+    return {
+      lasting: lasting.total,
+      scratch: layout.total,
+      structs: structBytes(w.threads, chunk * pixels, works),
+      prepare(base) {
+        w.writeInts(base + atOffsets, offsets);
+        exports.expandTaps(base + atTaps, channels, s.planeBytes, base + atOffsets, offsets.length);
+        for (let g = 0; g < groups && isPacked; g++) {
+          w.parallel(
+            'packRows',
+            w
+              .split(m, (m * k) / 4, 4)
+              .map(([from, to]) => [
+                weight + (g * m + from) * k * 4,
+                base + atWeights + g * panelBytes(m, k) + (from / 4) * panelStep(k),
+                ...[panelStep(k), to - from, k, k * 4],
+              ]),
+          );
         }
-        return list;
-      };
-      runRanges(w, ranges.map(worksOf), structs);
+      },
+      works(base, scratch, structs) {
+        const worksOf = ([first, last]: readonly [number, number], range: number): Work[] => {
+          const list: Work[] = [];
+          const copied = scratch + atCopy + range * copyBytes;
+          for (let n = first; n < last; n += chunk) {
+            const images = Math.min(chunk, last - n);
+            if (s.copied)
+              list.push(copyWork(w, x + n * inImage, copied, images * inChannels, o.inHeight, o.inWidth, s, o));
+            const source = s.copied ? copied : x + n * inImage;
+            for (let g = 0; g < groups; g++) {
+              list.push(
+                product(
+                  {
+                    images,
+                    rows: o.outHeight,
+                    cols: o.outWidth,
+                    source: source + g * channels * s.planeBytes,
+                    sourceImage: inChannels * s.planeBytes,
+                    sourceRow: s.rowBytes,
+                    sourceCol: s.colBytes,
+                    taps: base + atTaps,
+                    k,
+                    m,
+                    weight: weight + g * m * k * 4,
+                    weightRow: k * 4,
+                    weightOffsets: 0,
+                    packed: base + atWeights + g * panelBytes(m, k),
+                    isPacked,
+                    bias: bias === 0 ? 0 : bias + g * m * 4,
+                    out: out + (n * outChannels + g * m) * outPlane,
+                    outImage: outChannels * outPlane,
+                    outPlane,
+                    outRow: o.outWidth * 4,
+                    outCol: 4,
+                    scratch: scratch + atScratch,
+                    scratchStep,
+                    norm: epilogue.norm === 0 ? 0 : epilogue.norm + g * m * NORM_BYTES,
+                    residualFrom: epilogue.residual === 0 ? 0 : epilogue.residual - out,
+                    relu: epilogue.relu,
+                  },
+                  structs,
+                ),
+              );
+            }
+          }
+          return list;
+        };
+        return ranges.map(worksOf);
+      },
+    };
+  };
+
+  return {
+    prepareConv(o, addresses, epilogue) {
+      return new PreparedConv(w, forwardPlan(o, addresses, epilogue, true));
+    },
+
+    conv2d(o) {
+      const [inSize, outSize, weightSize] = sizes(o);
+      const addresses = { x: w.address(o.x, inSize), weight: w.address(o.weight, weightSize) };
+      const [bias, out] = [w.optional(o.bias, o.outChannels), w.address(o.out, outSize)];
+      runOnce(w, forwardPlan(o, { ...addresses, bias, out }, NO_EPILOGUE, false));
     },
 
     conv2dBackwardInput(given) {

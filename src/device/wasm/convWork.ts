@@ -3,6 +3,7 @@
  * or works that all threads share.
  */
 import type { ConvGeometry } from '../../shape.js';
+import type { Kernels } from '../device.js';
 import type { WasmContext } from './context.js';
 import type { Source } from './convSource.js';
 import type { Step } from './team.js';
@@ -24,9 +25,9 @@ export function imagesPerChunk(batch: number, imageBytes: number): number {
 /** Steps that write to different places: one, or several for the threads to share. */
 export type Work = (divide: boolean) => Step[];
 
-/** Structs and tables for the kernels, one after the other in a piece of scratch. */
+/** Structs and tables for the kernels, one after the other in a piece of memory; only counted at address 0. */
 export class Structs {
-  private used = 0;
+  used = 0;
 
   constructor(
     private readonly w: WasmContext,
@@ -36,7 +37,7 @@ export class Structs {
   write(fields: readonly number[]): number {
     const at = this.address + this.used;
     this.used += Math.ceil(fields.length / (STRUCT_BYTES / 4)) * STRUCT_BYTES;
-    this.w.writeInts(at, fields);
+    if (this.address !== 0) this.w.writeInts(at, fields);
     return at;
   }
 
@@ -101,3 +102,95 @@ export function runRanges(w: WasmContext, ranges: readonly Work[][], structs: St
     }
   }
 }
+
+/** What follows a convolution in the same pass over memory. Addresses, or 0 for nothing. */
+export interface Epilogue {
+  /** Three float64 a channel: mean, scale and shift of (y − mean)·scale + shift, rounded once. */
+  readonly norm: number;
+  readonly residual: number;
+  readonly relu: boolean;
+}
+
+/** Bytes of `norm` for a channel. */
+export const NORM_BYTES = 24;
+
+export const NO_EPILOGUE: Epilogue = { norm: 0, residual: 0, relu: false };
+
+/** A convolution laid out: the memory it takes, and what is done there. */
+export interface ConvPlan {
+  /** Bytes of what is the same in every run: weights as the kernel reads them, tables. */
+  readonly lasting: number;
+  /** Bytes of what is not. */
+  readonly scratch: number;
+  /** Bytes for the structs of one run by `runRanges`, part of neither. */
+  readonly structs: number;
+  prepare(lasting: number): void;
+  works(lasting: number, scratch: number, structs: Structs): Work[][];
+}
+
+/** Runs a convolution once; all of its memory is scratch. */
+export function runOnce(w: WasmContext, plan: ConvPlan): void {
+  const lasting = align(plan.lasting);
+  const structs = align(plan.structs);
+  const base = w.scratch(lasting + structs + plan.scratch);
+  plan.prepare(base);
+  const arena = new Structs(w, base + lasting);
+  runRanges(w, plan.works(base, base + lasting + structs, arena), arena);
+}
+
+const align = (bytes: number): number => Math.ceil(bytes / 64) * 64;
+
+/** A convolution whose weights are laid out once; it runs as often as wanted, and allocates nothing then. */
+export class PreparedConv {
+  private readonly lasting: number;
+  private readonly structs: number;
+  private jobs: Step[][][] = [];
+  /** Where the scratch lay when `jobs` were made. */
+  private scratch = -1;
+
+  constructor(
+    private readonly w: WasmContext,
+    private readonly plan: ConvPlan,
+  ) {
+    this.lasting = w.heap.alloc(Math.max(64, plan.lasting), 'the weights of a prepared convolution');
+    try {
+      plan.prepare(this.lasting);
+      const counted = new Structs(w, 0);
+      this.describe(0, counted);
+      this.structs = w.heap.alloc(Math.max(64, counted.used), 'the structs of a prepared convolution');
+    } catch (error) {
+      w.heap.release(this.lasting);
+      throw error;
+    }
+  }
+
+  private describe(scratch: number, structs: Structs): Step[][][] {
+    const ranges = this.plan.works(this.lasting, scratch, structs);
+    if (ranges.length > 1) return [ranges.map((works) => works.flatMap((work) => work(false)))];
+    const jobs = ranges[0].map((work) => work(true));
+    return this.w.threads === 1 ? [[jobs.flat()]] : jobs.map((steps) => steps.map((step) => [step]));
+  }
+
+  run(): void {
+    const scratch = this.w.scratch(this.plan.scratch);
+    if (scratch !== this.scratch) {
+      this.jobs = this.describe(scratch, new Structs(this.w, this.structs));
+      this.scratch = scratch;
+    }
+    for (const job of this.jobs) this.w.run(job);
+  }
+
+  release(): void {
+    this.w.releaseLasting(this.lasting);
+    this.w.releaseLasting(this.structs);
+  }
+}
+
+export type ConvKernels = Pick<Kernels, 'conv2d' | 'conv2dBackwardInput' | 'conv2dBackwardWeight'>;
+
+/** A forward pass that is to run often, at fixed addresses; 0 for no bias. */
+export type PrepareConv = (
+  o: ConvGeometry,
+  addresses: { x: number; weight: number; bias: number; out: number },
+  epilogue: Epilogue,
+) => PreparedConv;

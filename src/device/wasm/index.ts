@@ -16,6 +16,7 @@ import { type CreateWorker, mayWait, processors } from './host.js';
 import { matmulKernels } from './matmul.js';
 import { normalizationKernels } from './normalization.js';
 import { poolKernels } from './pool.js';
+import { preparedKernels } from './prepared.js';
 import { Team } from './team.js';
 import { winogradKernels } from './winograd.js';
 
@@ -141,8 +142,10 @@ class LinearMemoryDevice implements WasmDevice {
     readonly threads: number,
   ) {
     const direct = convKernels(context);
+    const { prepareConv, ...convolutions } = math === 'exact' ? direct : winogradKernels(context, direct);
     this.kernels = {
-      ...(math === 'exact' ? direct : winogradKernels(context, direct)),
+      ...convolutions,
+      ...preparedKernels(context, prepareConv, math !== 'exact'),
       ...elementwiseKernels(context),
       ...matmulKernels(context),
       ...normalizationKernels(context),

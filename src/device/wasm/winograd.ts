@@ -3,17 +3,21 @@
  * assembly/winograd.ts and assembly/winogradWeight.ts.
  */
 import type { ConvGeometry } from '../../shape.js';
-import type { Kernels } from '../device.js';
 import { WEIGHT_TILES, winogradTile, winogradTiles } from '../winograd.js';
 import { ScratchLayout, type WasmContext } from './context.js';
 import { sizes, tiledSource } from './convSource.js';
 import {
+  type ConvKernels,
+  type ConvPlan,
   copyWork,
+  type Epilogue,
   imageRanges,
   imagesPerChunk,
-  runRanges,
+  NO_EPILOGUE,
+  type PrepareConv,
+  PreparedConv,
+  runOnce,
   STRUCT_BYTES,
-  Structs,
   structBytes,
   type Work,
 } from './convWork.js';
@@ -59,12 +63,12 @@ interface Plain {
   readonly bias: number;
 }
 
-type ConvKernels = Pick<Kernels, 'conv2d' | 'conv2dBackwardInput' | 'conv2dBackwardWeight'>;
+type AllKernels = ConvKernels & { prepareConv: PrepareConv };
 
-export function winogradKernels(w: WasmContext, direct: ConvKernels): ConvKernels {
+export function winogradKernels(w: WasmContext, direct: AllKernels): AllKernels {
   const { exports } = w;
 
-  function convolve(o: Plain, geometry: ConvGeometry): void {
+  function planOf(o: Plain, geometry: ConvGeometry, epilogue: Epilogue): ConvPlan {
     const { m, batch, groups, k, rows } = o;
     const s = tiledSource(m, o.tilesHigh, o.tilesWide, o.padTop, o.padLeft);
     const sourceChannels = groups * k;
@@ -78,87 +82,114 @@ export function winogradKernels(w: WasmContext, direct: ConvKernels): ConvKernel
     const xi = exports.winogradFilterXi(rows, k);
     const filterBytes = Math.ceil(exports.winogradFilterBytes(m, rows, k) / 64) * 64;
 
+    const lasting = new ScratchLayout();
+    const atFilters = lasting.take(groups * filterBytes);
+    const atTransform = lasting.take(w.threads * TILE_SCRATCH);
     const layout = new ScratchLayout();
-    const works = ranges.length === 1 ? 1 : ranges.length * Math.ceil(longest / chunk) * groups;
-    const atStructs = layout.take(structBytes(w.threads, chunk * o.height * o.width, works));
-    const atFilters = layout.take(groups * filterBytes);
-    const atTransform = layout.take(w.threads * TILE_SCRATCH);
     const copyBytes = images * sourceChannels * s.planeBytes;
     const atCopy = layout.take(ranges.length * copyBytes);
     const atScratch = layout.take(w.threads * scratchStep);
-    const base = w.scratch(layout.total);
-
-    for (let g = 0; g < groups; g++) {
-      w.parallel(
-        'winogradFilters',
-        w
-          .split(rows, rows * k * 8, 4, 2)
-          .map(([from, to]) => [
-            ...[m, o.weight + g * rows * k * 36 + from * o.rowStep, to - from, k, o.rowStep, o.step, Number(o.flipped)],
-            ...[base + atFilters + g * filterBytes + from * 4 * k, xi, base + atTransform],
-          ]),
-      );
-    }
-
+    const works = ranges.length === 1 ? 1 : ranges.length * Math.ceil(longest / chunk) * groups;
     const sourceImage = sourceChannels * o.sourceHeight * o.sourceWidth * 4;
     const outPlane = o.height * o.width * 4;
     const outImage = groups * rows * outPlane;
-    const structs = new Structs(w, base + atStructs);
-    const product =
-      (count: number, from: number, to: number, g: number): Work =>
-      (divide) => {
-        const tiles = count * tilesOfImage;
-        const work = divide ? (tiles * (m + 2) ** 2 * k * rows) / 16 : 0;
-        // Few tiles: every thread transforms them all, for some of the rows.
-        const byTiles = tiles >= 16 * w.threads;
-        const tileRanges = w.split(tiles, byTiles ? work : 0, 8, Math.max(1, Math.floor(tiles / block / w.threads)));
-        const rowRanges = w.split(rows, byTiles ? 0 : work, 8);
-        return tileRanges.flatMap(([firstTile, lastTile]) =>
-          rowRanges.map(([first, last]): Step => {
-            // The order of fields of WinogradConv.
-            const struct = structs.write([
-              ...[m, firstTile, lastTile, block, o.tilesHigh, o.tilesWide, o.height, o.width],
-              ...[from + g * k * s.planeBytes, sourceChannels * s.planeBytes, s.planeBytes, s.rowBytes, k],
-              ...[base + atFilters + g * filterBytes + first * 4 * k, xi, last - first],
-              ...[o.bias === 0 ? 0 : o.bias + 4 * (g * rows + first)],
-              ...[to + (g * rows + first) * outPlane, outImage, outPlane, base + atScratch, scratchStep],
-            ]);
-            return ['winogradConv', struct];
-          }),
-        );
-      };
-    const worksOf = ([first, last]: readonly [number, number], range: number): Work[] => {
-      const list: Work[] = [];
-      const copied = base + atCopy + range * copyBytes;
-      for (let n = first; n < last; n += chunk) {
-        const count = Math.min(chunk, last - n);
-        const [from, planes] = [o.source + n * sourceImage, count * sourceChannels];
-        list.push(copyWork(w, from, copied, planes, o.sourceHeight, o.sourceWidth, s, geometry));
-        for (let g = 0; g < groups; g++) list.push(product(count, copied, o.out + n * outImage, g));
-      }
-      return list;
+
+    return {
+      lasting: lasting.total,
+      scratch: layout.total,
+      structs: structBytes(w.threads, chunk * o.height * o.width, works),
+      prepare(base) {
+        for (let g = 0; g < groups; g++) {
+          w.parallel(
+            'winogradFilters',
+            w
+              .split(rows, rows * k * 8, 4, 2)
+              .map(([from, to]) => [
+                ...[m, o.weight + g * rows * k * 36 + from * o.rowStep, to - from, k],
+                ...[o.rowStep, o.step, Number(o.flipped)],
+                ...[base + atFilters + g * filterBytes + from * 4 * k, xi, base + atTransform],
+              ]),
+          );
+        }
+      },
+      works(base, scratch, structs) {
+        const product =
+          (count: number, from: number, to: number, g: number): Work =>
+          (divide) => {
+            const tiles = count * tilesOfImage;
+            const work = divide ? (tiles * (m + 2) ** 2 * k * rows) / 16 : 0;
+            // Few tiles: every thread transforms them all, for some of the rows.
+            const byTiles = tiles >= 16 * w.threads;
+            const most = Math.max(1, Math.floor(tiles / block / w.threads));
+            const tileRanges = w.split(tiles, byTiles ? work : 0, 8, most);
+            const rowRanges = w.split(rows, byTiles ? 0 : work, 8);
+            return tileRanges.flatMap(([firstTile, lastTile]) =>
+              rowRanges.map(([first, last]): Step => {
+                // The order of fields of WinogradConv.
+                const struct = structs.write([
+                  ...[m, firstTile, lastTile, block, o.tilesHigh, o.tilesWide, o.height, o.width],
+                  ...[from + g * k * s.planeBytes, sourceChannels * s.planeBytes, s.planeBytes, s.rowBytes, k],
+                  ...[base + atFilters + g * filterBytes + first * 4 * k, xi, last - first],
+                  ...[o.bias === 0 ? 0 : o.bias + 4 * (g * rows + first)],
+                  ...[to + (g * rows + first) * outPlane, outImage, outPlane, scratch + atScratch, scratchStep],
+                  ...[epilogue.residual === 0 ? 0 : epilogue.residual - o.out, Number(epilogue.relu)],
+                ]);
+                return ['winogradConv', struct];
+              }),
+            );
+          };
+        const worksOf = ([first, last]: readonly [number, number], range: number): Work[] => {
+          const list: Work[] = [];
+          const copied = scratch + atCopy + range * copyBytes;
+          for (let n = first; n < last; n += chunk) {
+            const count = Math.min(chunk, last - n);
+            const [from, planes] = [o.source + n * sourceImage, count * sourceChannels];
+            list.push(copyWork(w, from, copied, planes, o.sourceHeight, o.sourceWidth, s, geometry));
+            for (let g = 0; g < groups; g++) list.push(product(count, copied, o.out + n * outImage, g));
+          }
+          return list;
+        };
+        return ranges.map(worksOf);
+      },
     };
-    runRanges(w, ranges.map(worksOf), structs);
+  }
+
+  /** The forward pass at given addresses, by tiles of m. */
+  function forwardPlan(
+    m: number,
+    o: ConvGeometry,
+    { x, weight, bias, out }: { x: number; weight: number; bias: number; out: number },
+    epilogue: Epilogue,
+  ): ConvPlan {
+    const [k, rows] = [o.inChannels / o.groups, o.outChannels / o.groups];
+    const [tilesHigh, tilesWide] = winogradTiles(m, 'forward', o);
+    return planOf(
+      {
+        ...{ m, tilesHigh, tilesWide, batch: o.batch, groups: o.groups },
+        ...{ source: x, k, sourceHeight: o.inHeight, sourceWidth: o.inWidth },
+        ...{ padTop: o.padTop, padLeft: o.padLeft },
+        ...{ out, rows, height: o.outHeight, width: o.outWidth },
+        ...{ weight, rowStep: k * 36, step: 36, flipped: false, bias },
+      },
+      o,
+      epilogue,
+    );
   }
 
   return {
+    prepareConv(o, addresses, epilogue) {
+      const m = winogradTile('forward', o);
+      if (m === 0) return direct.prepareConv(o, addresses, epilogue);
+      return new PreparedConv(w, forwardPlan(m, o, addresses, epilogue));
+    },
+
     conv2d(o) {
       const m = winogradTile('forward', o);
       if (m === 0) return direct.conv2d(o);
       const [inSize, outSize, weightSize] = sizes(o);
-      const [k, rows] = [o.inChannels / o.groups, o.outChannels / o.groups];
-      const [tilesHigh, tilesWide] = winogradTiles(m, 'forward', o);
-      convolve(
-        {
-          ...{ m, tilesHigh, tilesWide, batch: o.batch, groups: o.groups },
-          ...{ source: w.address(o.x, inSize), k, sourceHeight: o.inHeight, sourceWidth: o.inWidth },
-          ...{ padTop: o.padTop, padLeft: o.padLeft },
-          ...{ out: w.address(o.out, outSize), rows, height: o.outHeight, width: o.outWidth },
-          ...{ weight: w.address(o.weight, weightSize), rowStep: k * 36, step: 36, flipped: false },
-          bias: w.optional(o.bias, o.outChannels),
-        },
-        o,
-      );
+      const addresses = { x: w.address(o.x, inSize), weight: w.address(o.weight, weightSize) };
+      const [bias, out] = [w.optional(o.bias, o.outChannels), w.address(o.out, outSize)];
+      runOnce(w, forwardPlan(m, o, { ...addresses, bias, out }, NO_EPILOGUE));
     },
 
     conv2dBackwardInput(o) {
@@ -167,7 +198,7 @@ export function winogradKernels(w: WasmContext, direct: ConvKernels): ConvKernel
       const [inSize, outSize, weightSize] = sizes(o);
       const [channels, k] = [o.inChannels / o.groups, o.outChannels / o.groups];
       const [tilesHigh, tilesWide] = winogradTiles(m, 'input', o);
-      convolve(
+      const plan = planOf(
         {
           ...{ m, tilesHigh, tilesWide, batch: o.batch, groups: o.groups },
           ...{ source: w.address(o.dy, outSize), k, sourceHeight: o.outHeight, sourceWidth: o.outWidth },
@@ -177,7 +208,9 @@ export function winogradKernels(w: WasmContext, direct: ConvKernels): ConvKernel
           bias: 0,
         },
         o,
+        NO_EPILOGUE,
       );
+      runOnce(w, plan);
     },
 
     conv2dBackwardWeight(o) {

@@ -159,7 +159,7 @@ export interface ConvOptions {
 }
 
 /** The same as the devices have it. */
-const convGeometry = (g: naive.NaiveConv, [, , outHeight, outWidth]: Shape): ConvGeometry => ({
+export const convGeometry = (g: naive.NaiveConv, [, , outHeight, outWidth]: Shape): ConvGeometry => ({
   ...{ batch: g.batch, inChannels: g.inChannels, inHeight: g.inHeight, inWidth: g.inWidth },
   ...{ outChannels: g.outChannels, outHeight, outWidth, groups: g.groups },
   ...{ kernelHeight: g.kernel[0], kernelWidth: g.kernel[1], strideHeight: g.stride[0], strideWidth: g.stride[1] },
@@ -167,10 +167,14 @@ const convGeometry = (g: naive.NaiveConv, [, , outHeight, outWidth]: Shape): Con
 });
 
 type Axes = readonly [number, number];
-const both = (value: Pair): Axes => (typeof value === 'number' ? [value, value] : value);
+export const both = (value: Pair): Axes => (typeof value === 'number' ? [value, value] : value);
 
 /** top, bottom, left, right; 'same' puts the odd zero behind. */
-function sides(padding: Pair | 'same' | 'valid', kernel: Axes, dilation: Axes): [number, number, number, number] {
+export function sides(
+  padding: Pair | 'same' | 'valid',
+  kernel: Axes,
+  dilation: Axes,
+): [number, number, number, number] {
   if (padding === 'valid') return [0, 0, 0, 0];
   if (padding === 'same') {
     const [rows, columns] = [dilation[0] * (kernel[0] - 1), dilation[1] * (kernel[1] - 1)];
@@ -181,7 +185,7 @@ function sides(padding: Pair | 'same' | 'valid', kernel: Axes, dilation: Axes): 
 }
 
 /** Kinds of convolution by what they try: each limit that a blocked kernel may have is crossed by one. */
-type ConvKind =
+export type ConvKind =
   | 'any'
   | 'lanes'
   | 'depthwise'
@@ -197,7 +201,7 @@ type ConvKind =
   | 'manyTiles'
   | 'empty';
 
-function drawConv(d: Draw, kind: ConvKind): ConvOptions {
+export function drawConv(d: Draw, kind: ConvKind): ConvOptions {
   const salt = drawSalt(d);
   const bias = d.bool();
   const square = (low: number, high: number): Axes => {
@@ -389,7 +393,7 @@ function drawConv(d: Draw, kind: ConvKind): ConvOptions {
   }
 }
 
-const CONV_KINDS: readonly ConvKind[] = [
+export const CONV_KINDS: readonly ConvKind[] = [
   'any',
   'any',
   'lanes',

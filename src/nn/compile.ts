@@ -1,0 +1,352 @@
+/**
+ * A model laid out for inference at one input shape: its ops are recorded once, a convolution and what follows it become one
+ * step with weights laid out in advance, and every buffer is planned, so that a run allocates nothing.
+ */
+import { type BuffersOf, type OpNode, topologicalOrder } from '../autograd.js';
+import type { Buffer, ChannelNorm, Device, DType, Prepared } from '../device/device.js';
+import { ArgumentError, DeviceError } from '../errors.js';
+import { type ConvGeometry, checkShape, formatShape, type Shape, sameShape, sizeOf } from '../shape.js';
+import { keep, Tensor, tensor } from '../tensor.js';
+import type { Module } from './module.js';
+
+export interface CompileOptions {
+  /** Of every input, the batch included: `[N, C, H, W]`. */
+  readonly inputShape: Shape;
+}
+
+/** Memory that steps read and write: an activation, or a constant such as a weight. */
+interface Value {
+  readonly size: number;
+  /** The weight's memory; null for activations, whose place is planned. */
+  readonly constant: Buffer | null;
+}
+
+/** One call, on values. */
+interface Step {
+  readonly name: string;
+  readonly node: OpNode | null;
+  readonly inputs: readonly (Value | null)[];
+  readonly output: Value;
+  /** What a convolution goes on to do. */
+  readonly fused: Fused | null;
+}
+
+interface Fused {
+  readonly geometry: ConvGeometry;
+  /** x, weight, bias. */
+  readonly conv: readonly (Value | null)[];
+  /** mean, variance, weight, bias. */
+  readonly norm: { readonly values: readonly (Value | null)[]; readonly eps: number } | null;
+  readonly residual: Value | null;
+  readonly relu: boolean;
+}
+
+/** The ops between x and y, in an order in which they can run. */
+function record(x: Tensor, y: Tensor): { steps: Step[]; input: Value; output: Value; constants: Buffer[] } {
+  const values = new Map<Tensor, Value>();
+  const constants: Buffer[] = [];
+  const input: Value = { size: x.size, constant: null };
+  values.set(x, input);
+  const lookUp = (t: Tensor): Value => {
+    const known = values.get(t);
+    if (known !== undefined) return known;
+    const constant = t.buffer.retain();
+    constants.push(constant);
+    const value = { size: t.size, constant };
+    values.set(t, value);
+    return value;
+  };
+  const steps: Step[] = [];
+  for (const t of topologicalOrder(y)) {
+    const node = t.node as OpNode | null;
+    if (node === null) continue;
+    const inputs = node.inputs.map((one) => one && lookUp(one));
+    if (node.call.view) values.set(t, inputs[0] as Value);
+    else {
+      const output = { size: t.size, constant: null };
+      values.set(t, output);
+      steps.push({ name: node.name, node, inputs, output, fused: null });
+    }
+  }
+  return { steps, input, output: lookUp(y), constants };
+}
+
+/** What the plans of the ops that are fused hold. */
+interface ConvPlan {
+  readonly geometry: ConvGeometry;
+}
+interface NormPlan {
+  readonly training: boolean;
+  readonly eps: number;
+}
+interface BinaryPlan {
+  readonly shape: Shape;
+  readonly aShape: Shape;
+  readonly bShape: Shape;
+}
+
+/** The convolution with `next` absorbed, or null where that is something else. */
+function absorb(fused: Fused, result: Value, next: Step): Fused | null {
+  if (fused.relu || next.node === null) return null;
+  const { plan } = next.node.call;
+  const bare = fused.norm === null && fused.residual === null;
+  const [first, second] = next.inputs;
+  switch (next.name) {
+    case 'relu':
+      return { ...fused, relu: true };
+    case 'batchNorm':
+    case 'batchNormRelu': {
+      const { training, eps } = plan as unknown as NormPlan;
+      const [x, weight, bias, mean, variance, residual] = next.inputs;
+      if (!bare || training || x !== result || residual === result) return null;
+      return {
+        ...fused,
+        norm: { values: [mean, variance, weight, bias], eps },
+        residual,
+        relu: next.name !== 'batchNorm',
+      };
+    }
+    case 'add': {
+      const { shape, aShape, bShape } = plan as unknown as BinaryPlan;
+      if (fused.residual !== null || first === second || second === null) return null;
+      if (!sameShape(aShape, shape) || !sameShape(bShape, shape)) return null;
+      return { ...fused, residual: first === result ? second : first };
+    }
+    default:
+      return null;
+  }
+}
+
+/** Each convolution and what follows it as one step, where the last of them stood. */
+function fuse(steps: readonly Step[], output: Value): Step[] {
+  const consumers = new Map<Value, Step[]>();
+  for (const step of steps) {
+    for (const value of new Set(step.inputs)) {
+      if (value !== null) consumers.set(value, [...(consumers.get(value) ?? []), step]);
+    }
+  }
+  /** What becomes of a step: itself, another, or nothing. */
+  const instead = new Map<Step, Step | null>();
+  for (const step of steps) {
+    if (step.name !== 'conv2d' || step.node === null) continue;
+    const { geometry } = step.node.call.plan as unknown as ConvPlan;
+    let fused: Fused = { geometry, conv: step.inputs, norm: null, residual: null, relu: false };
+    let last = step;
+    for (;;) {
+      const users = consumers.get(last.output) ?? [];
+      if (users.length !== 1 || last.output === output) break;
+      const more = absorb(fused, last.output, users[0]);
+      if (more === null) break;
+      instead.set(last, null);
+      [fused, last] = [more, users[0]];
+    }
+    const inputs = [...fused.conv, ...(fused.norm?.values ?? []), fused.residual];
+    instead.set(last, { name: 'prepareConv2d', node: null, inputs, output: last.output, fused });
+  }
+  return steps.flatMap((step) => {
+    const other = instead.get(step);
+    return other === undefined ? [step] : other === null ? [] : [other];
+  });
+}
+
+/** A buffer for each activation; those whose lives do not meet, and whose sizes agree, share one. */
+function place(
+  device: Device,
+  steps: readonly Step[],
+  input: Value,
+  output: Value,
+): { at: Map<Value, Buffer>; own: Buffer[] } {
+  const lastUse = new Map<Value, number>();
+  steps.forEach((step, i) => {
+    for (const value of step.inputs) if (value !== null) lastUse.set(value, i);
+  });
+  const at = new Map<Value, Buffer>();
+  const own: Buffer[] = [];
+  const free = new Map<number, Buffer[]>();
+  const take = (value: Value): void => {
+    const reused = free.get(value.size)?.pop();
+    const buffer = reused ?? device.alloc(value.size);
+    if (reused === undefined) own.push(buffer);
+    at.set(value, buffer);
+  };
+  try {
+    take(input);
+    steps.forEach((step, i) => {
+      take(step.output);
+      for (const value of new Set([...step.inputs, step.output])) {
+        // The input and the result belong to the caller between runs.
+        if (value === null || value.constant !== null || value === input || value === output) continue;
+        if ((lastUse.get(value) ?? i) > i) continue;
+        free.set(value.size, [...(free.get(value.size) ?? []), at.get(value) as Buffer]);
+      }
+    });
+  } catch (error) {
+    for (const buffer of own) buffer.release();
+    throw error;
+  }
+  return { at, own };
+}
+
+/** A compiled model. The weights are those of the moment of compiling. */
+export class CompiledModel {
+  readonly #device: Device;
+  readonly #steps: readonly Prepared[];
+  readonly #own: readonly Buffer[];
+  readonly #input: Buffer;
+  readonly #output: Tensor;
+  #disposed = false;
+
+  /** Use `compile`. */
+  constructor(
+    device: Device,
+    readonly inputShape: Shape,
+    parts: { steps: readonly Prepared[]; own: readonly Buffer[]; input: Buffer; output: Tensor },
+  ) {
+    this.#device = device;
+    this.#steps = parts.steps;
+    this.#own = parts.own;
+    this.#input = parts.input;
+    this.#output = parts.output;
+  }
+
+  get outputShape(): Shape {
+    return this.#output.shape;
+  }
+
+  /**
+   * The model's result in eval mode. The tensor is the same in every run, which overwrites its elements.
+   * @param x a tensor of this device, or its elements, row-major
+   * @throws ArgumentError when x has another shape
+   * @throws DeviceError when x is on another device, or this was disposed
+   */
+  run(x: Tensor | ArrayLike<number>): Tensor {
+    if (this.#disposed) throw new DeviceError('CompiledModel: it was disposed');
+    const size = sizeOf(this.inputShape);
+    if (x instanceof Tensor) {
+      if (!sameShape(x.shape, this.inputShape)) {
+        throw new ArgumentError(
+          `CompiledModel: x has shape ${formatShape(x.shape)}; it was compiled for ${formatShape(this.inputShape)}`,
+        );
+      }
+      if (x.device !== this.#device) {
+        throw new DeviceError(`CompiledModel: x is on device ${x.device.name}; want that of the model`);
+      }
+      const { kernels } = this.#device;
+      kernels.expand({ x: x.buffer, out: this.#input, shape: [size], xStrides: [1], divisor: 1 });
+    } else {
+      if (x.length !== size) {
+        throw new ArgumentError(
+          `CompiledModel: x has ${x.length} elements; want ${size} for ${formatShape(this.inputShape)}`,
+        );
+      }
+      this.#device.write(this.#input, x);
+    }
+    for (const step of this.#steps) step.run();
+    return this.#output;
+  }
+
+  /** Gives back the memory of the plan, the result's included; the model keeps its own. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    for (const step of this.#steps) step.release();
+    for (const buffer of this.#own) buffer.release();
+    this.#output.dispose();
+  }
+}
+
+/** A step that calls its op again, with memory of its own for what it saves. */
+function generic(device: Device, step: Step, bufferOf: (value: Value) => Buffer): Prepared {
+  const node = step.node as OpNode;
+  const inputs = step.inputs.map((value) => value && bufferOf(value));
+  const out = bufferOf(step.output);
+  const memory: Buffer[] = [];
+  return {
+    run() {
+      let next = 0;
+      const take = (size: number, dtype?: DType): Buffer => {
+        memory[next] ??= device.alloc(size, dtype);
+        return memory[next++];
+      };
+      const context = { device, kernels: device.kernels, out, save: take, scratch: take };
+      node.call.forward({ ...context, inputs: inputs as unknown as BuffersOf<readonly (Tensor | null)[]> });
+    },
+    release() {
+      for (const buffer of memory) buffer.release();
+    },
+  };
+}
+
+/** A convolution and what follows it, laid out by the device. */
+function convolution(device: Device, { fused, output }: Step, bufferOf: (value: Value) => Buffer): Prepared {
+  const { geometry, conv, norm, residual, relu } = fused as Fused;
+  const optional = (value: Value | null): Buffer | null => value && bufferOf(value);
+  const [x, weight, bias] = conv;
+  let channelNorm: ChannelNorm | null = null;
+  if (norm !== null) {
+    const [mean, variance, scale, shift] = norm.values;
+    channelNorm = {
+      mean: bufferOf(mean as Value),
+      variance: bufferOf(variance as Value),
+      weight: optional(scale),
+      bias: optional(shift),
+      eps: norm.eps,
+    };
+  }
+  return device.kernels.prepareConv2d({
+    ...geometry,
+    x: bufferOf(x as Value),
+    weight: bufferOf(weight as Value),
+    bias: optional(bias),
+    norm: channelNorm,
+    residual: optional(residual),
+    relu,
+    out: bufferOf(output),
+  });
+}
+
+/**
+ * Lays a model out for inference at one input shape. In exact mode a run gives the bits of the model's own forward pass in
+ * eval mode; fast modes fold batch norm into the weights, which changes the last bits. The model's forward pass is recorded
+ * once: it must not depend on the values of x.
+ * @throws ArgumentError when the model has no parameters, or refuses the shape
+ */
+export function compile(model: Module, { inputShape }: CompileOptions): CompiledModel {
+  const [first] = model.stateDict().values();
+  if (first === undefined) throw new ArgumentError('compile: the model has no parameters, so it is on no device');
+  checkShape('compile', 'inputShape', inputShape);
+  const { device } = first;
+  const release: (() => void)[] = [];
+  try {
+    const recorded = device.scope(() => {
+      const x = tensor(new Float32Array(sizeOf(inputShape)), inputShape, { device, requiresGrad: true });
+      const y = model.inMode(false, () => model.forward(x));
+      if (y.node === null && y !== x)
+        throw new ArgumentError('compile: the result does not depend on the input; inside noGrad nothing is recorded');
+      const found = record(x, y);
+      for (const buffer of found.constants) release.push(() => buffer.release());
+      return { value: found, shape: y.shape };
+    });
+    const { steps, input, output, constants } = recorded.value;
+    const fused = fuse(steps, output);
+    const { at, own } = place(device, fused, input, output);
+    for (const buffer of own) release.push(() => buffer.release());
+    const bufferOf = (value: Value): Buffer => value.constant ?? (at.get(value) as Buffer);
+    const prepared = fused.map((step) => {
+      const one = step.fused ? convolution(device, step, bufferOf) : generic(device, step, bufferOf);
+      release.push(() => one.release());
+      return one;
+    });
+    const result = keep(new Tensor(device, recorded.shape, bufferOf(output).retain()));
+    const memory = [...constants, ...own];
+    return new CompiledModel(device, Object.freeze([...inputShape]), {
+      steps: prepared,
+      own: memory,
+      input: bufferOf(input),
+      output: result,
+    });
+  } catch (error) {
+    for (const undo of release) undo();
+    throw error;
+  }
+}
