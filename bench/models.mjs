@@ -30,6 +30,9 @@ export function trainingStep(device, batch) {
   const x = tensor(oracle.numbers(7, 'image', batch * 96 * 96, 0, 1), [batch, 1, 96, 96], { device });
   const labels = Int32Array.from({ length: batch }, (_, i) => (3 * i) % 10);
   return {
+    net,
+    x,
+    labels,
     images: batch,
     run: () =>
       device.scope(() => {

@@ -11,3 +11,6 @@ export function peakResident() {
   }
   return process.resourceUsage().maxRSS * 1024;
 }
+
+/** Resident memory of this process now, in bytes. */
+export const resident = () => process.memoryUsage.rss();

@@ -1,141 +1,202 @@
 /**
- * ResNet-18 (the chapter's layout, 3×224×224, 1000 classes, batch 1, eval mode) on atalho, onnxruntime-web and
- * TensorFlow.js wasm: the same weights, the same image, one thread each, one process, taking turns; outputs compared.
+ * atalho and its peers on the same weights and inputs, each in a process of its own, taking turns; outputs compared. Inference
+ * of ResNet-18 (the chapter's layout, 3×224×224, 1000 classes, batch 1), and the chapter's training step at 96×96.
  */
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { availableParallelism } from 'node:os';
 import { join, relative } from 'node:path';
-import { performance } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { noGrad, wasm } from '../library.mjs';
-import { cpuNow, median } from '../measure.mjs';
-import { resnetForward } from '../models.mjs';
+import { median } from '../measure.mjs';
 import { Peak } from '../peak.mjs';
 import { machine, printMachine, writeJson } from '../report.mjs';
-import { seedWeights } from './network.mjs';
-import { ortPeer } from './ort.mjs';
-import { tfjsPeer } from './tfjs.mjs';
+import { pythonWithTorch } from './pytorch.mjs';
 
-/** How many times as fast as each peer atalho wants to be. */
-const TARGETS = { 'onnxruntime-web': 1.5, 'TensorFlow.js wasm': 1.25 };
-/** Largest difference from atalho's logits, relative to the largest logit: rounding, no more. */
+const many = availableParallelism();
+const ATALHO = ['atalho exact', 'atalho fast', 'atalho relaxed'];
+/** Largest difference from the exact mode's outputs, relative to the largest of them: rounding, no more. */
 const TOLERANCE = 1e-4;
-const SHAPE = [1, 3, 224, 224];
+
+/** What takes turns with what, and for how many rounds. */
+const GROUPS = [
+  {
+    name: 'infer, 1 thread',
+    workload: 'infer',
+    threads: 1,
+    images: 1,
+    rounds: 30,
+    peers: ['onnxruntime-web', 'TensorFlow.js wasm', 'onnxruntime-node', 'PyTorch'],
+  },
+  {
+    name: `infer, ${many} threads`,
+    workload: 'infer',
+    threads: many,
+    images: 1,
+    rounds: 30,
+    peers: ['onnxruntime-web', 'onnxruntime-node', 'PyTorch'],
+  },
+  { name: `train b32, ${many} threads`, workload: 'train32', threads: many, images: 32, rounds: 6, peers: ['PyTorch'] },
+  {
+    name: `train b256, ${many} threads`,
+    workload: 'train256',
+    threads: many,
+    images: 256,
+    rounds: 2,
+    peers: ['PyTorch'],
+  },
+];
+
+/** How many times as fast as a peer a mode wants to be, by the ratio of medians. */
+const TARGETS = [
+  ['infer, 1 thread', 'atalho exact', 'onnxruntime-web', 1.6],
+  ['infer, 1 thread', 'atalho fast', 'onnxruntime-web', 3],
+  ['infer, 1 thread', 'atalho fast', 'TensorFlow.js wasm', 2.5],
+  ['infer, 1 thread', 'atalho relaxed', 'onnxruntime-web', 3.8],
+  ['infer, 1 thread', 'atalho relaxed', 'onnxruntime-node', 1 / 1.15],
+  [`train b32, ${many} threads`, 'atalho relaxed', 'PyTorch', 1],
+  [`train b256, ${many} threads`, 'atalho relaxed', 'PyTorch', 1],
+];
 
 const { values: options } = parseArgs({
-  options: { rounds: { type: 'string', default: '30' }, json: { type: 'string' } },
+  options: {
+    rounds: { type: 'string' },
+    filter: { type: 'string', default: '' },
+    json: { type: 'string' },
+  },
 });
-const rounds = Number(options.rounds);
-if (!(Number.isInteger(rounds) && rounds > 0)) {
+if (options.rounds !== undefined && !/^[1-9]\d*$/.test(options.rounds)) {
   console.error(`bench:peers: --rounds is ${options.rounds}; want a positive whole number`);
   process.exit(2);
 }
 
-// Everything comes from node_modules: a peer that wants to download something fails here.
-globalThis.fetch = (address) => {
-  throw new Error(`bench:peers: a peer tried to fetch ${address}`);
-};
+/** A contestant's process. */
+class Contestant {
+  static async start(name, threads, workload) {
+    const path = fileURLToPath(new URL('child.mjs', import.meta.url));
+    const child = fork(path, [name, String(threads), workload]);
+    const started = await Promise.race([once(child, 'message'), once(child, 'exit')]);
+    if (typeof started[0] !== 'object') throw new Error(`${name}: its process ended with ${started}`);
+    return new Contestant(name, started[0].version, child);
+  }
+
+  constructor(name, version, child) {
+    Object.assign(this, { name, version, child, ms: [], cpuMs: [] });
+  }
+
+  async ask(message) {
+    this.child.send(message);
+    const [answer] = await Promise.race([once(this.child, 'message'), once(this.child, 'exit')]);
+    if (typeof answer !== 'object') throw new Error(`${this.name}: its process ended with ${answer}`);
+    if (answer.error) throw new Error(`${this.name}: ${answer.error}`);
+    return answer;
+  }
+
+  /** One run; PyTorch's own clock counts for PyTorch, so that no pipe does. */
+  async run() {
+    const found = await this.ask('run');
+    this.memory = { base: found.base, peak: found.peak };
+    return found;
+  }
+
+  end() {
+    this.child.kill();
+  }
+}
 
 const about = machine();
 printMachine(about);
 const peak = new Peak();
-const device = await wasm();
-const model = resnetForward(device);
-const weights = seedWeights(model.net);
-const input = model.x.dataSync();
-const atalho = {
-  name: 'atalho',
-  version: 'exact',
-  threads: 1,
-  run: async () => device.scope(() => noGrad(() => model.net.forward(model.x).dataSync())),
-};
-const all = [atalho, await ortPeer(weights, SHAPE, input), await tfjsPeer(weights, SHAPE, input)];
+const python = pythonWithTorch();
+if (python === null) console.log('no Python with torch: PyTorch does not take part (Debian: python3-torch)');
 
-/** Outputs of the first call, which also warms up, and of the last round. */
-const outputs = [];
-const lastOutputs = [];
-for (const one of all) {
-  outputs.push(Float32Array.from(await one.run()));
-  for (let i = 0; i < 2; i++) await one.run();
-}
-const largest = outputs[0].reduce((max, v) => Math.max(max, Math.abs(v)), 0);
-/** From atalho's first logits. NaN, and a wrong number of logits, count as infinitely far. */
-function difference(output) {
-  if (output.length !== outputs[0].length) return Number.POSITIVE_INFINITY;
-  const furthest = output.reduce((max, v, i) => Math.max(max, Math.abs(v - outputs[0][i])), 0) / largest;
+/** From the outputs of the first. NaN, and a wrong number of outputs, count as infinitely far. */
+function difference(outputs, want) {
+  if (outputs.length !== want.length) return Number.POSITIVE_INFINITY;
+  const largest = want.reduce((max, v) => Math.max(max, Math.abs(v)), 0);
+  const furthest = outputs.reduce((max, v, i) => Math.max(max, Math.abs(v - want[i])), 0) / largest;
   return Number.isNaN(furthest) ? Number.POSITIVE_INFINITY : furthest;
 }
 
-const times = all.map(() => []);
-const cpus = all.map(() => []);
-const peaks = [];
-for (let round = 0; round < rounds; round++) {
-  for (let i = 0; i < all.length; i++) {
-    // Everyone goes first in turn, and the peak is taken beside each.
-    const at = (round + i) % all.length;
-    peaks.push(peak.sample());
-    const [start, cpuStart] = [performance.now(), cpuNow()];
-    const output = await all[at].run();
-    times[at].push(performance.now() - start);
-    cpus[at].push(cpuNow() - cpuStart);
-    if (round === rounds - 1) lastOutputs[at] = Float32Array.from(output);
+let apart = false;
+const results = [];
+for (const group of GROUPS) {
+  if (!group.name.includes(options.filter)) continue;
+  const rounds = Number(options.rounds ?? group.rounds);
+  const names = [...ATALHO, ...group.peers.filter((name) => name !== 'PyTorch' || python !== null)];
+  const all = [];
+  for (const name of names) all.push(await Contestant.start(name, group.threads, group.workload));
+  const peaks = [];
+  // The first run also warms up; its outputs are compared, before training has moved the weights far.
+  for (const one of all) {
+    await one.run();
+    one.first = (await one.ask('outputs')).outputs;
+    if (group.workload === 'infer') for (let i = 0; i < 3; i++) await one.run();
+  }
+  for (let round = 0; round < rounds; round++) {
+    for (let i = 0; i < all.length; i++) {
+      // Everyone goes first in turn, and the peak is taken beside each.
+      const one = all[(round + i) % all.length];
+      peaks.push(peak.sample());
+      const { ms, cpuMs } = await one.run();
+      one.ms.push(ms);
+      one.cpuMs.push(cpuMs);
+    }
+  }
+  const gflops = median(peaks);
+  console.log(`\n${group.name}: ${rounds} rounds; micro-kernel peak ${gflops.toFixed(1)} GFLOP/s (median)`);
+  console.log(
+    `${''.padEnd(30)} ${['ms best', 'median', 'worst', 'CPU', 'images/s', 'MiB'].map((t) => t.padStart(8)).join(' ')}  difference`,
+  );
+  for (const one of all) {
+    const { name, version, ms, cpuMs, memory, first } = one;
+    const middle = median(ms);
+    const off = difference(first, all[0].first);
+    apart ||= !(off <= TOLERANCE);
+    const row = {
+      group: group.name,
+      name,
+      version,
+      threads: group.threads,
+      ms: { min: Math.min(...ms), median: middle, max: Math.max(...ms) },
+      cpuMs: median(cpuMs),
+      imagesPerSecond: (group.images * 1000) / middle,
+      memoryBytes: memory.peak - memory.base,
+      peakGflops: gflops,
+      difference: off,
+    };
+    results.push(row);
+    const cells = [row.ms.min, middle, row.ms.max, row.cpuMs, row.imagesPerSecond, row.memoryBytes / 2 ** 20];
+    const label = version === name.split(' ')[1] ? name : `${name} ${version}`;
+    console.log(`${label.padEnd(30)} ${cells.map((v) => v.toFixed(1).padStart(8)).join(' ')}  ${off.toExponential(1)}`);
+    one.end();
   }
 }
 
-const results = all.map(({ name, version, threads }, i) => {
-  const ms = { min: Math.min(...times[i]), median: median(times[i]), max: Math.max(...times[i]) };
-  const cpuMs = { min: Math.min(...cpus[i]), median: median(cpus[i]) };
-  const row = {
-    name,
-    version,
-    threads,
-    ms,
-    cpuMs,
-    outputs: outputs[i].length,
-    relativeDifference: { first: difference(outputs[i]), last: difference(lastOutputs[i]) },
-  };
-  if (i === 0) return row;
-  const own = times[0];
-  const speedup = {
-    best: ms.min / Math.min(...own),
-    median: ms.median / median(own),
-    rounds: median(times[i].map((t, round) => t / own[round])),
-    cpu: cpuMs.median / median(cpus[0]),
-  };
-  return { ...row, speedup, target: TARGETS[name], met: speedup.median >= TARGETS[name] };
+const find = (group, name) => results.find((row) => row.group === group && row.name === name);
+const targets = TARGETS.flatMap(([group, name, peer, target]) => {
+  const [own, other] = [find(group, name), find(group, peer)];
+  if (!own || !other) return [];
+  const ratio = other.ms.median / own.ms.median;
+  return [{ group, name, peer, target, ratio, best: other.ms.min / own.ms.min, met: ratio >= target }];
 });
-
-const differences = ({ first, last }) => `${first.toExponential(2)}, ${last.toExponential(2)}`;
-const peakGflops = { min: Math.min(...peaks), median: median(peaks), max: Math.max(...peaks), samples: peaks.length };
-console.log(
-  `\nResNet-18, 224×224, batch 1, one thread, ${rounds} rounds; micro-kernel peak ${peakGflops.median.toFixed(1)} GFLOP/s (median), ${peakGflops.max.toFixed(1)} (best)`,
-);
-console.log(
-  `${''.padEnd(30)} ${'ms best'.padStart(8)} ${'median'.padStart(8)} ${'worst'.padStart(8)} ${'CPU'.padStart(8)}  largest difference: first, last  atalho is faster by: median, best, round by round, CPU`,
-);
-for (const { name, version, ms, cpuMs, relativeDifference, speedup, target, met } of results) {
-  const numbers = [ms.min, ms.median, ms.max, cpuMs.median].map((t) => t.toFixed(1).padStart(8)).join(' ');
-  const ratio = speedup
-    ? `${speedup.median.toFixed(2)}×  ${speedup.best.toFixed(2)}×  ${speedup.rounds.toFixed(2)}×  ${speedup.cpu.toFixed(2)}×   target ${target}×: ${met ? 'met' : 'MISSED'}`
-    : '';
+const [ownMemory, peerMemory] = ['atalho relaxed', 'PyTorch'].map((name) => find(`train b256, ${many} threads`, name));
+if (ownMemory && peerMemory) {
+  const ratio = peerMemory.memoryBytes / ownMemory.memoryBytes;
+  const what = { group: 'memory of the b256 step', name: 'atalho relaxed', peer: 'PyTorch', target: 1 };
+  targets.push({ ...what, ratio, best: ratio, met: ratio >= 1 });
+}
+console.log('\nHow many times as fast as the peer (or as small): ratio of medians, of best, target');
+for (const { group, name, peer, target, ratio, best, met } of targets) {
+  const line = `${group}: ${name} against ${peer}`;
   console.log(
-    `${`${name} ${version}`.padEnd(30)} ${numbers}  ${differences(relativeDifference).padStart(31)}  ${ratio}`,
+    `${line.padEnd(70)} ${ratio.toFixed(2)}× ${best.toFixed(2)}×  ${target.toFixed(2)}× ${met ? 'met' : 'MISSED'}`,
   );
 }
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const path = options.json ?? join(root, 'bench', 'results', `peers-${about.date.replaceAll(':', '-')}.json`);
-writeJson(path, { machine: about, rounds, peakGflops, results });
+writeJson(path, { machine: about, results, targets });
 console.log(`written: ${relative(process.cwd(), path)}`);
-
-// atalho's own bits may not move at all between the first call and the last.
-const allowed = (row) => (row.name === 'atalho' ? 0 : TOLERANCE);
-const apart = results.filter((row) => {
-  const { first, last } = row.relativeDifference;
-  return !(first <= allowed(row) && last <= allowed(row));
-});
-for (const row of apart) {
-  const found = differences(row.relativeDifference);
-  console.error(`${row.name}: logits differ by ${found} of the largest (first call, last); at most ${allowed(row)}`);
-}
-// onnxruntime keeps the event loop alive.
-process.exit(apart.length > 0 ? 1 : 0);
+if (apart) console.error('bench:peers: outputs differ by more than rounding');
+process.exit(apart ? 1 : 0);

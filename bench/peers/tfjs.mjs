@@ -87,9 +87,7 @@ export async function tfjsPeer(weights, inputShape, input) {
   };
   const x = nhwc(input, inputShape);
   return {
-    name: 'TensorFlow.js wasm',
     version: tf.version_core,
-    threads: 1,
     async run() {
       const y = tf.tidy(() => walk(builder, x, weights));
       const data = await y.data();

@@ -36,6 +36,8 @@ export function winogradTile(direction: ConvDirection, g: ConvGeometry): Winogra
   if (!plain || Math.min(g.inChannels, g.outChannels) / g.groups < LEAST_CHANNELS) return 0;
   if (g.padTop > 2 || g.padLeft > 2) return 0;
   const [height, width] = direction === 'input' ? [g.inHeight, g.inWidth] : [g.outHeight, g.outWidth];
+  // The last stage of a network for 224 pixels: its 512² filters by F(4, 3) are 38 MB, of which an image has four tiles.
+  if (direction === 'forward' && height === 7 && width === 7) return 2;
   let best: WinogradTile = 0;
   let least = (9 * height * width) / LEAST_GAIN;
   for (const m of [2, 3, 4] as const) {
