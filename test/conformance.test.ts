@@ -10,8 +10,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { grad } from '../src/autograd.js';
 import type { Buffer, Device, Kernels } from '../src/device/device.js';
 import { reference } from '../src/device/reference.js';
+import { WEIGHT_TILES, winogradTile } from '../src/device/winograd.js';
 import * as ops from '../src/ops/index.js';
 import {
+  type ConvOptions,
   cases,
   conformance,
   conv2dCase,
@@ -28,7 +30,7 @@ import {
   WIDE,
 } from '../src/oracle/index.js';
 import { specialsFor, withSpecials } from '../src/oracle/special.js';
-import { sizeOf } from '../src/shape.js';
+import { type ConvGeometry, sizeOf } from '../src/shape.js';
 import { tensor } from '../src/tensor.js';
 import { devices, fastDevices } from './devices.js';
 
@@ -65,6 +67,25 @@ describe.each([...devices, ...fastDevices])('conformance of $name', ({ make, aga
     5 * MINUTES,
   );
 });
+
+/** The geometry of a drawn convolution, as `winogradTile` takes it. */
+function geometryOf(trial: Trial): ConvGeometry {
+  const o = trial.options as unknown as ConvOptions;
+  const both = (v: number | readonly [number, number]) => (typeof v === 'number' ? ([v, v] as const) : v);
+  const [strideHeight, strideWidth] = both(o.stride);
+  const [dilationHeight, dilationWidth] = both(o.dilation);
+  const [kernelHeight, kernelWidth] = o.kernel;
+  const padding = (i: 0 | 1) => {
+    if (o.padding === 'valid') return 0;
+    const span = [dilationHeight * (kernelHeight - 1), dilationWidth * (kernelWidth - 1)];
+    return o.padding === 'same' ? Math.floor(span[i] / 2) : both(o.padding)[i];
+  };
+  return {
+    ...{ batch: o.batch, inChannels: o.inChannels, inHeight: o.height, inWidth: o.width, outChannels: o.outChannels },
+    ...{ outHeight: trial.shape[2], outWidth: trial.shape[3], kernelHeight, kernelWidth, strideHeight, strideWidth },
+    ...{ padTop: padding(0), padLeft: padding(1), dilationHeight, dilationWidth, groups: o.groups },
+  };
+}
 
 describe('the table', () => {
   it('has a row for every op', () => {
@@ -109,6 +130,20 @@ describe('the table', () => {
     some('more than 64 output channels', (_, { shape }) => shape[1] > 64);
     some('batch 4 or more', (o) => o.batch >= 4);
     some('batch 0', (o) => o.batch === 0);
+    for (const direction of ['forward', 'input', 'weight'] as const) {
+      for (const m of [2, 3, 4]) {
+        some(`Winograd's F(${m}, 3), ${direction}`, (_, t) => winogradTile(direction, geometryOf(t)) === m);
+      }
+    }
+    const tiles = (t: Trial): [number, number] => {
+      const g = geometryOf(t);
+      const m = winogradTile('weight', g);
+      const wide = m === 0 ? 0 : Math.ceil(g.outWidth / m);
+      return [m === 0 ? 0 : g.batch * Math.ceil(g.outHeight / m) * wide, wide];
+    };
+    some('more than a block of tiles', (_, t) => tiles(t)[0] > WEIGHT_TILES);
+    const wideRows = drawn.filter((t) => tiles(t)[1] > WEIGHT_TILES).length;
+    expect(wideRows, 'more than a block of tiles in a row').toBeGreaterThanOrEqual(2);
   });
 
   it('draws empty tensors wherever PyTorch takes them', () => {
@@ -118,7 +153,8 @@ describe('the table', () => {
     };
     const some = (t: Trial): boolean => t.inputs.some(({ shape }) => shape.includes(0));
     // Training statistics and the mean loss of nothing are NaN; the optimizers have no empty parameters to meet.
-    const never = ['batchNorm.train', 'crossEntropy', 'accumulate', 'sgd', 'adam', 'adamw', 'rmsprop'];
+    const training = ['batchNorm.train', 'batchNormRelu.train'];
+    const never = [...training, 'crossEntropy', 'accumulate', 'sgd', 'adam', 'adamw', 'rmsprop'];
     const counts = cases.map(({ name }) => [name, empty(name, some)] as const);
     expect(counts.filter(([, n]) => n === 0).map(([name]) => name)).toEqual(never);
     // A product over no terms is 0 everywhere; so is a sum.
@@ -313,6 +349,36 @@ describe('a device broken by one term is found out', () => {
       'batch norm forgets that the statistics depend on x',
       'batchNorm.train',
       (k) => ({ batchNormBackward: (o) => k.batchNormBackward({ ...o, training: false }) }),
+    ],
+    [
+      'the residual is added after relu',
+      'batchNormRelu.eval',
+      (k) => ({
+        batchNormEval(o) {
+          k.batchNormEval({ ...o, residual: null });
+          if (o.residual) k.accumulate({ x: o.residual, out: o.out });
+        },
+      }),
+    ],
+    [
+      'the residual gets the gradient that relu should have masked',
+      'batchNormRelu.train',
+      (k) => ({
+        batchNormBackward(o) {
+          k.batchNormBackward(o);
+          if (o.dresidual) k.expand({ x: o.dy, out: o.dresidual, shape: [o.dy.size], xStrides: [1], divisor: 1 });
+        },
+      }),
+    ],
+    [
+      'a prepared convolution forgets relu',
+      'prepareConv2d',
+      (k) => ({ prepareConv2d: (o) => k.prepareConv2d({ ...o, relu: false }) }),
+    ],
+    [
+      'a prepared convolution takes another eps',
+      'prepareConv2d',
+      (k) => ({ prepareConv2d: (o) => k.prepareConv2d({ ...o, norm: o.norm && { ...o.norm, eps: 0 } }) }),
     ],
     ['evaluation forgets eps', 'batchNorm.eval', (k) => ({ batchNormEval: (o) => k.batchNormEval({ ...o, eps: 0 }) })],
     [

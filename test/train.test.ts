@@ -313,7 +313,7 @@ describe('a loss that is not finite', () => {
       'a batch norm of huge weights',
       '1.0.bn1.weight',
       (d) => d.fill(3.4e38),
-      /^batchNorm of 1\.0\.bn1, result \[8, 4, 4, 4\]$/,
+      /^batchNormRelu of 1\.0\.bn1, result \[8, 4, 4, 4\]$/,
     ],
     [
       'the last layer',

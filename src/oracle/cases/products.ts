@@ -405,6 +405,7 @@ export const CONV_KINDS: readonly ConvKind[] = [
   'long',
   'stem',
   'wide',
+  'wide',
   'maps',
   'tiles',
   'tiles',
