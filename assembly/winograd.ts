@@ -1,11 +1,12 @@
 /**
- * 3×3 convolution by Winograd's F(m × m, 3 × 3), forward and input gradient: tiles of m × m outputs, of any image, are
- * transformed a block at a time; each of the (m + 2)² elements is then a matrix product over the channels, k ascending.
+ * 3×3 convolution by Winograd's F(m × m, 3 × 3), stride 1 or 2, forward and input gradient: tiles of m × m outputs, of any
+ * image, are transformed a block at a time; each element of the transformed tiles is then a matrix product over the channels, k ascending.
  *
  * Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, https://arxiv.org/abs/1509.09308
  */
 import { TILE_BYTES, tileHalfContinue, tileHalfZero, tileRowsContinue, tileRowsZero } from './gemm';
 import { writeConstants } from './winogradLines';
+import { GRADIENT_INPUT, GRADIENT_OUTPUT, INPUT, OUTPUT, stridedFilters, stridedOutputs, stridedTiles } from './winogradStrided';
 import { elements, filterTiles, inputTiles, outputTiles, TILE_SCRATCH } from './winogradTiles';
 
 /** Channels of a block: its panel of columns stays in the first-level cache. */
@@ -18,6 +19,9 @@ const CACHED_WEIGHTS: i32 = 131072;
 export class WinogradConv {
   /** m of F(m, 3). */
   tile: i32;
+  /** 1 or 2; and whether it is the input gradient of a stride of 2. */
+  stride: i32;
+  transposed: i32;
   /** Tiles of (image, row, column) from `from` to `to`, at most `block`, a multiple of 8, at a time. */
   from: i32;
   to: i32;
@@ -56,14 +60,20 @@ function spread(bytes: usize): usize {
 }
 
 /** Bytes of scratch for blocks of `block` tiles. */
-export function winogradScratch(tile: i32, block: i32, k: i32, m: i32): f64 {
+export function winogradScratch(tile: i32, stride: i32, block: i32, k: i32, m: i32): f64 {
   const panels: f64 = block >> 3;
   const columns = panels * <f64>(k << 5) + 64;
   const sums = panels * <f64>((m + 3) >> 2) * <f64>TILE_BYTES + 64;
-  return <f64>(64 + TILE_SCRATCH) + <f64>(block << 4) + <f64>elements(tile) * (columns + sums);
+  return <f64>(64 + TILE_SCRATCH) + <f64>(block << 4) + <f64>products(tile, stride) * (columns + sums);
 }
 
-/** Bytes of `rows` filters over k, transformed. */
+/** Elements of a transformed tile. */
+@inline
+export function products(tile: i32, stride: i32): i32 {
+  return stride === 2 ? (2 * tile + 1) * (2 * tile + 1) : elements(tile);
+}
+
+/** Bytes of `rows` filters over k, transformed; with a stride each of their elements once. */
 export function winogradFilterBytes(tile: i32, rows: i32, k: i32): f64 {
   return <f64>elements(tile) * (<f64>((rows + 3) >> 2) * <f64>(k << 4) + 64);
 }
@@ -77,11 +87,12 @@ export function winogradFilterXi(rows: i32, k: i32): f64 {
  * Filters from, of rows and k as the tensor holds them, `rowStep` and `step` bytes apart, into panels of `out`, whose
  * elements lie `xi` bytes apart.
  */
-export function winogradFilters(tile: i32, weight: usize, rows: i32, k: i32, rowStep: usize, step: usize, flipped: i32, out: usize, xi: usize, scratch: usize, thread: i32): void {
+export function winogradFilters(tile: i32, stride: i32, weight: usize, rows: i32, k: i32, rowStep: usize, step: usize, flipped: i32, out: usize, xi: usize, scratch: usize, thread: i32): void {
   const constants: usize = scratch + <usize>thread * TILE_SCRATCH;
   writeConstants(constants);
   for (let r = 0; r < rows; r += 4) {
-    filterTiles(tile, weight, rowStep, min(4, rows - r), step, flipped !== 0, out, xi, k, constants);
+    if (stride === 2) stridedFilters(tile, weight, rowStep, min(4, rows - r), step, flipped !== 0, out, xi, k, constants);
+    else filterTiles(tile, weight, rowStep, min(4, rows - r), step, flipped !== 0, out, xi, k, constants);
     weight += rowStep << 2;
     out += (<usize>k) << 4;
   }
@@ -96,12 +107,16 @@ export function winogradConv(g: WinogradConv, thread: i32): void {
   const columns: usize = outputs + ((<usize>g.block) << 3) + ((<usize>g.block) << 2);
   const m = g.tile;
   const k = g.k;
-  const xis = elements(m);
+  const strided = g.stride === 2;
+  const side = strided ? 2 * m + 1 : m + 2;
+  const xis = side * side;
   const rowPanels = (g.m + 3) >> 2;
   const panelBytes: usize = (<usize>k) << 5;
   const rowBytes: usize = (<usize>k) << 4;
   const outRow: usize = (<usize>g.width) << 2;
-  const step: usize = (<usize>m) << 2;
+  /** Extents of a tile, in the source and in the result. */
+  const from = strided && !g.transposed ? 2 * m : m;
+  const wide = strided && g.transposed ? 2 * m : m;
   v128.store(zeros, f32x4.splat(0));
   writeConstants(constants);
   const tilesOfImage = g.tilesHigh * g.tilesWide;
@@ -120,10 +135,10 @@ export function winogradConv(g: WinogradConv, thread: i32): void {
       if (i < count) {
         store<u32>(
           sources + ((<usize>i) << 2),
-          g.source + <usize>image * g.sourceImage + <usize>(row * m) * g.sourceRow + <usize>col * step,
+          g.source + <usize>image * g.sourceImage + <usize>(row * from) * g.sourceRow + ((<usize>(col * from)) << 2),
         );
-        store<u32>(quad, g.out + <usize>image * g.outImage + <usize>(row * m) * outRow + <usize>col * step);
-        store<u32>(quad, (min(m, g.height - row * m) << 16) | min(m, g.width - col * m), 16);
+        store<u32>(quad, g.out + <usize>image * g.outImage + <usize>(row * wide) * outRow + ((<usize>(col * wide)) << 2));
+        store<u32>(quad, (min(wide, g.height - row * wide) << 16) | min(wide, g.width - col * wide), 16);
         if (++col === g.tilesWide) {
           col = 0;
           if (++row === g.tilesHigh) {
@@ -141,20 +156,38 @@ export function winogradConv(g: WinogradConv, thread: i32): void {
     for (let i = 0; i < count; i += 4) {
       const four: usize = sources + ((<usize>i) << 2);
       const to = columns + <usize>(i >> 3) * panelBytes + ((<usize>(i & 4)) << 2);
-      inputTiles(m, load<u32>(four), load<u32>(four, 4), load<u32>(four, 8), load<u32>(four, 12), g.sourceRow, g.sourcePlane, to, 32, columnXi, k, constants);
+      const p0: usize = load<u32>(four);
+      const p1: usize = load<u32>(four, 4);
+      const p2: usize = load<u32>(four, 8);
+      const p3: usize = load<u32>(four, 12);
+      if (strided) {
+        const kind = g.transposed ? GRADIENT_INPUT : INPUT;
+        stridedTiles(kind, m, p0, p1, p2, p3, g.sourceRow, g.sourcePlane, to, 32, columnXi, k, constants);
+      } else inputTiles(m, p0, p1, p2, p3, g.sourceRow, g.sourcePlane, to, 32, columnXi, k, constants);
     }
     for (let e = 0; e < xis; e++) {
-      products(g.weight + <usize>e * g.weightXi, rowBytes, columns + <usize>e * columnXi, panelBytes, sums + <usize>e * sumXi, k, rowPanels, count, zeros);
+      multiply(g.weight + <usize>filterElement(e, m, side) * g.weightXi, rowBytes, columns + <usize>e * columnXi, panelBytes, sums + <usize>e * sumXi, k, rowPanels, count, zeros);
     }
     for (let i = 0; i < count; i += 4) {
-      const from = sums + <usize>(i >> 3) * TILE_BYTES + ((<usize>(i & 4)) << 2);
-      outputTiles(m, from, sumXi, tileStep, g.m, g.bias, outputs + ((<usize>(i >> 2)) << 5), outRow, g.outPlane, g.residualFrom, g.relu !== 0, constants);
+      const sum = sums + <usize>(i >> 3) * TILE_BYTES + ((<usize>(i & 4)) << 2);
+      const quad = outputs + ((<usize>(i >> 2)) << 5);
+      const relu = g.relu !== 0;
+      if (strided) {
+        const kind = g.transposed ? GRADIENT_OUTPUT : OUTPUT;
+        stridedOutputs(kind, m, sum, sumXi, tileStep, g.m, g.bias, quad, outRow, g.outPlane, g.residualFrom, relu, constants);
+      } else outputTiles(m, sum, sumXi, tileStep, g.m, g.bias, quad, outRow, g.outPlane, g.residualFrom, relu, constants);
     }
   }
 }
 
+/** Which element of the filters meets element e of tiles with `side` elements a side: with a stride the last are one. */
+@inline
+function filterElement(e: i32, m: i32, side: i32): i32 {
+  return min(e / side, m + 1) * (m + 2) + min(e % side, m + 1);
+}
+
 /** `count` columns in panels [k][8] against row panels [k][4]; tiles of sums lie [row panel][column panel]. */
-function products(a: usize, rowBytes: usize, b: usize, panelBytes: usize, c: usize, k: i32, rowPanels: i32, count: i32, zeros: usize): void {
+function multiply(a: usize, rowBytes: usize, b: usize, panelBytes: usize, c: usize, k: i32, rowPanels: i32, count: i32, zeros: usize): void {
   const panels = (count + 7) >> 3;
   const tileStep: usize = <usize>panels * TILE_BYTES;
   for (let k0 = 0; k0 < k; k0 += KC) {

@@ -21,6 +21,7 @@ const NINTH: usize = 40;
 const TWO_NINTHS: usize = 44;
 const FOUR_NINTHS: usize = 48;
 const FOUR: usize = 52;
+const EIGHTH: usize = 56;
 export const CONSTANT_BYTES: usize = 64;
 
 const SQRT2: f64 = 1.4142135623730951;
@@ -40,6 +41,7 @@ export function writeConstants(p: usize): void {
   store<f32>(p + TWO_NINTHS, <f32>(2.0 / 9));
   store<f32>(p + FOUR_NINTHS, <f32>(4.0 / 9));
   store<f32>(p + FOUR, 4);
+  store<f32>(p + EIGHTH, 0.125);
 }
 
 @inline
@@ -56,6 +58,41 @@ function sub(a: v128, b: v128): v128 {
 @inline
 function times(k: usize, at: usize, a: v128): v128 {
   return f32x4.mul(v128.load32_splat(k + at), a);
+}
+
+@inline
+export function timesHalf(k: usize, a: v128): v128 {
+  return times(k, HALF, a);
+}
+
+@inline
+export function timesQuarter(k: usize, a: v128): v128 {
+  return times(k, QUARTER, a);
+}
+
+@inline
+export function timesEighth(k: usize, a: v128): v128 {
+  return times(k, EIGHTH, a);
+}
+
+@inline
+export function timesFour(k: usize, a: v128): v128 {
+  return times(k, FOUR, a);
+}
+
+@inline
+export function timesNinth(k: usize, a: v128): v128 {
+  return times(k, NINTH, a);
+}
+
+@inline
+export function times2Ninths(k: usize, a: v128): v128 {
+  return times(k, TWO_NINTHS, a);
+}
+
+@inline
+export function timesFourNinths(k: usize, a: v128): v128 {
+  return times(k, FOUR_NINTHS, a);
 }
 
 /** Bᵀ of F(2, 3). */

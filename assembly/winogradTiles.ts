@@ -24,7 +24,8 @@ import {
   outputGradient4,
 } from './winogradLines';
 
-export const TILE_SCRATCH: usize = CONSTANT_BYTES + 640;
+/** Enough for strided tiles too: STRIDED_SCRATCH. */
+export const TILE_SCRATCH: usize = 3136;
 
 /** Elements of a transformed tile of F(m, 3). */
 @inline

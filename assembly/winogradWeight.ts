@@ -6,14 +6,17 @@
  */
 import { TILE_BYTES, tileRowsAdd, tileRowsZero } from './gemm';
 import { padPlanes } from './im2col';
+import { products } from './winograd';
 import { writeConstants } from './winogradLines';
-import { elements, filterGradientTile, inputTiles, outputGradientTiles, TILE_SCRATCH } from './winogradTiles';
+import { INPUT, OUTPUT_GRADIENT, stridedFilterGradient, stridedTiles } from './winogradStrided';
+import { filterGradientTile, inputTiles, outputGradientTiles, TILE_SCRATCH } from './winogradTiles';
 
 /** Fields in the order in which `device/wasm/winograd.ts` writes them; addresses and strides in bytes. */
 @unmanaged
 export class WinogradWeight {
-  /** m of F(m, 3). */
+  /** m of F(m, 3), and the stride, 1 or 2. */
   tile: i32;
+  stride: i32;
   images: i32;
   tilesHigh: i32;
   tilesWide: i32;
@@ -52,19 +55,31 @@ function rowPanel(block: i32): usize {
 }
 
 @inline
-function sourcePlane(m: i32, tilesHigh: i32, tilesWide: i32, overlap: i32): usize {
-  return (<usize>((tilesHigh * m + overlap) * (tilesWide * m + overlap))) << 2;
+function sourcePlane(step: i32, tilesHigh: i32, tilesWide: i32, overlap: i32): usize {
+  return (<usize>((tilesHigh * step + overlap) * (tilesWide * step + overlap))) << 2;
+}
+
+/** What a window of the input reaches past the step to the next: 3 − stride. */
+@inline
+function inputPlane(m: i32, stride: i32, tilesHigh: i32, tilesWide: i32): usize {
+  return sourcePlane(m * stride, tilesHigh, tilesWide, 3 - stride);
+}
+
+/** True where all tiles are one block. */
+@inline
+function isSingle(images: i32, tilesHigh: i32, tilesWide: i32, block: i32): bool {
+  return <f64>images * <f64>tilesHigh * <f64>tilesWide <= <f64>block;
 }
 
 /** Bytes of scratch; the arguments are those of the struct. */
-export function winogradWeightScratch(tile: i32, tilesHigh: i32, tilesWide: i32, block: i32, channels: i32, m: i32): f64 {
+export function winogradWeightScratch(tile: i32, stride: i32, images: i32, tilesHigh: i32, tilesWide: i32, block: i32, channels: i32, m: i32): f64 {
   const panels: f64 = (channels + 7) >> 3;
   const rowPanels: f64 = (m + 3) >> 2;
   const copies =
-    panels * 8 * <f64>sourcePlane(tile, tilesHigh, tilesWide, 2) + rowPanels * 4 * <f64>sourcePlane(tile, tilesHigh, tilesWide, 0);
+    panels * 8 * <f64>inputPlane(tile, stride, tilesHigh, tilesWide) + rowPanels * 4 * <f64>sourcePlane(tile, tilesHigh, tilesWide, 0);
   const transformed = panels * <f64>columnPanel(block) + rowPanels * <f64>rowPanel(block) + 128;
-  const sums = panels * rowPanels * <f64>TILE_BYTES + 64;
-  return <f64>(64 + TILE_SCRATCH + 64) + copies + <f64>elements(tile) * (transformed + sums);
+  const sums = (isSingle(images, tilesHigh, tilesWide, block) ? 1 : panels) * rowPanels * <f64>TILE_BYTES + 64;
+  return <f64>(64 + TILE_SCRATCH + 64) + copies + <f64>products(tile, stride) * (transformed + sums);
 }
 
 export function winogradWeight(g: WinogradWeight, thread: i32): void {
@@ -73,8 +88,11 @@ export function winogradWeight(g: WinogradWeight, thread: i32): void {
   const constants: usize = zeros + 64;
   const panels = (g.channels + 7) >> 3;
   const rowPanels = (g.m + 3) >> 2;
-  const xRow: usize = (<usize>(g.tilesWide * m + 2)) << 2;
-  const xPlane: usize = sourcePlane(m, g.tilesHigh, g.tilesWide, 2);
+  const strided = g.stride === 2;
+  const from = m * g.stride;
+  const overlap = 3 - g.stride;
+  const xRow: usize = (<usize>(g.tilesWide * from + overlap)) << 2;
+  const xPlane: usize = inputPlane(m, g.stride, g.tilesHigh, g.tilesWide);
   const dyCopied = g.outHeight !== g.tilesHigh * m || g.outWidth !== g.tilesWide * m || (g.m & 3) !== 0;
   const dyRow: usize = (<usize>(g.tilesWide * m)) << 2;
   const dyPlane: usize = sourcePlane(m, g.tilesHigh, g.tilesWide, 0);
@@ -84,48 +102,58 @@ export function winogradWeight(g: WinogradWeight, thread: i32): void {
   const rowStep: usize = rowPanel(g.block);
   const columnXi: usize = <usize>panels * columnStep + 64;
   const rowXi: usize = <usize>rowPanels * rowStep + 64;
-  const xis = elements(m);
+  const xis = products(m, g.stride);
   // 64 bytes past the copies: rows are read four floats at a time.
   const columns: usize = dyCopy + ((<usize>rowPanels) << 2) * dyPlane + 64;
   const rows: usize = columns + <usize>xis * columnXi;
   const sums: usize = rows + <usize>xis * rowXi;
   const tileStep: usize = <usize>rowPanels * TILE_BYTES;
-  const sumXi: usize = <usize>panels * tileStep + 64;
+  const single = isSingle(g.images, g.tilesHigh, g.tilesWide, g.block);
+  const sumXi: usize = (single ? 1 : <usize>panels) * tileStep + 64;
   const step: usize = (<usize>m) << 2;
+  const xStep: usize = (<usize>from) << 2;
   v128.store(zeros, f32x4.splat(0));
   writeConstants(constants);
 
   let count = 0;
   let started = false;
   for (let n = 0; n < g.images; n++) {
-    padPlanes(g.x + <usize>n * g.xImage, xCopy, g.channels, g.inHeight, g.inWidth, g.padTop, g.padLeft, g.tilesHigh * m + 2, 1, g.tilesWide * m + 2);
+    padPlanes(g.x + <usize>n * g.xImage, xCopy, g.channels, g.inHeight, g.inWidth, g.padTop, g.padLeft, g.tilesHigh * from + overlap, 1, g.tilesWide * from + overlap);
     let dy = g.dy + <usize>n * g.dyImage;
     if (dyCopied) {
       padPlanes(dy, dyCopy, g.m, g.outHeight, g.outWidth, 0, 0, g.tilesHigh * m, 1, g.tilesWide * m);
       dy = dyCopy;
     }
     for (let row = 0; row < g.tilesHigh; row++) {
-      let from = xCopy + <usize>(row * m) * xRow;
+      let x = xCopy + <usize>(row * from) * xRow;
       let to = columns + ((<usize>count) << 5);
       for (let p = 0; p < panels; p++) {
-        inputTiles(m, from, from + xPlane, from + 2 * xPlane, from + 3 * xPlane, xRow, step, to, 32, columnXi, g.tilesWide, constants);
-        from += xPlane << 2;
-        inputTiles(m, from, from + xPlane, from + 2 * xPlane, from + 3 * xPlane, xRow, step, to + 16, 32, columnXi, g.tilesWide, constants);
-        from += xPlane << 2;
+        for (let half: usize = 0; half < 32; half += 16) {
+          const x1 = x + xPlane;
+          const x2 = x1 + xPlane;
+          const x3 = x2 + xPlane;
+          if (strided) stridedTiles(INPUT, m, x, x1, x2, x3, xRow, xStep, to + half, 32, columnXi, g.tilesWide, constants);
+          else inputTiles(m, x, x1, x2, x3, xRow, xStep, to + half, 32, columnXi, g.tilesWide, constants);
+          x += xPlane << 2;
+        }
         to += columnStep;
       }
-      from = dy + <usize>(row * m) * dyRow;
+      let y = dy + <usize>(row * m) * dyRow;
       to = rows + ((<usize>count) << 4);
       for (let p = 0; p < rowPanels; p++) {
-        outputGradientTiles(m, from, from + dyPlane, from + 2 * dyPlane, from + 3 * dyPlane, dyRow, step, to, 16, rowXi, g.tilesWide, constants);
-        from += dyPlane << 2;
+        const y1 = y + dyPlane;
+        const y2 = y1 + dyPlane;
+        const y3 = y2 + dyPlane;
+        if (strided) stridedTiles(OUTPUT_GRADIENT, m, y, y1, y2, y3, dyRow, step, to, 16, rowXi, g.tilesWide, constants);
+        else outputGradientTiles(m, y, y1, y2, y3, dyRow, step, to, 16, rowXi, g.tilesWide, constants);
+        y += dyPlane << 2;
         to += rowStep;
       }
       count += g.tilesWide;
       // A block ends where the next row, or after an image's last the next image, does not fit in whole.
       const last = row + 1 === g.tilesHigh;
       const next = last ? (n + 1 === g.images ? g.block : g.tilesHigh * g.tilesWide) : g.tilesWide;
-      if (count + next > g.block) {
+      if (!single && count + next > g.block) {
         addBlock(columns, columnStep, columnXi, rows, rowStep, rowXi, sums, sumXi, panels, rowPanels, count, xis, started, zeros);
         started = true;
         count = 0;
@@ -133,11 +161,21 @@ export function winogradWeight(g: WinogradWeight, thread: i32): void {
     }
   }
 
-  for (let o = 0; o < g.m; o++) {
-    const from = sums + <usize>(o >> 2) * TILE_BYTES + ((<usize>(o & 3)) << 5);
-    for (let c = 0; c < g.channels; c += 4) {
-      const at = from + <usize>(c >> 3) * tileStep + ((<usize>(c & 4)) << 2);
-      filterGradientTile(m, at, sumXi, min(4, g.channels - c), g.out + <usize>o * g.outRow + <usize>c * 36, constants);
+  for (let p = 0; p < panels; p++) {
+    // Of a single block the sums of one panel of channels are there at a time, in the cache.
+    if (single) {
+      const b = columns + <usize>p * columnStep;
+      addBlock(b, columnStep, columnXi, rows, rowStep, rowXi, sums, sumXi, 1, rowPanels, count, xis, false, zeros);
+    }
+    const group = sums + (single ? 0 : <usize>p * tileStep);
+    for (let o = 0; o < g.m; o++) {
+      const sum = group + <usize>(o >> 2) * TILE_BYTES + ((<usize>(o & 3)) << 5);
+      for (let c = p << 3; c < min(g.channels, (p + 1) << 3); c += 4) {
+        const at = sum + ((<usize>(c & 4)) << 2);
+        const filters = g.out + <usize>o * g.outRow + <usize>c * 36;
+        if (strided) stridedFilterGradient(m, at, sumXi, min(4, g.channels - c), filters, constants);
+        else filterGradientTile(m, at, sumXi, min(4, g.channels - c), filters, constants);
+      }
     }
   }
 }

@@ -132,7 +132,12 @@ describe('the table', () => {
     some('batch 0', (o) => o.batch === 0);
     for (const direction of ['forward', 'input', 'weight'] as const) {
       for (const m of [2, 3, 4]) {
-        some(`Winograd's F(${m}, 3), ${direction}`, (_, t) => winogradTile(direction, geometryOf(t)) === m);
+        for (const stride of m === 2 ? [1] : [1, 2]) {
+          some(`Winograd's F(${m}, 3), stride ${stride}, ${direction}`, (_, t) => {
+            const g = geometryOf(t);
+            return g.strideHeight === stride && winogradTile(direction, g) === m;
+          });
+        }
       }
     }
     const tiles = (t: Trial): [number, number] => {

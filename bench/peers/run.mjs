@@ -3,7 +3,6 @@
  * of ResNet-18 (the chapter's layout, 3×224×224, 1000 classes, batch 1), and the chapter's training step at 96×96.
  */
 import { fork } from 'node:child_process';
-import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -74,22 +73,29 @@ if (options.rounds !== undefined && !/^[1-9]\d*$/.test(options.rounds)) {
 class Contestant {
   static async start(name, threads, workload) {
     const path = fileURLToPath(new URL('child.mjs', import.meta.url));
-    const child = fork(path, [name, String(threads), workload]);
-    const started = await Promise.race([once(child, 'message'), once(child, 'exit')]);
-    if (typeof started[0] !== 'object') throw new Error(`${name}: its process ended with ${started}`);
-    return new Contestant(name, started[0].version, child);
+    const one = new Contestant(name, fork(path, [name, String(threads), workload]));
+    one.version = (await one.answer()).version;
+    return one;
   }
 
-  constructor(name, version, child) {
-    Object.assign(this, { name, version, child, ms: [], cpuMs: [] });
+  constructor(name, child) {
+    Object.assign(this, { name, child, ms: [], cpuMs: [] });
+    child.on('message', (message) => this.settle?.(message));
+    child.on('exit', (code) => this.settle?.({ error: `its process ended with ${code}` }));
   }
 
-  async ask(message) {
+  /** The next message of the process. */
+  async answer() {
+    const message = await new Promise((resolve) => {
+      this.settle = resolve;
+    });
+    if (message.error) throw new Error(`${this.name}: ${message.error}`);
+    return message;
+  }
+
+  ask(message) {
     this.child.send(message);
-    const [answer] = await Promise.race([once(this.child, 'message'), once(this.child, 'exit')]);
-    if (typeof answer !== 'object') throw new Error(`${this.name}: its process ended with ${answer}`);
-    if (answer.error) throw new Error(`${this.name}: ${answer.error}`);
-    return answer;
+    return this.answer();
   }
 
   /** One run; PyTorch's own clock counts for PyTorch, so that no pipe does. */

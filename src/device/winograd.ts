@@ -1,5 +1,5 @@
 /**
- * Where the fast modes use Winograd's convolution F(m × m, 3 × 3), and with which m. It follows from the shape and the
+ * Where the fast modes use Winograd's convolution F(m × m, 3 × 3), stride 1 or 2, and with which m. It follows from the shape and the
  * direction alone: never from the batch, the number of threads, or a measurement. Part of the numerics.
  */
 import type { ConvGeometry } from '../shape.js';
@@ -17,31 +17,33 @@ const LEAST_CHANNELS = 8;
 /** The products must be so many times fewer: the transforms take their share. */
 const LEAST_GAIN = 1.25;
 
-/** Products of one channel with another by F(m, 3) on a map. */
-const products = (m: number, height: number, width: number): number =>
-  Math.ceil(height / m) * Math.ceil(width / m) * (m + 2) ** 2;
+/** Products of one channel with another by F(m, 3) on a map of outputs. */
+const products = (m: number, stride: number, height: number, width: number): number =>
+  Math.ceil(height / m) * Math.ceil(width / m) * (stride === 2 ? 2 * m + 1 : m + 2) ** 2;
 
 /**
- * The tile for a convolution's direction: for 3×3 kernels with stride and dilation 1, padding of at most 2, and at least 8
- * channels a group on both sides, the one with the fewest products. A tie goes to the smaller, which errs less.
+ * The tile for a convolution's direction: for 3×3 kernels without dilation, at least 8 channels a group on both sides, and stride 1
+ * with padding of at most 2, or stride 2 with padding 1 (m 3 or 4), the one with the fewest products. A tie goes to the smaller,
+ * which errs less.
  */
 export function winogradTile(direction: ConvDirection, g: ConvGeometry): WinogradTile {
+  const stride = g.strideHeight;
   const plain =
     g.kernelHeight === 3 &&
     g.kernelWidth === 3 &&
-    g.strideHeight === 1 &&
-    g.strideWidth === 1 &&
+    g.strideWidth === stride &&
     g.dilationHeight === 1 &&
     g.dilationWidth === 1;
   if (!plain || Math.min(g.inChannels, g.outChannels) / g.groups < LEAST_CHANNELS) return 0;
-  if (g.padTop > 2 || g.padLeft > 2) return 0;
-  const [height, width] = direction === 'input' ? [g.inHeight, g.inWidth] : [g.outHeight, g.outWidth];
+  if (stride === 1 ? g.padTop > 2 || g.padLeft > 2 : stride !== 2 || g.padTop !== 1 || g.padLeft !== 1) return 0;
+  const ofInput = direction === 'input' && stride === 1;
+  const [height, width] = ofInput ? [g.inHeight, g.inWidth] : [g.outHeight, g.outWidth];
   // The last stage of a network for 224 pixels: its 512² filters by F(4, 3) are 38 MB, of which an image has four tiles.
-  if (direction === 'forward' && height === 7 && width === 7) return 2;
+  if (direction === 'forward' && height === 7 && width === 7) return stride === 1 ? 2 : 0;
   let best: WinogradTile = 0;
   let least = (9 * height * width) / LEAST_GAIN;
-  for (const m of [2, 3, 4] as const) {
-    const count = products(m, height, width);
+  for (const m of stride === 1 ? ([2, 3, 4] as const) : ([3, 4] as const)) {
+    const count = products(m, stride, height, width);
     if (count < least) {
       best = m;
       least = count;
@@ -52,7 +54,8 @@ export function winogradTile(direction: ConvDirection, g: ConvGeometry): Winogra
 
 /** Rows and columns of tiles, on the map that the direction computes (`weight`: sums over). */
 export function winogradTiles(m: number, direction: ConvDirection, g: ConvGeometry): readonly [number, number] {
+  const step = m * g.strideHeight;
   return direction === 'input'
-    ? [Math.ceil(g.inHeight / m), Math.ceil(g.inWidth / m)]
+    ? [Math.ceil(g.inHeight / step), Math.ceil(g.inWidth / step)]
     : [Math.ceil(g.outHeight / m), Math.ceil(g.outWidth / m)];
 }

@@ -10,18 +10,24 @@ import { type Host, round } from './host.js';
 
 type Line = (v: readonly number[]) => number[];
 
-/** The transforms of F(m, 3). */
+/** The transforms of F(m, 3), to and from n elements: m + 2, or 2m + 1 with a stride of 2. */
 interface Transforms {
-  /** Bᵀ: m + 2 inputs. */
+  /** Bᵀ: n inputs. */
   readonly input: Line;
-  /** G: 3 filter taps to m + 2. */
+  /** G: 3 filter taps to n. */
   readonly filter: Line;
-  /** Aᵀ: m + 2 sums to m outputs. */
+  /** Aᵀ: n sums to m outputs. */
   readonly output: Line;
-  /** A: m output gradients to m + 2. */
+  /** A: m output gradients to n. */
   readonly outputGradient: Line;
-  /** Gᵀ: m + 2 sums to 3 filter gradients. */
+  /** Gᵀ: n sums to 3 filter gradients. */
   readonly filterGradient: Line;
+}
+
+/** With a stride of 2 the input gradient has lines of its own: m + 1 output gradients to n, n sums to 2m inputs. */
+interface StridedTransforms extends Transforms {
+  readonly gradientInput: Line;
+  readonly gradientOutput: Line;
 }
 
 /** The transforms in float32 (`single`) or float64: every operation is rounded, constants once. */
@@ -132,6 +138,72 @@ function transforms(m: number, single: boolean): Transforms {
   }
 }
 
+/**
+ * Stride 2, m 3 or 4: the filter's outer taps meet every second input, by F(m, 2) on the points of F(m − 1, 3); its middle tap
+ * meets the others, m products as they are.
+ */
+function stridedTransforms(m: number, single: boolean): StridedTransforms {
+  const r = (value: number): number => round(value, single);
+  const add = (a: number, b: number): number => r(a + b);
+  const sub = (a: number, b: number): number => r(a - b);
+  const times = (a: number, b: number): number => r(r(a) * b);
+  const { input } = transforms(m - 1, single);
+  /** Aᵀ of F(m, 2). */
+  const sums: Line =
+    m === 4
+      ? ([a, b, c, d, e]) => [
+          add(add(add(a, b), c), d),
+          sub(sub(b, times(0.5, c)), add(d, d)),
+          add(add(b, times(0.25, c)), times(4, d)),
+          add(sub(sub(b, times(0.125, c)), times(8, d)), e),
+        ]
+      : ([a, b, c, d]) => [add(add(a, b), c), sub(b, c), add(add(b, c), d)];
+  return {
+    input: (d) => [...input(d.filter((_, i) => i % 2 === 0)), ...d.filter((_, i) => i % 2 === 1)],
+    gradientInput: (d) => [...input(d), ...d.slice(0, m)],
+    filter([a, middle, b]) {
+      const outer =
+        m === 4
+          ? [a, times(2 / 9, add(a, b)), times(2 / 9, sub(times(4, a), add(b, b))), times(1 / 9, sub(add(b, b), a)), b]
+          : [a, times(0.5, add(a, b)), times(0.5, sub(a, b)), b];
+      return [...outer, ...new Array<number>(m).fill(middle)];
+    },
+    output(v) {
+      const middle = v.slice(m + 1);
+      return sums(v.slice(0, m + 1)).map((y, i) => add(y, middle[i]));
+    },
+    gradientOutput(v) {
+      const outer = sums(v.slice(0, m + 1));
+      return v.slice(m + 1).flatMap((middle, i) => [middle, outer[i]]);
+    },
+    outputGradient(y) {
+      const [a, b, c, d] = y;
+      const outer =
+        m === 4
+          ? [
+              a,
+              add(add(add(a, b), c), d),
+              sub(add(sub(a, times(0.5, b)), times(0.25, c)), times(0.125, d)),
+              sub(add(sub(a, add(b, b)), times(4, c)), times(8, d)),
+              d,
+            ]
+          : [a, add(add(a, b), c), add(sub(a, b), c), c];
+      return [...outer, ...y];
+    },
+    filterGradient(v) {
+      const [a, b, c, d, e] = v;
+      const middle = v.slice(m + 1).reduce(add);
+      return m === 4
+        ? [
+            add(a, sub(times(2 / 9, add(b, times(4, c))), times(1 / 9, d))),
+            middle,
+            add(sub(times(2 / 9, add(b, d)), times(4 / 9, c)), e),
+          ]
+        : [add(a, times(0.5, add(b, c))), middle, add(times(0.5, sub(b, c)), d)];
+    },
+  };
+}
+
 /** `line` along the rows of a matrix, then along the columns of what that gives. */
 function square(line: Line, matrix: readonly (readonly number[])[]): number[][] {
   const rows = matrix.map(line);
@@ -162,24 +234,25 @@ type ConvKernels = Pick<Kernels, 'conv2d' | 'conv2dBackwardInput' | 'conv2dBackw
 export function winograd(host: Host, direct: ConvKernels): ConvKernels {
   const { single } = host;
 
-  /** One image's group: `k` source planes through k → rows filters. `filterAt(row, c)`: its nine taps. */
+  /** One image's group: `k` source planes through k → rows filters. `steps`: of a tile, in the source and in the result. */
   const convolve = (
-    m: number,
+    lines: { readonly input: Line; readonly output: Line },
+    size: number,
+    steps: readonly [number, number],
     tiles: readonly [number, number],
     source: { data: ArrayLike<number>; at: number; size: readonly [number, number]; pad: readonly [number, number] },
     filters: readonly (readonly number[][][])[],
     bias: ArrayLike<number> | null,
     out: { data: Float32Array | Float64Array; at: number; size: readonly [number, number] },
   ): void => {
-    const t = transforms(m, single);
     const k = filters[0].length;
     const plane = source.size[0] * source.size[1];
     const outPlane = out.size[0] * out.size[1];
     for (let row = 0; row < tiles[0]; row++) {
       for (let column = 0; column < tiles[1]; column++) {
-        const corner = [row * m - source.pad[0], column * m - source.pad[1]] as const;
+        const corner = [row * steps[0] - source.pad[0], column * steps[0] - source.pad[1]] as const;
         const inputs = Array.from({ length: k }, (_, c) =>
-          square(t.input, window(source.data, source.at + c * plane, source.size, corner, m + 2)),
+          square(lines.input, window(source.data, source.at + c * plane, source.size, corner, size)),
         );
         filters.forEach((filter, o) => {
           const sums = inputs[0].map((line, i) =>
@@ -189,9 +262,9 @@ export function winograd(host: Host, direct: ConvKernels): ConvKernels {
               return sum;
             }),
           );
-          square(t.output, sums).forEach((line, i) => {
+          square(lines.output, sums).forEach((line, i) => {
             line.forEach((value, j) => {
-              const [y, x] = [row * m + i, column * m + j];
+              const [y, x] = [row * steps[1] + i, column * steps[1] + j];
               if (y >= out.size[0] || x >= out.size[1]) return;
               out.data[out.at + o * outPlane + y * out.size[1] + x] = bias ? value + bias[o] : value;
             });
@@ -220,7 +293,9 @@ export function winograd(host: Host, direct: ConvKernels): ConvKernels {
       const bias = o.bias && host.floats('conv2d', 'bias', o.bias, o.outChannels);
       const out = host.floats('conv2d', 'out', o.out, outSize);
       const [channels, rows] = [o.inChannels / o.groups, o.outChannels / o.groups];
-      const { filter } = transforms(m, single);
+      const stride = o.strideHeight;
+      const lines = stride === 1 ? transforms(m, single) : stridedTransforms(m, single);
+      const { filter } = lines;
       const tiles = winogradTiles(m, 'forward', o);
       for (let g = 0; g < o.groups; g++) {
         const filters = Array.from({ length: rows }, (_, row) =>
@@ -230,7 +305,9 @@ export function winograd(host: Host, direct: ConvKernels): ConvKernels {
         );
         for (let n = 0; n < o.batch; n++) {
           convolve(
-            m,
+            lines,
+            stride === 1 ? m + 2 : 2 * m + 1,
+            [stride * m, m],
             tiles,
             {
               data: x,
@@ -258,7 +335,11 @@ export function winograd(host: Host, direct: ConvKernels): ConvKernels {
       const weight = host.floats('conv2dBackwardInput', 'weight', o.weight, weightSize);
       const dx = host.floats('conv2dBackwardInput', 'dx', o.dx, inSize);
       const [channels, rows] = [o.inChannels / o.groups, o.outChannels / o.groups];
-      const { filter } = transforms(m, single);
+      const stride = o.strideHeight;
+      const strided = stride === 1 ? null : stridedTransforms(m, single);
+      const plain = strided ?? transforms(m, single);
+      const lines = strided ? { input: strided.gradientInput, output: strided.gradientOutput } : plain;
+      const { filter } = plain;
       const tiles = winogradTiles(m, 'input', o);
       for (let g = 0; g < o.groups; g++) {
         // A convolution of the output's gradient with the filters turned by half a turn, channels exchanged.
@@ -269,13 +350,15 @@ export function winograd(host: Host, direct: ConvKernels): ConvKernels {
         );
         for (let n = 0; n < o.batch; n++) {
           convolve(
-            m,
+            lines,
+            stride === 1 ? m + 2 : m + 1,
+            [m, stride * m],
             tiles,
             {
               data: dy,
               at: (n * o.outChannels + g * rows) * o.outHeight * o.outWidth,
               size: [o.outHeight, o.outWidth],
-              pad: [2 - o.padTop, 2 - o.padLeft],
+              pad: stride === 1 ? [2 - o.padTop, 2 - o.padLeft] : [0, 0],
             },
             filters,
             null,
@@ -293,7 +376,9 @@ export function winograd(host: Host, direct: ConvKernels): ConvKernels {
       const dy = host.floats('conv2dBackwardWeight', 'dy', o.dy, outSize);
       const dweight = host.floats('conv2dBackwardWeight', 'dweight', o.dweight, weightSize);
       const [channels, rows] = [o.inChannels / o.groups, o.outChannels / o.groups];
-      const t = transforms(m, single);
+      const stride = o.strideHeight;
+      const t = stride === 1 ? transforms(m, single) : stridedTransforms(m, single);
+      const side = stride === 1 ? m + 2 : 2 * m + 1;
       const [tilesHigh, tilesWide] = winogradTiles(m, 'weight', o);
       const block = Math.max(WEIGHT_TILES, tilesWide);
 
@@ -313,45 +398,48 @@ export function winograd(host: Host, direct: ConvKernels): ConvKernels {
       }
       if (run.length > 0) blocks.push(run);
 
-      const windows = (
+      const transformed = (
+        line: Line,
         data: ArrayLike<number>,
         plane: (n: number) => number,
-        size: [number, number],
-        pad: number[],
-      ) => {
-        const line = pad.length === 2 ? t.input : t.outputGradient;
-        const [top, left] = pad.length === 2 ? pad : [0, 0];
-        return blocks.map((rowsOfTiles) =>
+        size: readonly [number, number],
+        pad: readonly [number, number],
+        step: number,
+        extent: number,
+      ) =>
+        blocks.map((rowsOfTiles) =>
           rowsOfTiles.flatMap(([n, row]) =>
             Array.from({ length: tilesWide }, (_, column) =>
-              square(
-                line,
-                window(data, plane(n), size, [row * m - top, column * m - left], pad.length === 2 ? m + 2 : m),
-              ),
+              square(line, window(data, plane(n), size, [row * step - pad[0], column * step - pad[1]], extent)),
             ),
           ),
         );
-      };
 
       for (let g = 0; g < o.groups; g++) {
         const inputs = Array.from({ length: channels }, (_, c) =>
-          windows(
+          transformed(
+            t.input,
             x,
             (n) => (n * o.inChannels + g * channels + c) * o.inHeight * o.inWidth,
             [o.inHeight, o.inWidth],
             [o.padTop, o.padLeft],
+            stride * m,
+            side,
           ),
         );
         for (let row = 0; row < rows; row++) {
-          const gradients = windows(
+          const gradients = transformed(
+            t.outputGradient,
             dy,
             (n) => (n * o.outChannels + g * rows + row) * o.outHeight * o.outWidth,
             [o.outHeight, o.outWidth],
-            [],
+            [0, 0],
+            m,
+            m,
           );
           for (let c = 0; c < channels; c++) {
-            const sums = Array.from({ length: m + 2 }, (_, i) =>
-              Array.from({ length: m + 2 }, (__, j) => {
+            const sums = Array.from({ length: side }, (_, i) =>
+              Array.from({ length: side }, (__, j) => {
                 let total = 0;
                 gradients.forEach((block, b) => {
                   let sum = 0;

@@ -143,9 +143,14 @@ export function gradientSource(g: ConvGeometry, phases: readonly Phase[]): Sourc
   return { ...unpadded(height, width), copied: padded, padTop: -minTop, padLeft: -minLeft };
 }
 
-/** An image as Winograd's tiles read it: zeros around it, up to whole tiles of m and two pixels more. */
-export function tiledSource(m: number, tilesHigh: number, tilesWide: number, padTop: number, padLeft: number): Source {
-  return { ...unpadded(tilesHigh * m + 2, tilesWide * m + 2), copied: true, padTop, padLeft };
+/** An image as Winograd's tiles read it: zeros around it, up to whole tiles of `step` and `overlap` pixels more. */
+export function tiledSource(
+  step: number,
+  overlap: number,
+  [tilesHigh, tilesWide]: readonly [number, number],
+  [padTop, padLeft]: readonly [number, number],
+): Source {
+  return { ...unpadded(tilesHigh * step + overlap, tilesWide * step + overlap), copied: true, padTop, padLeft };
 }
 
 /** Elements of the input, the output and the weights. */

@@ -7,6 +7,8 @@ import type { MemoryUse } from '../device.js';
 
 const PAGE = 65536;
 const ALIGNMENT = 64;
+/** Kept behind the last block: kernels read rows four floats at a time, and may look past the last one. */
+const GUARD = 64;
 /** The engine's own limit of a 32-bit memory. */
 export const MAX_MEMORY_BYTES = 65536 * PAGE;
 
@@ -27,7 +29,7 @@ export class Heap {
     private readonly maxBytes: number,
   ) {
     // Address 0 stays unused, so that it can mean "none".
-    this.insert(ALIGNMENT, memory.buffer.byteLength - ALIGNMENT);
+    this.insert(ALIGNMENT, memory.buffer.byteLength - GUARD - ALIGNMENT);
   }
 
   /** The address of at least `bytes` bytes, not zeroed. */
@@ -106,7 +108,7 @@ export class Heap {
   private grow(bytes: number, what: string): void {
     const size = this.memory.buffer.byteLength;
     const last = this.free.at(-1);
-    const tail = last !== undefined && last.start + last.bytes === size ? last.bytes : 0;
+    const tail = last !== undefined && last.start + last.bytes === size - GUARD ? last.bytes : 0;
     const needed = Math.ceil((bytes - tail) / PAGE);
     // The last page stays unused: an end address of 2^32 would wrap to 0.
     const room = Math.floor(Math.min(this.maxBytes, MAX_MEMORY_BYTES - PAGE) / PAGE) - size / PAGE;
@@ -118,7 +120,7 @@ export class Heap {
         if (error instanceof RangeError) continue;
         throw error;
       }
-      this.insert(size, pages * PAGE);
+      this.insert(size - GUARD, pages * PAGE);
       return;
     }
     throw new OutOfMemoryError(

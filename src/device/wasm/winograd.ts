@@ -27,18 +27,24 @@ import type { Step } from './team.js';
 const BLOCK_BYTES = 1 << 20;
 const [LEAST_BLOCK, MOST_BLOCK] = [32, 128];
 /** Bytes of constants and lines that a thread needs to transform filters: TILE_SCRATCH of assembly/winogradTiles.ts. */
-const TILE_SCRATCH = 704;
+const TILE_SCRATCH = 3136;
+
+/** Elements of a transformed tile. */
+const elements = (m: number, stride: number): number => (stride === 2 ? 2 * m + 1 : m + 2) ** 2;
 
 /** Tiles that are transformed together; no bit depends on it. */
-function blockTiles(m: number, tiles: number, k: number, rows: number): number {
-  const fit = Math.floor(BLOCK_BYTES / ((m + 2) ** 2 * 4 * (k + rows)));
+function blockTiles(m: number, stride: number, tiles: number, k: number, rows: number): number {
+  const fit = Math.floor(BLOCK_BYTES / (elements(m, stride) * 4 * (k + rows)));
   const block = Math.min(Math.max(fit - (fit % 8), LEAST_BLOCK), MOST_BLOCK);
   return Math.min(block, Math.ceil(tiles / 8) * 8);
 }
 
-/** A convolution with stride 1 and 3×3 filters: the forward pass, or the input gradient as one of the output's gradient. */
+/** A convolution with 3×3 filters: the forward pass, or the input gradient as one of the output's gradient. */
 interface Plain {
   readonly m: number;
+  readonly stride: number;
+  /** The input gradient of a stride of 2. */
+  readonly transposed: boolean;
   readonly tilesHigh: number;
   readonly tilesWide: number;
   readonly batch: number;
@@ -69,16 +75,17 @@ export function winogradKernels(w: WasmContext, direct: AllKernels): AllKernels 
   const { exports } = w;
 
   function planOf(o: Plain, geometry: ConvGeometry, epilogue: Epilogue): ConvPlan {
-    const { m, batch, groups, k, rows } = o;
-    const s = tiledSource(m, o.tilesHigh, o.tilesWide, o.padTop, o.padLeft);
+    const { m, stride, batch, groups, k, rows } = o;
+    const [step, overlap] = stride === 1 ? [m, 2] : o.transposed ? [m, 1] : [2 * m, 1];
+    const s = tiledSource(step, overlap, [o.tilesHigh, o.tilesWide], [o.padTop, o.padLeft]);
     const sourceChannels = groups * k;
     const tilesOfImage = o.tilesHigh * o.tilesWide;
     const chunk = imagesPerChunk(batch, sourceChannels * s.planeBytes);
     const ranges = imageRanges(w, batch, o.height * o.width, chunk, groups + 1);
     const longest = Math.max(...ranges.map(([from, to]) => to - from));
     const images = Math.min(chunk, longest);
-    const block = blockTiles(m, images * tilesOfImage, k, rows);
-    const scratchStep = Math.ceil(exports.winogradScratch(m, block, k, rows) / 64) * 64;
+    const block = blockTiles(m, stride, images * tilesOfImage, k, rows);
+    const scratchStep = Math.ceil(exports.winogradScratch(m, stride, block, k, rows) / 64) * 64;
     const xi = exports.winogradFilterXi(rows, k);
     const filterBytes = Math.ceil(exports.winogradFilterBytes(m, rows, k) / 64) * 64;
 
@@ -105,7 +112,7 @@ export function winogradKernels(w: WasmContext, direct: AllKernels): AllKernels 
             w
               .split(rows, rows * k * 8, 4, 2)
               .map(([from, to]) => [
-                ...[m, o.weight + g * rows * k * 36 + from * o.rowStep, to - from, k],
+                ...[m, stride, o.weight + g * rows * k * 36 + from * o.rowStep, to - from, k],
                 ...[o.rowStep, o.step, Number(o.flipped)],
                 ...[base + atFilters + g * filterBytes + from * 4 * k, xi, base + atTransform],
               ]),
@@ -117,7 +124,7 @@ export function winogradKernels(w: WasmContext, direct: AllKernels): AllKernels 
           (count: number, from: number, to: number, g: number): Work =>
           (divide) => {
             const tiles = count * tilesOfImage;
-            const work = divide ? (tiles * (m + 2) ** 2 * k * rows) / 16 : 0;
+            const work = divide ? (tiles * elements(m, stride) * k * rows) / 16 : 0;
             // Few tiles: every thread transforms them all, for some of the rows.
             const byTiles = tiles >= 16 * w.threads;
             const most = Math.max(1, Math.floor(tiles / block / w.threads));
@@ -127,7 +134,8 @@ export function winogradKernels(w: WasmContext, direct: AllKernels): AllKernels 
               rowRanges.map(([first, last]): Step => {
                 // The order of fields of WinogradConv.
                 const struct = structs.write([
-                  ...[m, firstTile, lastTile, block, o.tilesHigh, o.tilesWide, o.height, o.width],
+                  ...[m, stride, Number(o.transposed), firstTile, lastTile, block],
+                  ...[o.tilesHigh, o.tilesWide, o.height, o.width],
                   ...[from + g * k * s.planeBytes, sourceChannels * s.planeBytes, s.planeBytes, s.rowBytes, k],
                   ...[base + atFilters + g * filterBytes + first * 4 * k, xi, last - first],
                   ...[o.bias === 0 ? 0 : o.bias + 4 * (g * rows + first)],
@@ -165,7 +173,7 @@ export function winogradKernels(w: WasmContext, direct: AllKernels): AllKernels 
     const [tilesHigh, tilesWide] = winogradTiles(m, 'forward', o);
     return planOf(
       {
-        ...{ m, tilesHigh, tilesWide, batch: o.batch, groups: o.groups },
+        ...{ m, stride: o.strideHeight, transposed: false, tilesHigh, tilesWide, batch: o.batch, groups: o.groups },
         ...{ source: x, k, sourceHeight: o.inHeight, sourceWidth: o.inWidth },
         ...{ padTop: o.padTop, padLeft: o.padLeft },
         ...{ out, rows, height: o.outHeight, width: o.outWidth },
@@ -198,11 +206,12 @@ export function winogradKernels(w: WasmContext, direct: AllKernels): AllKernels 
       const [inSize, outSize, weightSize] = sizes(o);
       const [channels, k] = [o.inChannels / o.groups, o.outChannels / o.groups];
       const [tilesHigh, tilesWide] = winogradTiles(m, 'input', o);
+      const stride = o.strideHeight;
       const plan = planOf(
         {
-          ...{ m, tilesHigh, tilesWide, batch: o.batch, groups: o.groups },
+          ...{ m, stride, transposed: stride === 2, tilesHigh, tilesWide, batch: o.batch, groups: o.groups },
           ...{ source: w.address(o.dy, outSize), k, sourceHeight: o.outHeight, sourceWidth: o.outWidth },
-          ...{ padTop: 2 - o.padTop, padLeft: 2 - o.padLeft },
+          ...(stride === 1 ? { padTop: 2 - o.padTop, padLeft: 2 - o.padLeft } : { padTop: 0, padLeft: 0 }),
           ...{ out: w.address(o.dx, inSize), rows: channels, height: o.inHeight, width: o.inWidth },
           ...{ weight: w.address(o.weight, weightSize), rowStep: 36, step: channels * 36, flipped: true },
           bias: 0,
@@ -221,10 +230,11 @@ export function winogradKernels(w: WasmContext, direct: AllKernels): AllKernels 
       const [channels, rows] = [o.inChannels / o.groups, o.outChannels / o.groups];
       const [tilesHigh, tilesWide] = winogradTiles(m, 'weight', o);
       const block = Math.max(WEIGHT_TILES, tilesWide);
+      const stride = o.strideHeight;
       const [inPlane, outPlane] = [o.inHeight * o.inWidth * 4, o.outHeight * o.outWidth * 4];
 
       // A grid of input and output channels: each thread transforms what its part needs.
-      const work = (o.batch * tilesHigh * tilesWide * (m + 2) ** 2 * channels * rows) / 16;
+      const work = (o.batch * tilesHigh * tilesWide * elements(m, stride) * channels * rows) / 16;
       const most = Math.max(1, Math.min(w.threads, Math.floor(work / w.grain)));
       let rowParts = Math.floor(Math.sqrt(most));
       while (most % rowParts > 0) rowParts--;
@@ -235,7 +245,9 @@ export function winogradKernels(w: WasmContext, direct: AllKernels): AllKernels 
       const plans = parts.map(([c0, c1, r0, r1]) => ({
         ...{ c0, c1, r0, r1 },
         atStruct: layout.take(STRUCT_BYTES),
-        atScratch: layout.take(exports.winogradWeightScratch(m, tilesHigh, tilesWide, block, c1 - c0, r1 - r0)),
+        atScratch: layout.take(
+          exports.winogradWeightScratch(m, stride, o.batch, tilesHigh, tilesWide, block, c1 - c0, r1 - r0),
+        ),
       }));
       const base = w.scratch(layout.total);
       for (let g = 0; g < o.groups; g++) {
@@ -244,7 +256,7 @@ export function winogradKernels(w: WasmContext, direct: AllKernels): AllKernels 
           plans.map(({ c0, c1, r0, r1, atStruct, atScratch }) => {
             // The order of fields of WinogradWeight.
             w.writeInts(base + atStruct, [
-              ...[m, o.batch, tilesHigh, tilesWide, block],
+              ...[m, stride, o.batch, tilesHigh, tilesWide, block],
               ...[x + (g * channels + c0) * inPlane, o.inChannels * inPlane, c1 - c0, o.inHeight, o.inWidth],
               ...[o.padTop, o.padLeft],
               ...[dy + (g * rows + r0) * outPlane, o.outChannels * outPlane, r1 - r0, o.outHeight, o.outWidth],

@@ -330,6 +330,7 @@ export function drawConv(d: Draw, kind: ConvKind): ConvOptions {
     case 'tiles': {
       // As Winograd's algorithm takes them: every extent of a map, whole tiles or not, channels that fill lanes or do not.
       const groups = d.pick([1, 1, 1, 2]);
+      const stride = d.pick([1, 1, 2]);
       const padding: Axes = [d.int(0, 2), d.int(0, 2)];
       const extent = (zeros: number) => Math.max(3 - 2 * zeros, d.int(1, 14));
       return {
@@ -337,10 +338,11 @@ export function drawConv(d: Draw, kind: ConvKind): ConvOptions {
         batch: d.int(1, 4),
         inChannels: groups * d.pick([8, 9, 12, 16, 17]),
         outChannels: groups * d.pick([8, 11, 12, 16, 17]),
-        height: extent(padding[0]),
-        width: extent(padding[1]),
+        height: stride === 2 ? d.int(1, 20) : extent(padding[0]),
+        width: stride === 2 ? d.int(1, 20) : extent(padding[1]),
         kernel: [3, 3],
-        padding,
+        stride,
+        padding: stride === 2 ? 1 : padding,
         groups,
       };
     }
