@@ -3,7 +3,7 @@
  * weight gradient. FLOPs are those of the direct convolution, two for each tap, padding counted. Judged by the median.
  */
 
-import { oracle } from './library.mjs';
+import { oracle, winogradTile } from './library.mjs';
 import { measure } from './measure.mjs';
 
 const GRADIENT_TARGET = 0.88;
@@ -64,14 +64,23 @@ export const convolutions = [
   convolution('256→512@6 1×1/2', 32, 256, 512, 6, 1, 2, 0.78),
 ];
 
-/** Rows of the convolutions whose names `wanted` accepts. */
+const DIRECTIONS = { forward: 'forward', 'input gradient': 'input', 'weight gradient': 'weight' };
+
+/**
+ * Rows of the convolutions whose names `wanted` accepts; in a fast mode those alone that Winograd computes, which have no target
+ * of their own.
+ */
 export function* benchConvolutions(device, wanted, context) {
+  const { math } = device;
+  const prefix = math === 'exact' ? 'conv' : `conv ${math}`;
   for (const { label, geometry: g, target, ofImages } of convolutions) {
     const kinds = [
       ['forward', target],
       ['input gradient', ofImages ? null : GRADIENT_TARGET],
       ['weight gradient', GRADIENT_TARGET],
-    ].map(([kind, goal]) => ({ kind, goal, name: `conv ${label} ${kind}` }));
+    ]
+      .map(([kind, goal]) => ({ kind, goal, name: `${prefix} ${label} ${kind}` }))
+      .filter(({ kind }) => math === 'exact' || winogradTile(DIRECTIONS[kind], g) !== 0);
     if (!kinds.some(({ name }) => wanted(name))) continue;
 
     const buffers = [];
@@ -95,7 +104,13 @@ export function* benchConvolutions(device, wanted, context) {
     const flops = 2 * outSize * g.inChannels * g.kernelHeight * g.kernelWidth;
     for (const { kind, goal, name } of kinds) {
       if (!wanted(name)) continue;
-      const row = { ...measure(name, run[kind], { flops }, context), section: 'conv', label, kind };
+      const intensity = flops / (4 * (inSize + outSize + weightSize));
+      const measured = measure(name, run[kind], { flops }, context);
+      const row = { ...measured, section: 'conv', label, kind, mode: math, intensity };
+      if (math !== 'exact') {
+        yield { ...row, note: 'Winograd' };
+        continue;
+      }
       yield goal === null
         ? { ...row, note: IMAGE_NOTE }
         : { ...row, target: goal, met: row.share.median >= goal, metAtBest: row.share.best >= goal };

@@ -55,6 +55,7 @@ const headings = {
   op: `${'op'.padEnd(NAME)} ${two('GFLOP/s', 8)}  ${two('of peak', 7)}  ${two('GB/s', 7)} ${'of copy'.padStart(8)}  ${MS}  operands (in the caches, more than a copy's speed is possible)`,
   model: `${'model'.padEnd(NAME)} ${two('images/s', 8)}  ${two('GFLOP/s', 7)}  ${two('of peak', 7)} ${'by CPU'.padStart(7)}  ${MS} ${'CPU'.padStart(8)}`,
   threads: 'one thread against all, in turns; medians',
+  batch: 'as the batch grows',
   memory: 'peak resident memory, each in a process of its own',
 };
 
@@ -72,20 +73,21 @@ function opLine({ name, gflops, share, gbytesPerSecond, copyShare, ms, shape, dr
 function modelLines({ name, imagesPerSecond, gflops, share, ms, cpuMs, images, flops, split, targets }) {
   const lines = [
     `${name.padEnd(NAME)} ${pair(imagesPerSecond, 2, 8)}  ${pair(gflops, 1, 7)}  ${sharePair(share)} ${percent(share.cpu).padStart(7)}  ${milliseconds(ms)} ${fixed(cpuMs.median, 2, 8)}`,
-    `  ${(flops / images / 1e9).toFixed(3)} GFLOP of products an image; convolution ${percent(split.convolutionShare)} of the time, everything else ${percent(split.otherShare)}:`,
+    `  ${(flops / images / 1e9).toFixed(3)} GFLOP of products an image`,
   ];
+  if (split === null) return lines.join('\n');
+  lines.push(
+    `  convolution ${percent(split.convolutionShare)} of the time, everything else ${percent(split.otherShare)}:`,
+  );
   for (const { name: kernel, ms: time, calls, share: part, flops: work } of split.parts) {
     const rate = work > 0 ? ` ${fixed(work / time / 1e6, 1, 6)} GFLOP/s` : '';
     lines.push(
       `    ${kernel.padEnd(26)} ${percent(part).padStart(7)} ${fixed(time, 2, 9)} ms ${String(calls).padStart(5)} calls${rate}`,
     );
   }
-  if (targets.imagesPerSecond) {
-    const { imagesPerSecond: rate, otherShare: other } = targets;
-    lines.push(
-      `  target ${rate.target} images/s (a 3.5 GHz Zen 4 core): ${verdict(rate.met)}; not convolution under ${percent(other.target)}: ${verdict(other.met)}`,
-    );
-  }
+  const { imagesPerSecond: rate, otherShare: other } = targets;
+  if (rate) lines.push(`  target ${rate.target} images/s (a 3.5 GHz Zen 4 core): ${verdict(rate.met)}`);
+  if (other) lines.push(`  not convolution under ${percent(other.target)}: ${verdict(other.met)}`);
   return lines.join('\n');
 }
 
@@ -111,7 +113,18 @@ function threadsLine({ name, threads, images, one, all, best, ratio, targets }) 
   return `${name.padEnd(NAME)} one ${rate(one)}; ${threads} threads ${rate(all)}, best ${(1000 * best).toFixed(1)} ms; ${ratio.toFixed(2)}×; ${goals.join('; ')}`;
 }
 
-const lines = { threads: threadsLine, conv: convLine, op: opLine, model: modelLines, memory: memoryLine };
+function batchLine({ name, imagesPerSecond, met }) {
+  return `${name.padEnd(NAME)} ${imagesPerSecond.toFixed(2)} images/s; not less than a smaller batch: ${verdict(met)}`;
+}
+
+const lines = {
+  batch: batchLine,
+  threads: threadsLine,
+  conv: convLine,
+  op: opLine,
+  model: modelLines,
+  memory: memoryLine,
+};
 
 let printed = null;
 

@@ -1,18 +1,22 @@
 /**
- * `npm run bench`: convolutions, every op of the oracle's table, whole models and memory, on one thread in exact mode,
- * each next to the micro-kernel's peak of the same moment; then one thread against all. Ends with the targets as Markdown
- * tables. See --help.
+ * `npm run bench`: convolutions, every op of the oracle's table, whole models and memory, on one thread, each next to the
+ * micro-kernel's peak of the same moment; then one thread against all, and batches. Ends with the targets as Markdown tables;
+ * writes JSON and a page of charts, with what `npm run bench:peers` found last. See --help.
  */
-import { join, relative } from 'node:path';
+import './flags.mjs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { benchBatch } from './batch.mjs';
 import { benchConvolutions } from './convolutions.mjs';
 import { wasm } from './library.mjs';
 import { median } from './measure.mjs';
 import { benchMemory } from './memory.mjs';
 import { benchModels } from './models.mjs';
 import { benchOps } from './ops.mjs';
-import { Peak } from './peak.mjs';
+import { page } from './page.mjs';
+import { CopyPeak, Peak } from './peak.mjs';
 import { machine, printMachine, printRow, verdicts, writeJson } from './report.mjs';
 import { targetTables } from './table.mjs';
 import { benchThreads } from './threads.mjs';
@@ -20,8 +24,9 @@ import { benchThreads } from './threads.mjs';
 const HELP = `usage: npm run bench -- [options]
   --quick         a quarter of the measuring time
   --filter NAME   only rows whose name contains NAME, any case; may be given more than once.
-                  Names start with conv, op, model, threads or memory, as in "conv 64@56 b1 weight gradient"
-  --json PATH     where the results go as JSON; default bench/results/<date>.json`;
+                  Names start with conv, op, model, threads, batch or memory, as in
+                  "conv 64@56 b1 weight gradient" or "conv fast 64@56 b1 forward"
+  --json PATH     where the results go as JSON, and beside it as a page; default bench/results/<date>.json`;
 
 function parse() {
   try {
@@ -50,6 +55,8 @@ const wanted = (name) => filters.length === 0 || filters.some((text) => name.toL
 const about = machine();
 printMachine(about);
 const device = await wasm();
+const fast = await wasm({ math: 'fast' });
+const relaxed = await wasm({ math: 'relaxed' });
 const context = { peak: new Peak(), quick: options.quick };
 const results = [];
 
@@ -57,9 +64,13 @@ const results = [];
 for (const rows of [
   benchMemory(wanted),
   benchConvolutions(device, wanted, context),
+  benchConvolutions(fast, wanted, context),
   benchOps(device, wanted, context),
   benchModels(device, wanted, context),
+  benchModels(fast, wanted, context),
+  benchModels(relaxed, wanted, context),
   benchThreads(wanted, context),
+  benchBatch(wanted, context),
 ]) {
   for await (const row of rows) {
     printRow(row);
@@ -88,11 +99,21 @@ console.log(`targets met, judged by the median: ${met} of ${judged.length}`);
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const path = options.json ?? join(root, 'bench', 'results', `${about.date.replaceAll(':', '-')}.json`);
-writeJson(path, {
+const run = {
   machine: about,
   options: { quick: options.quick, filter: options.filter },
   peakGflops,
+  copyGbytes: new CopyPeak().sample(),
   targets: { met, of: judged.length },
   results,
-});
-console.log(`written: ${relative(process.cwd(), path)}`);
+};
+writeJson(path, run);
+
+/** The newest results of the peers in the folder, or null. */
+function lastPeers(folder) {
+  const names = readdirSync(folder).filter((name) => /^peers-.*\.json$/.test(name));
+  return names.length === 0 ? null : JSON.parse(readFileSync(join(folder, names.sort().at(-1)), 'utf8'));
+}
+const chart = path.replace(/(\.json)?$/, '.html');
+writeFileSync(chart, page(run, lastPeers(dirname(path))));
+console.log(`written: ${[path, chart].map((file) => relative(process.cwd(), file)).join(', ')}`);

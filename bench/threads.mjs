@@ -3,12 +3,27 @@ import { availableParallelism } from 'node:os';
 import { performance } from 'node:perf_hooks';
 import { wasm } from './library.mjs';
 import { median } from './measure.mjs';
-import { resnetForward, trainingStep } from './models.mjs';
+import { resnetCompiled, resnetForward, trainingStep } from './models.mjs';
 
 const RATIO_TARGET = 1.85;
 
 const cases = [
   { name: 'threads resnet18 forward 224×224 b1', make: (device) => resnetForward(device), rounds: 25, perRound: 4 },
+  { name: 'threads resnet18 compiled 224×224 b1', make: (device) => resnetCompiled(device), rounds: 25, perRound: 4 },
+  {
+    name: 'threads resnet18 compiled 224×224 b1, relaxed',
+    math: 'relaxed',
+    make: (device) => resnetCompiled(device),
+    rounds: 25,
+    perRound: 8,
+  },
+  {
+    name: 'threads d2l training step 96×96 b32, relaxed',
+    math: 'relaxed',
+    make: (device) => trainingStep(device, 32),
+    rounds: 9,
+    perRound: 1,
+  },
   {
     name: 'threads d2l training step 96×96 b32',
     make: (device) => trainingStep(device, 32),
@@ -29,9 +44,9 @@ function seconds(run, times) {
 export async function* benchThreads(wanted, context) {
   const threads = availableParallelism();
   if (threads === 1) return;
-  for (const { name, make, rounds, perRound, imagesTarget } of cases) {
+  for (const { name, math = 'exact', make, rounds, perRound, imagesTarget } of cases) {
     if (!wanted(name)) continue;
-    const devices = [await wasm(), await wasm({ threads })];
+    const devices = [await wasm({ math }), await wasm({ math, threads })];
     const models = devices.map(make);
     const losses = models.map((model) => model.run());
     if (losses[0] !== losses[1]) throw new Error(`${name}: ${losses[0]} on one thread, ${losses[1]} on ${threads}`);
