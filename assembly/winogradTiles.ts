@@ -309,10 +309,11 @@ export function outputTiles(m: i32, source: usize, xi: usize, panelStep: usize, 
       let t2 = v128.shuffle<f32>(high0, high1, 0, 1, 4, 5);
       let t3 = v128.shuffle<f32>(high0, high1, 2, 3, 6, 7);
       if (residualFrom !== 0) {
-        t0 = f32x4.add(t0, v128.load(c0 + offset + residualFrom));
-        t1 = f32x4.add(t1, v128.load(c1 + offset + residualFrom));
-        t2 = f32x4.add(t2, v128.load(c2 + offset + residualFrom));
-        t3 = f32x4.add(t3, v128.load(c3 + offset + residualFrom));
+        // Rows past the end of a tile may lie past the end of memory.
+        if (i < e0 >> 16) t0 = f32x4.add(t0, v128.load(c0 + offset + residualFrom));
+        if (i < e1 >> 16) t1 = f32x4.add(t1, v128.load(c1 + offset + residualFrom));
+        if (i < e2 >> 16) t2 = f32x4.add(t2, v128.load(c2 + offset + residualFrom));
+        if (i < e3 >> 16) t3 = f32x4.add(t3, v128.load(c3 + offset + residualFrom));
       }
       if (relu) {
         // Keeps NaN, and makes −0 +0.

@@ -199,6 +199,45 @@ describe('atalho train, eval, predict', () => {
     );
   });
 
+  it('goes on with a run that was written before there was math', async () => {
+    const without = (text: string) => {
+      const { math, ...config } = JSON.parse(text);
+      expect(math).toBe('exact');
+      return JSON.stringify(config);
+    };
+    const folder = place.file('older', 'checkpoints');
+    mkdirSync(folder, { recursive: true });
+    const { config, ...rest } = JSON.parse(readFileSync(place.file(run, 'config.json'), 'utf8'));
+    const settings = { ...rest, config: JSON.parse(without(JSON.stringify(config))) };
+    writeFileSync(place.file('older', 'config.json'), JSON.stringify(settings));
+    const file = readSafetensors(readFileSync(place.file(run, 'checkpoints', 'step-000000012.safetensors')));
+    const older = writeSafetensors(file, { ...file.metadata, config: without(file.metadata.config) });
+    writeFileSync(join(folder, 'step-000000012.safetensors'), older);
+    const { stdout: text, code } = await place.run('train', '--resume', 'older');
+    expect(text).toContain('going on after step 12');
+    expect(code).toBe(0);
+  });
+
+  it('trains in fast mode to other weights, which are the same on reference and on several threads', async () => {
+    const flags = [...TRAIN, '--epochs', '1', '--limit', '32', '--test-limit', '8', '--math', 'fast'];
+    const hashes: unknown[] = [];
+    for (const [i, more] of [
+      ['--threads', '1'],
+      ['--threads', '2'],
+      ['--device', 'reference'],
+    ].entries()) {
+      const { stdout: text, code } = await place.run(...flags, ...more, '--out', `fast${i}`);
+      expect(code).toBe(0);
+      expect(text).toContain('fast math, 32 images');
+      hashes.push(hashIn(text));
+    }
+    expect(new Set(hashes).size).toBe(1);
+    const relaxed = await place.run(...flags, '--math', 'relaxed', '--device', 'reference', '--out', 'refused');
+    expect(relaxed.messages).toMatch(/reference device has no math 'relaxed'/);
+    const changed = await place.run('train', '--resume', 'fast0', '--math', 'exact');
+    expect(changed.messages).toMatch(/was begun with math fast; it cannot go on with exact/);
+  });
+
   it('ends with an error and no checkpoint when a weight is not finite', async () => {
     const flags = ['--epochs', '1', '--limit', '16', '--lr', '1e39', '--out', 'broken'];
     const { code, messages } = await place.run(...TRAIN, ...flags);

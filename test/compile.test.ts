@@ -4,18 +4,26 @@ import {
   ArgumentError,
   add,
   BatchNorm2d,
+  batchNorm,
   Conv2d,
   compile,
+  conv2d,
   type Device,
   DeviceError,
   d2lResnet,
+  detach,
   Generator,
+  grad,
+  Linear,
   MaxPool2d,
   Module,
+  mul,
   noGrad,
   reference,
   relu,
+  reshape,
   Sequential,
+  sum,
   type Tensor,
   tensor,
   wasm,
@@ -87,12 +95,11 @@ describe('compile', () => {
     expect(Math.max(...exact.map((v, i) => Math.abs(v - spec[i])))).toBeLessThan(1e-5 * largest);
   });
 
-  it('allocates nothing in a run, frees everything but the model, and needs less than the forward pass', async () => {
+  it('allocates nothing in a run, not even in the first, and frees everything but the model', async () => {
     const device = await wasm();
     const model = small(device);
     const before = device.memory().used;
     const compiled = compile(model, { inputShape: [2, 1, 29, 29] });
-    compiled.run(image(2, 29));
     const used = device.memory().used;
     const alloc = vi.spyOn(device, 'alloc');
     for (let i = 0; i < 5; i++) compiled.run(image(2, 29));
@@ -105,13 +112,121 @@ describe('compile', () => {
     device.dispose();
   });
 
-  it('is not changed by what becomes of the weights', async () => {
+  it('is not changed by what becomes of the weights, any of them, on any device', async () => {
+    for (const device of [reference(), reference({ math: 'fast' }), await wasm(), await wasm({ math: 'fast' })]) {
+      const net = (): Module =>
+        new Sequential(small(device), new Linear(10, 4, { device, generator: new Generator(1) }));
+      for (const model of [net(), new ByHand(device)]) {
+        const [channels, extent] = model instanceof ByHand ? [3, 14] : [1, 29];
+        const compiled = compile(model, { inputShape: [1, channels, extent, extent] });
+        const x = image(channels, extent);
+        const before = compiled.run(x).dataSync();
+        for (const t of model.stateDict().values()) if (t.dtype !== 'int64') t.write(new Float32Array(t.size));
+        expect(compiled.run(x).dataSync()).toEqual(before);
+      }
+      device.dispose();
+    }
+  });
+
+  /** A forward pass of any kind over 8 channels of 8×8, with two convolutions, a norm and a factor. */
+  class Any extends Module {
+    readonly one: Conv2d;
+    readonly two: Conv2d;
+    readonly norm: BatchNorm2d;
+    readonly wide: BatchNorm2d;
+    readonly factor: Tensor;
+
+    constructor(
+      device: Device,
+      readonly pass: (x: Tensor, m: Any) => Tensor,
+    ) {
+      super();
+      const generator = new Generator(3);
+      this.one = new Conv2d(8, 8, 3, { device, generator, padding: 1 });
+      this.two = new Conv2d(8, 8, 3, { device, generator, padding: 1 });
+      this.norm = new BatchNorm2d(8, { device });
+      this.wide = new BatchNorm2d(16, { device });
+      this.factor = tensor([1.5], { device, requiresGrad: true });
+    }
+
+    override forward(x: Tensor): Tensor {
+      return this.pass(x, this);
+    }
+  }
+
+  it.each<[string, (x: Tensor, m: Any) => Tensor]>([
+    ['two convolutions into one addition', (x, m) => add(m.one.forward(x), m.two.forward(x))],
+    [
+      'a block whose shortcut has a norm of its own',
+      (x, m) => relu(add(m.norm.forward(m.one.forward(x)), m.norm.forward(m.two.forward(x)))),
+    ],
+    ['a result that is used twice', (x, m) => mul(relu(m.one.forward(x)), m.one.forward(x))],
+    [
+      'weights that are computed',
+      (x, m) => {
+        const scaled = (w: Tensor) => mul(w, m.factor);
+        const y = conv2d(x, scaled(m.one.weight), null, { padding: 1 });
+        return conv2d(y, scaled(m.two.weight), null, { padding: 1 });
+      },
+    ],
+    [
+      'a norm whose factors are computed',
+      (x, m) => {
+        const { runningMean, runningVar, weight } = m.norm;
+        return batchNorm(m.one.forward(x), { runningMean, runningVar, weight: mul(weight as Tensor, m.factor) });
+      },
+    ],
+    ['another shape between convolution and norm', (x, m) => m.wide.forward(reshape(m.one.forward(x), [1, 16, 4, 8]))],
+    ['a sum with itself', (x, m) => relu(add(m.one.forward(x), x))],
+    [
+      'one sum after another',
+      (x, m) => {
+        const y = m.one.forward(x);
+        return add(add(y, x), y);
+      },
+    ],
+  ])('keeps the bits of %s', async (_, pass) => {
+    for (const device of [reference(), await wasm()]) {
+      const model = withStatistics(new Any(device, pass), new Generator(8));
+      const shape = [1, 8, 8, 8];
+      const compiled = compile(model, { inputShape: shape });
+      for (const x of [image(8, 8), image(8, 8).map((v) => v * v)]) {
+        expect(compiled.run(x).dataSync()).toEqual(plainResult(model, x, shape, device));
+      }
+      device.dispose();
+    }
+  });
+
+  it.each<[string, (x: Tensor, m: Any) => Tensor]>([
+    ['detach', (x, m) => add(m.one.forward(x), detach(relu(x)))],
+    [
+      'noGrad',
+      (x, m) =>
+        add(
+          m.one.forward(x),
+          noGrad(() => relu(x)),
+        ),
+    ],
+    ['a tensor made on the way', (x, m) => add(m.one.forward(x), tensor([2], { device: x.device }))],
+  ])('refuses what is not recorded: %s', async (_, pass) => {
     const device = await wasm();
-    const model = small(device);
-    const compiled = compile(model, { inputShape: [1, 1, 29, 29] });
-    const before = compiled.run(image(1, 29)).dataSync();
-    for (const t of model.parameters()) if (t.shape.length === 4) t.write(new Float32Array(t.size));
-    expect(compiled.run(image(1, 29)).dataSync()).toEqual(before);
+    const used = device.memory().used;
+    const model = new Any(device, pass);
+    expect(() => compile(model, { inputShape: [1, 8, 8, 8] })).toThrow(
+      /compile: the forward pass made a tensor \[.*not recorded/,
+    );
+    model.dispose();
+    expect(device.memory().used).toBe(used);
+    device.dispose();
+  });
+
+  it('says so when a gradient would take a result that a later run has overwritten', async () => {
+    const device = await wasm();
+    const compiled = compile(small(device), { inputShape: [1, 1, 29, 29] });
+    const head = tensor(new Float32Array(10).fill(2), [1, 10], { device, requiresGrad: true });
+    const loss = sum(mul(compiled.run(image(1, 29)), head));
+    compiled.run(image(1, 29).map((v) => -v));
+    expect(() => grad(loss, [head])).toThrow(/was changed in place/);
     device.dispose();
   });
 

@@ -49,10 +49,11 @@ async function run(program: Program, name: string): Promise<string[]> {
 }
 
 describe('README', () => {
-  it('has three programs', () => {
+  it('has four programs', () => {
     expect(all.map((program) => program.heading)).toEqual([
       'A network that trains, in 15 lines',
       'The chapter, from Residual to training',
+      'Fast modes, and compiled models',
       'The oracle',
     ]);
   });

@@ -107,6 +107,60 @@ describe('heap', () => {
   });
 });
 
+describe('fast convolutions', () => {
+  it.each([
+    [3, 256, 2, 1024, 256],
+    [1, 8, 3, 2048, 420],
+  ])('of zeros are zeros, however many parts a job has: %j', async (batch, channels, height, width, outChannels) => {
+    const device = await wasm({ math: 'fast', threads: 4 });
+    const x = tensor(new Float32Array(batch * channels * height * width), [batch, channels, height, width], { device });
+    const w = tensor(new Float32Array(outChannels * channels * 9).fill(1), [outChannels, channels, 3, 3], { device });
+    const y = conv2d(x, w, null, { padding: 1 }).dataSync() as Float32Array;
+    expect(y.every((v) => v === 0)).toBe(true);
+    device.dispose();
+  });
+
+  it('read no residual past the end of memory', async () => {
+    const device = await wasm({ math: 'fast' });
+    const { kernels } = device;
+    const [height, width] = [14, 62];
+    const size = 8 * height * width;
+    const [x, weight, out] = [size, 8 * 8 * 9, size].map((n) => device.alloc(n));
+    for (const buffer of [x, weight]) kernels.fill({ out: buffer, value: 0 });
+    const g = {
+      ...{
+        batch: 1,
+        inChannels: 8,
+        inHeight: height,
+        inWidth: width,
+        outChannels: 8,
+        outHeight: height,
+        outWidth: width,
+      },
+      ...{ kernelHeight: 3, kernelWidth: 3, strideHeight: 1, strideWidth: 1, padTop: 1, padLeft: 1 },
+      ...{ dilationHeight: 1, dilationWidth: 1, groups: 1 },
+    };
+    const plain = { ...g, x, weight, bias: null, norm: null, relu: false, out };
+    // Its memory is laid out before the residual's, which then is the last of all.
+    const first = kernels.prepareConv2d({ ...plain, residual: null });
+    first.run();
+    const { heap } = (device as unknown as { context: { heap: Heap } }).context;
+    const fillers: number[] = [];
+    const end = () => heap.memory.buffer.byteLength - 64;
+    let residual = device.alloc(size);
+    while ((residual as unknown as { address: number }).address + 4 * size !== end()) {
+      residual.release();
+      fillers.push(heap.alloc(64, 'filler'));
+      residual = device.alloc(size);
+    }
+    kernels.fill({ out: residual, value: 3 });
+    const prepared = kernels.prepareConv2d({ ...plain, residual });
+    prepared.run();
+    expect(Array.from(device.readSync?.(out) ?? [], Number)).toEqual(new Array(size).fill(3));
+    device.dispose();
+  });
+});
+
 describe('limits', () => {
   it('runs out of memory with a typed error, loses nothing, and goes on', async () => {
     const device = await wasm({ maxMemoryBytes: 4 << 20 });

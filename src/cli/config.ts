@@ -108,6 +108,12 @@ export const FIELDS: Readonly<Record<keyof TrainConfig, Field>> = {
 
 export const FIELD_NAMES = Object.keys(FIELDS) as readonly (keyof TrainConfig)[];
 
+/** A config as it was written before there were all of today's options, with what held then. */
+export function withAbsentOptions<C extends Readonly<Record<string, unknown>>>(config: C): C {
+  const absent = FIELD_NAMES.filter((name) => FIELDS[name].absent !== undefined);
+  return { ...Object.fromEntries(absent.map((name) => [name, FIELDS[name].absent])), ...config };
+}
+
 /** Throws `ArgumentError` when options do not go together. */
 export function checkTogether({ optimizer, momentum }: TrainConfig): void {
   if (momentum !== 0 && optimizer !== 'sgd' && optimizer !== 'rmsprop') {

@@ -1,4 +1,5 @@
 /** Carries out a training run in its folder: resuming, checkpoints, metrics, curves, the chapter's last lines. */
+import { AtalhoError } from '../errors.js';
 import { writeSafetensors } from '../io/safetensors.js';
 import { Generator } from '../random.js';
 import { encodeCheckpoint, restoreCheckpoint } from '../train/checkpoint.js';
@@ -7,7 +8,7 @@ import { finiteState } from '../train/nonFinite.js';
 import { type ScheduleName, scheduleOf } from '../train/schedule.js';
 import type { HistoryPoint } from '../train/state.js';
 import { Trainer } from '../train/trainer.js';
-import { FIELD_NAMES, type TrainConfig } from './config.js';
+import { FIELD_NAMES, type TrainConfig, withAbsentOptions } from './config.js';
 import { curvesSvg } from './curves.js';
 import { makeDevice, type Threads } from './devices.js';
 import { INTERRUPTED_EXIT_CODE, listenForInterrupt } from './interrupt.js';
@@ -33,7 +34,7 @@ function resume(run: RunFolder, trainer: Trainer, config: TrainConfig): void {
   const damaged: string[] = [];
   const from = run.checkpoints.newest(
     (checkpoint) => {
-      restoreCheckpoint(trainer, checkpoint, config);
+      restoreCheckpoint(trainer, { ...checkpoint, config: withAbsentOptions(checkpoint.config) }, config);
       return checkpoint.name;
     },
     (name, message) => {
@@ -108,6 +109,10 @@ export async function trainRun(
     const trainData = await loadImages('train', config.limit, settings.data);
     const testData = await loadImages('test', config.testLimit, settings.data);
     const device = await makeDevice(settings.device, threads, config.math);
+    // A new run may begin in fast mode where there is no relaxed SIMD; the bits of an old one are those of its mode.
+    if (resuming && 'math' in device && device.math !== config.math) {
+      throw new AtalhoError(`${run.path} was begun with math ${config.math}, which this engine does not have`);
+    }
     const generator = new Generator(config.seed);
     const model = makeModel(config.model, { device, generator });
     const optimizer = makeOptimizer(model, config);

@@ -184,7 +184,7 @@ export interface Kernels {
    */
   conv2d(o: ConvGeometry & { x: Buffer; weight: Buffer; bias: Buffer | null; out: Buffer }): void;
   /**
-   * A convolution for many runs, by weights, norm and buffers that stay as they are: `conv2d`, then `norm` as `batchNormEval`
+   * A convolution for many runs: weights, bias and norm are read now, x and residual in each run. It is `conv2d`, then `norm` as `batchNormEval`
    * has it, + `residual`, relu, each where asked for. A fast mode folds the norm into the weights instead: w·scale and
    * (bias − mean)·scale + shift, scale = weight·(1/√(variance + eps)), wide; both are then what `conv2d` is given.
    */

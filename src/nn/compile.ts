@@ -3,7 +3,7 @@
  * step with weights laid out in advance, and every buffer is planned, so that a run allocates nothing.
  */
 import { type BuffersOf, type OpNode, topologicalOrder } from '../autograd.js';
-import type { Buffer, ChannelNorm, Device, DType, Prepared } from '../device/device.js';
+import type { BatchNormGeometry, Buffer, ChannelNorm, Device, DType, Prepared } from '../device/device.js';
 import { ArgumentError, DeviceError } from '../errors.js';
 import { type ConvGeometry, checkShape, formatShape, type Shape, sameShape, sizeOf } from '../shape.js';
 import { keep, Tensor, tensor } from '../tensor.js';
@@ -41,15 +41,19 @@ interface Fused {
   readonly relu: boolean;
 }
 
-/** The ops between x and y, in an order in which they can run. */
-function record(x: Tensor, y: Tensor): { steps: Step[]; input: Value; output: Value; constants: Buffer[] } {
+/** The ops between x and y, in an order in which they can run; `constants` takes a hold on what they read besides. */
+function record(x: Tensor, y: Tensor, constants: Buffer[]): { steps: Step[]; input: Value; output: Value } {
   const values = new Map<Tensor, Value>();
-  const constants: Buffer[] = [];
   const input: Value = { size: x.size, constant: null };
   values.set(x, input);
   const lookUp = (t: Tensor): Value => {
     const known = values.get(t);
     if (known !== undefined) return known;
+    if (t.device.scopes.ownsInnermost(t)) {
+      throw new ArgumentError(
+        `compile: the forward pass made a tensor ${formatShape(t.shape)} that is not recorded, by tensor(), noGrad or detach; want it kept in a field of the model, or computed by ops from x`,
+      );
+    }
     const constant = t.buffer.retain();
     constants.push(constant);
     const value = { size: t.size, constant };
@@ -68,14 +72,18 @@ function record(x: Tensor, y: Tensor): { steps: Step[]; input: Value; output: Va
       steps.push({ name: node.name, node, inputs, output, fused: null });
     }
   }
-  return { steps, input, output: lookUp(y), constants };
+  return { steps, input, output: lookUp(y) };
 }
+
+/** Read once, when it is laid out; so it may not be computed. */
+const isConstant = (value: Value | null): boolean => value === null || value.constant !== null;
 
 /** What the plans of the ops that are fused hold. */
 interface ConvPlan {
   readonly geometry: ConvGeometry;
 }
 interface NormPlan {
+  readonly geometry: BatchNormGeometry;
   readonly training: boolean;
   readonly eps: number;
 }
@@ -88,6 +96,7 @@ interface BinaryPlan {
 /** The convolution with `next` absorbed, or null where that is something else. */
 function absorb(fused: Fused, result: Value, next: Step): Fused | null {
   if (fused.relu || next.node === null) return null;
+  const { batch, outChannels, outHeight, outWidth } = fused.geometry;
   const { plan } = next.node.call;
   const bare = fused.norm === null && fused.residual === null;
   const [first, second] = next.inputs;
@@ -96,9 +105,13 @@ function absorb(fused: Fused, result: Value, next: Step): Fused | null {
       return { ...fused, relu: true };
     case 'batchNorm':
     case 'batchNormRelu': {
-      const { training, eps } = plan as unknown as NormPlan;
+      const { training, eps, geometry } = plan as unknown as NormPlan;
       const [x, weight, bias, mean, variance, residual] = next.inputs;
       if (!bare || training || x !== result || residual === result) return null;
+      // There may be a reshape between, and computed factors.
+      const same = geometry.batch === batch && geometry.channels === outChannels;
+      if (!same || geometry.spatial !== outHeight * outWidth) return null;
+      if (![weight, bias, mean, variance].every(isConstant)) return null;
       return {
         ...fused,
         norm: { values: [mean, variance, weight, bias], eps },
@@ -129,12 +142,15 @@ function fuse(steps: readonly Step[], output: Value): Step[] {
   const instead = new Map<Step, Step | null>();
   for (const step of steps) {
     if (step.name !== 'conv2d' || step.node === null) continue;
+    const [, weight, bias] = step.inputs;
+    if (!isConstant(weight) || !isConstant(bias)) continue;
     const { geometry } = step.node.call.plan as unknown as ConvPlan;
     let fused: Fused = { geometry, conv: step.inputs, norm: null, residual: null, relu: false };
     let last = step;
     for (;;) {
       const users = consumers.get(last.output) ?? [];
-      if (users.length !== 1 || last.output === output) break;
+      // Of two convolutions before an addition one has it.
+      if (users.length !== 1 || last.output === output || instead.has(users[0])) break;
       const more = absorb(fused, last.output, users[0]);
       if (more === null) break;
       instead.set(last, null);
@@ -214,7 +230,7 @@ export class CompiledModel {
   }
 
   /**
-   * The model's result in eval mode. The tensor is the same in every run, which overwrites its elements.
+   * The model's result in eval mode. The tensor is the plan's, the same in every run, which overwrites its elements.
    * @param x a tensor of this device, or its elements, row-major
    * @throws ArgumentError when x has another shape
    * @throws DeviceError when x is on another device, or this was disposed
@@ -242,6 +258,8 @@ export class CompiledModel {
       this.#device.write(this.#input, x);
     }
     for (const step of this.#steps) step.run();
+    // What was recorded of the last result is of no more use.
+    this.#output.buffer.version++;
     return this.#output;
   }
 
@@ -308,40 +326,65 @@ function convolution(device: Device, { fused, output }: Step, bufferOf: (value: 
 /**
  * Lays a model out for inference at one input shape. In exact mode a run gives the bits of the model's own forward pass in
  * eval mode; fast modes fold batch norm into the weights, which changes the last bits. The model's forward pass is recorded
- * once: it must not depend on the values of x.
- * @throws ArgumentError when the model has no parameters, or refuses the shape
+ * once: it must not depend on the values of x, nor make tensors but by ops.
+ * @throws ArgumentError when the model has no parameters, refuses the shape, or uses what is not recorded
  */
 export function compile(model: Module, { inputShape }: CompileOptions): CompiledModel {
   const [first] = model.stateDict().values();
   if (first === undefined) throw new ArgumentError('compile: the model has no parameters, so it is on no device');
   checkShape('compile', 'inputShape', inputShape);
   const { device } = first;
-  const release: (() => void)[] = [];
+  const constants: Buffer[] = [];
+  const release: (() => void)[] = [
+    () => {
+      for (const buffer of constants) buffer.release();
+    },
+  ];
   try {
     const recorded = device.scope(() => {
       const x = tensor(new Float32Array(sizeOf(inputShape)), inputShape, { device, requiresGrad: true });
       const y = model.inMode(false, () => model.forward(x));
       if (y.node === null && y !== x)
         throw new ArgumentError('compile: the result does not depend on the input; inside noGrad nothing is recorded');
-      const found = record(x, y);
-      for (const buffer of found.constants) release.push(() => buffer.release());
-      return { value: found, shape: y.shape };
+      return { value: record(x, y, constants), shape: y.shape };
     });
-    const { steps, input, output, constants } = recorded.value;
+    const { steps, input, output } = recorded.value;
     const fused = fuse(steps, output);
     const { at, own } = place(device, fused, input, output);
-    for (const buffer of own) release.push(() => buffer.release());
-    const bufferOf = (value: Value): Buffer => value.constant ?? (at.get(value) as Buffer);
+    release.push(() => {
+      for (const buffer of own) buffer.release();
+    });
+    const bufferOf = (value: Value): Buffer => {
+      const buffer = value.constant ?? at.get(value);
+      if (buffer === undefined) throw new ArgumentError('compile: a step reads what no step writes');
+      return buffer;
+    };
+    // Steps that call their op again must not see what becomes of the weights.
+    const copies = new Map<Value, Buffer>();
+    const ownCopy = (value: Value): Buffer => {
+      const { constant, size } = value;
+      if (constant === null) return bufferOf(value);
+      let copy = copies.get(value);
+      if (copy === undefined) {
+        copy = device.alloc(size, constant.dtype);
+        own.push(copy);
+        copies.set(value, copy);
+        device.kernels.expand({ x: constant, out: copy, shape: [size], xStrides: [1], divisor: 1 });
+      }
+      return copy;
+    };
     const prepared = fused.map((step) => {
-      const one = step.fused ? convolution(device, step, bufferOf) : generic(device, step, bufferOf);
+      const one = step.fused ? convolution(device, step, bufferOf) : generic(device, step, ownCopy);
       release.push(() => one.release());
       return one;
     });
+    // A first run, so that a later one allocates nothing.
+    for (const step of prepared) step.run();
     const result = keep(new Tensor(device, recorded.shape, bufferOf(output).retain()));
-    const memory = [...constants, ...own];
+    for (const buffer of constants) buffer.release();
     return new CompiledModel(device, Object.freeze([...inputShape]), {
       steps: prepared,
-      own: memory,
+      own,
       input: bufferOf(input),
       output: result,
     });

@@ -46,9 +46,9 @@ export class Sequential extends Module implements Iterable<Module> {
     let y = x;
     for (let i = 0; i < this.#layers.length; i++) {
       const layer = this.#layers[i];
-      // A batch norm and the ReLU after it in one pass: the same bits, and one tensor less.
-      if (layer instanceof BatchNorm2d && this.#layers[i + 1] instanceof ReLU) {
-        y = layer.forwardRelu(y);
+      // A batch norm and the ReLU after it in one pass: the same bits, and one tensor less. Not of classes derived from them.
+      if (layer.constructor === BatchNorm2d && this.#layers[i + 1]?.constructor === ReLU) {
+        y = (layer as BatchNorm2d).forwardRelu(y);
         i++;
       } else y = layer.forward(y);
     }

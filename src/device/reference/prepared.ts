@@ -1,5 +1,5 @@
 /** Convolutions with weights that stay: nothing is laid out here, the kernels run one after the other. */
-import type { Buffer, Kernels } from '../device.js';
+import type { Buffer, ChannelNorm, Kernels } from '../device.js';
 import { foldNorm } from '../foldNorm.js';
 import type { Host } from './host.js';
 
@@ -21,35 +21,46 @@ export function prepared(host: Host, kernels: Used, folds: boolean): Pick<Kernel
       };
       const channels = (argument: string, buffer: Buffer) =>
         host.floats('prepareConv2d', argument, buffer, outChannels).subarray(0, outChannels);
-      let { weight, bias } = conv;
+      const filterSize = (o.inChannels / o.groups) * o.kernelHeight * o.kernelWidth;
+      const filters = host.floats('prepareConv2d', 'weight', conv.weight, outChannels * filterSize);
+      const values = {
+        weight: filters.subarray(0, outChannels * filterSize),
+        bias: conv.bias && channels('bias', conv.bias),
+      };
+      let normed: ChannelNorm | null = null;
+      let folded: { filters: ArrayLike<number>; bias: ArrayLike<number> | null } = {
+        filters: values.weight,
+        bias: values.bias,
+      };
       if (norm && folds) {
-        const filterSize = (o.inChannels / o.groups) * o.kernelHeight * o.kernelWidth;
-        const count = outChannels * filterSize;
-        const values = foldNorm(
-          host.floats('prepareConv2d', 'weight', weight, count).subarray(0, count),
-          filterSize,
-          bias && channels('bias', bias),
-          {
-            mean: channels('norm.mean', norm.mean),
-            variance: channels('norm.variance', norm.variance),
-            weight: norm.weight && channels('norm.weight', norm.weight),
-            bias: norm.bias && channels('norm.bias', norm.bias),
-            eps: norm.eps,
-          },
-        );
-        weight = take(count, values.filters);
-        bias = take(outChannels, values.bias);
+        folded = foldNorm(values.weight, filterSize, values.bias, {
+          mean: channels('norm.mean', norm.mean),
+          variance: channels('norm.variance', norm.variance),
+          weight: norm.weight && channels('norm.weight', norm.weight),
+          bias: norm.bias && channels('norm.bias', norm.bias),
+          eps: norm.eps,
+        });
+      } else if (norm) {
+        normed = {
+          mean: take(outChannels, channels('norm.mean', norm.mean)),
+          variance: take(outChannels, channels('norm.variance', norm.variance)),
+          weight: norm.weight && take(outChannels, channels('norm.weight', norm.weight)),
+          bias: norm.bias && take(outChannels, channels('norm.bias', norm.bias)),
+          eps: norm.eps,
+        };
       }
-      const saved = norm && !folds ? host.alloc(2 * outChannels, 'float64') : null;
+      const weight = take(outChannels * filterSize, folded.filters);
+      const bias = folded.bias && take(outChannels, folded.bias);
+      const saved = normed && host.alloc(2 * outChannels, 'float64');
       if (saved) own.push(saved);
       return {
         run() {
           kernels.conv2d({ ...conv, weight, bias });
-          if (norm && saved) {
+          if (normed && saved) {
             kernels.batchNormEval({
               ...{ batch, channels: outChannels, spatial, x: conv.out, out: conv.out, saved, residual, relu },
-              ...{ runningMean: norm.mean, runningVar: norm.variance, weight: norm.weight, bias: norm.bias },
-              eps: norm.eps,
+              ...{ runningMean: normed.mean, runningVar: normed.variance, weight: normed.weight, bias: normed.bias },
+              eps: normed.eps,
             });
             return;
           }

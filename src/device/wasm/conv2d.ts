@@ -179,7 +179,7 @@ export function convKernels(w: WasmContext): ConvKernels & { prepareConv: Prepar
     return {
       lasting: lasting.total,
       scratch: layout.total,
-      structs: structBytes(w.threads, chunk * pixels, works),
+      structs: structBytes(w.threads, (chunk * pixels) / BLOCK_PIXELS, works),
       prepare(base) {
         w.writeInts(base + atOffsets, offsets);
         exports.expandTaps(base + atTaps, channels, s.planeBytes, base + atOffsets, offsets.length);
@@ -295,14 +295,14 @@ export function convKernels(w: WasmContext): ConvKernels & { prepareConv: Prepar
       const atOffsets = layout.take(kernel * 4);
       const chunks = ranges.length === 1 ? 1 : ranges.length * Math.ceil(longest / chunk);
       const mapBytes = merged ? Math.ceil((4 * o.strideHeight * o.strideWidth) / STRUCT_BYTES) * STRUCT_BYTES : 0;
-      const atStructs = layout.take(
+      const structsTotal =
         structBytes(
           w.threads,
-          chunk * o.inHeight * o.inWidth,
+          (chunk * o.inHeight * o.inWidth) / BLOCK_PIXELS,
           chunks * (ranges.length === 1 ? 1 : groups * phases.length),
         ) +
-          mapBytes * Math.max(chunks, w.threads),
-      );
+        mapBytes * Math.max(chunks, w.threads);
+      const atStructs = layout.take(structsTotal);
       const tableBytes = Math.ceil((kernel * (12 + 16)) / 64) * 64;
       const atTables = layout.take(w.threads * tableBytes);
       const plans = phases
@@ -358,7 +358,7 @@ export function convKernels(w: WasmContext): ConvKernels & { prepareConv: Prepar
       }
       // Pixels that no tap reaches: a stride larger than the kernel.
       if (!merged && plans.length < phases.length) exports.fill(dx, 0, o.dx.size);
-      const structs = new Structs(w, base + atStructs);
+      const structs = new Structs(w, base + atStructs, structsTotal);
       const worksOf = ([first, last]: readonly [number, number], range: number): Work[] => {
         const list: Work[] = [];
         const copied = base + atCopy + range * copyBytes;

@@ -2,6 +2,7 @@
  * How the work of a convolution is handed out: padded copies for chunks of images, ranges of images that threads take whole,
  * or works that all threads share.
  */
+import { AtalhoError } from '../../errors.js';
 import type { ConvGeometry } from '../../shape.js';
 import type { Kernels } from '../device.js';
 import type { WasmContext } from './context.js';
@@ -32,11 +33,14 @@ export class Structs {
   constructor(
     private readonly w: WasmContext,
     private readonly address: number,
+    /** Bytes there are at the address. */
+    private readonly capacity: number,
   ) {}
 
   write(fields: readonly number[]): number {
     const at = this.address + this.used;
     this.used += Math.ceil(fields.length / (STRUCT_BYTES / 4)) * STRUCT_BYTES;
+    if (this.used > this.capacity) throw new AtalhoError('wasm: more structs for a convolution than there is room for');
     if (this.address !== 0) this.w.writeInts(at, fields);
     return at;
   }
@@ -46,9 +50,9 @@ export class Structs {
   }
 }
 
-/** Bytes for the structs of `works` works of ranges, or of one that is divided. */
-export const structBytes = (threads: number, pixels: number, works: number): number =>
-  STRUCT_BYTES * (works + Math.ceil(pixels / BLOCK_PIXELS) + 2 * threads);
+/** Bytes for the structs of `works` works of ranges, or of one that is divided into `blocks` or among the threads. */
+export const structBytes = (threads: number, blocks: number, works: number): number =>
+  STRUCT_BYTES * (works + Math.ceil(blocks) + 2 * threads);
 
 /** Copies planes of the input, or of the output gradient, as `s` says. */
 export const copyWork =
@@ -134,7 +138,7 @@ export function runOnce(w: WasmContext, plan: ConvPlan): void {
   const structs = align(plan.structs);
   const base = w.scratch(lasting + structs + plan.scratch);
   plan.prepare(base);
-  const arena = new Structs(w, base + lasting);
+  const arena = new Structs(w, base + lasting, structs);
   runRanges(w, plan.works(base, base + lasting + structs, arena), arena);
 }
 
@@ -144,6 +148,7 @@ const align = (bytes: number): number => Math.ceil(bytes / 64) * 64;
 export class PreparedConv {
   private readonly lasting: number;
   private readonly structs: number;
+  private readonly structsBytes: number;
   private jobs: Step[][][] = [];
   /** Where the scratch lay when `jobs` were made. */
   private scratch = -1;
@@ -155,8 +160,9 @@ export class PreparedConv {
     this.lasting = w.heap.alloc(Math.max(64, plan.lasting), 'the weights of a prepared convolution');
     try {
       plan.prepare(this.lasting);
-      const counted = new Structs(w, 0);
+      const counted = new Structs(w, 0, Number.POSITIVE_INFINITY);
       this.describe(0, counted);
+      this.structsBytes = counted.used;
       this.structs = w.heap.alloc(Math.max(64, counted.used), 'the structs of a prepared convolution');
     } catch (error) {
       w.heap.release(this.lasting);
@@ -174,7 +180,7 @@ export class PreparedConv {
   run(): void {
     const scratch = this.w.scratch(this.plan.scratch);
     if (scratch !== this.scratch) {
-      this.jobs = this.describe(scratch, new Structs(this.w, this.structs));
+      this.jobs = this.describe(scratch, new Structs(this.w, this.structs, this.structsBytes));
       this.scratch = scratch;
     }
     for (const job of this.jobs) this.w.run(job);

@@ -40,7 +40,7 @@ export interface WasmOptions {
   createWorker?: CreateWorker;
   /** Most memory that the device may take, in bytes; 4 GiB less a page is the engine's limit and the default. */
   maxMemoryBytes?: number;
-  /** A compiled module or its bytes, where a host forbids compiling; must be this package's own binary. */
+  /** A compiled module or its bytes, where a host forbids compiling; must be this package's own binary for `math`. */
   module?: BufferSource | WebAssembly.Module;
   /** Told once for each device where it cannot be quite what was asked for; the default is `console.warn`. */
   onWarning?: (message: string) => void;
@@ -51,6 +51,13 @@ export interface WasmDevice extends Device {
   readonly math: WasmMath;
   readonly threads: number;
 }
+
+/** What does without WebAssembly. */
+const INSTEAD: Readonly<Record<WasmMath, string>> = {
+  exact: 'use reference(), which computes the same bits',
+  fast: "use reference({ math: 'fast' }), which computes the same bits",
+  relaxed: "use reference({ math: 'fast' })",
+};
 
 const PAGE = 65536;
 const MOST_THREADS = 64;
@@ -200,7 +207,7 @@ function binaryFor(math: WasmMath, warn: (message: string) => void): [Uint8Array
   }
   const bytes = decodeBase64(WASM_BASE64);
   if (!WebAssembly.validate(bytes)) {
-    throw new DeviceError('wasm: this engine has no WebAssembly SIMD; use reference(), which computes the same bits');
+    throw new DeviceError(`wasm: this engine has no WebAssembly SIMD; ${INSTEAD[math]}`);
   }
   return [bytes, math === 'relaxed' ? 'fast' : math];
 }
@@ -221,7 +228,7 @@ export async function wasm(options: WasmOptions = {}): Promise<WasmDevice> {
     throw new ArgumentError(`wasm: maxMemoryBytes is ${maxMemoryBytes}; want ${16 * PAGE} to ${MAX_MEMORY_BYTES}`);
   }
   if (typeof WebAssembly === 'undefined') {
-    throw new DeviceError('wasm: this engine has no WebAssembly; use reference(), which computes the same bits');
+    throw new DeviceError(`wasm: this engine has no WebAssembly; ${INSTEAD[math]}`);
   }
   const count = await threadCount(threads, options.module, warn);
   const [bytes, mode] = binaryFor(math, warn);
@@ -249,7 +256,7 @@ export async function wasm(options: WasmOptions = {}): Promise<WasmDevice> {
     ({ exports } = await instantiate<WasmExports & Record<string, unknown>>(source, { env: { memory } }));
   } catch (error) {
     throw new DeviceError(
-      `wasm: the engine refused the binary (${String(error)}). A Content-Security-Policy must allow script-src 'wasm-unsafe-eval'; reference() needs no WebAssembly and computes the same bits`,
+      `wasm: the engine refused the binary (${String(error)}). A Content-Security-Policy must allow script-src 'wasm-unsafe-eval'; without WebAssembly, ${INSTEAD[math]}`,
     );
   }
   let team: Team | null = null;

@@ -34,7 +34,7 @@ export function preparedKernels(
       };
       try {
         let weight = w.address(o.weight, weightSize);
-        let bias = w.optional(o.bias, outChannels);
+        let bias = o.bias === null ? 0 : take(lasting, Float32Array.from(values(o.bias, outChannels)));
         let norm = 0;
         if (o.norm) {
           const given: NormValues = {

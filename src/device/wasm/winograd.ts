@@ -13,6 +13,7 @@ import {
   type Epilogue,
   imageRanges,
   imagesPerChunk,
+  MOST_STEPS,
   NO_EPILOGUE,
   type PrepareConv,
   PreparedConv,
@@ -104,7 +105,7 @@ export function winogradKernels(w: WasmContext, direct: AllKernels): AllKernels 
     return {
       lasting: lasting.total,
       scratch: layout.total,
-      structs: structBytes(w.threads, chunk * o.height * o.width, works),
+      structs: structBytes(w.threads, (images * tilesOfImage) / block, works),
       prepare(base) {
         for (let g = 0; g < groups; g++) {
           w.parallel(
@@ -127,7 +128,7 @@ export function winogradKernels(w: WasmContext, direct: AllKernels): AllKernels 
             const work = divide ? (tiles * elements(m, stride) * k * rows) / 16 : 0;
             // Few tiles: every thread transforms them all, for some of the rows.
             const byTiles = tiles >= 16 * w.threads;
-            const most = Math.max(1, Math.floor(tiles / block / w.threads));
+            const most = Math.max(1, Math.floor(Math.min(tiles / block, MOST_STEPS) / w.threads));
             const tileRanges = w.split(tiles, byTiles ? work : 0, 8, most);
             const rowRanges = w.split(rows, byTiles ? 0 : work, 8);
             return tileRanges.flatMap(([firstTile, lastTile]) =>
