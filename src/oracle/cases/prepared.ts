@@ -5,7 +5,7 @@ import { normalisedConvolution } from '../bounds.js';
 import * as naive from '../naive.js';
 import * as winograd from '../winograd.js';
 import { defineCase, type Input, input, type OpCase } from './case.js';
-import { both, CONV_KINDS, type ConvOptions, convGeometry, drawConv, sides } from './products.js';
+import { CONV_KINDS, type ConvOptions, convGeometry, drawConv, naiveGeometry } from './products.js';
 
 export interface PreparedConvOptions extends ConvOptions {
   readonly norm: boolean;
@@ -42,18 +42,7 @@ export const prepareConv2dCase = defineCase<PreparedConvOptions>({
     eps: d.pick([1e-5, 1e-3]),
   }),
   trial(o) {
-    const geometry: naive.NaiveConv = {
-      batch: o.batch,
-      inChannels: o.inChannels,
-      inHeight: o.height,
-      inWidth: o.width,
-      outChannels: o.outChannels,
-      kernel: o.kernel,
-      stride: both(o.stride),
-      dilation: both(o.dilation),
-      padding: sides(o.padding, o.kernel, both(o.dilation)),
-      groups: o.groups,
-    };
+    const geometry = naiveGeometry(o);
     const shape = [o.batch, o.outChannels, ...naive.convOutput(geometry)];
     const plain = convGeometry(geometry, shape);
     const weightShape = [o.outChannels, o.inChannels / o.groups, ...o.kernel];

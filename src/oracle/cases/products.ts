@@ -158,6 +158,20 @@ export interface ConvOptions {
   readonly bias: boolean;
 }
 
+/** A drawn convolution as the naive functions take it. */
+export const naiveGeometry = (o: ConvOptions): naive.NaiveConv => ({
+  batch: o.batch,
+  inChannels: o.inChannels,
+  inHeight: o.height,
+  inWidth: o.width,
+  outChannels: o.outChannels,
+  kernel: o.kernel,
+  stride: both(o.stride),
+  dilation: both(o.dilation),
+  padding: sides(o.padding, o.kernel, both(o.dilation)),
+  groups: o.groups,
+});
+
 /** The same as the devices have it. */
 export const convGeometry = (g: naive.NaiveConv, [, , outHeight, outWidth]: Shape): ConvGeometry => ({
   ...{ batch: g.batch, inChannels: g.inChannels, inHeight: g.inHeight, inWidth: g.inWidth },
@@ -167,14 +181,10 @@ export const convGeometry = (g: naive.NaiveConv, [, , outHeight, outWidth]: Shap
 });
 
 type Axes = readonly [number, number];
-export const both = (value: Pair): Axes => (typeof value === 'number' ? [value, value] : value);
+const both = (value: Pair): Axes => (typeof value === 'number' ? [value, value] : value);
 
 /** top, bottom, left, right; 'same' puts the odd zero behind. */
-export function sides(
-  padding: Pair | 'same' | 'valid',
-  kernel: Axes,
-  dilation: Axes,
-): [number, number, number, number] {
+function sides(padding: Pair | 'same' | 'valid', kernel: Axes, dilation: Axes): [number, number, number, number] {
   if (padding === 'valid') return [0, 0, 0, 0];
   if (padding === 'same') {
     const [rows, columns] = [dilation[0] * (kernel[0] - 1), dilation[1] * (kernel[1] - 1)];
@@ -424,18 +434,7 @@ export const conv2dCase = defineCase<ConvOptions>({
   op: 'conv2d',
   options: (d) => drawConv(d, d.pick(CONV_KINDS)),
   trial(o) {
-    const geometry: naive.NaiveConv = {
-      batch: o.batch,
-      inChannels: o.inChannels,
-      inHeight: o.height,
-      inWidth: o.width,
-      outChannels: o.outChannels,
-      kernel: o.kernel,
-      stride: both(o.stride),
-      dilation: both(o.dilation),
-      padding: sides(o.padding, o.kernel, both(o.dilation)),
-      groups: o.groups,
-    };
+    const geometry = naiveGeometry(o);
     const shape = [o.batch, o.outChannels, ...naive.convOutput(geometry)];
     const plain = convGeometry(geometry, shape);
     const weight = [o.outChannels, o.inChannels / o.groups, ...o.kernel];
