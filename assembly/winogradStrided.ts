@@ -6,7 +6,9 @@
  *
  * A transform is compiled once, for lines in memory: these layers are few.
  */
+import { transpose4 } from './pack';
 import { CONSTANT_BYTES, input2, input3, times2Ninths, timesEighth, timesFour, timesFourNinths, timesHalf, timesNinth, timesQuarter } from './winogradLines';
+import { storeSome } from './winogradTiles';
 
 /** What a line is transformed for; the extents of a line before and after follow. */
 export const INPUT: i32 = 0;
@@ -179,7 +181,7 @@ function gather(p0: usize, p1: usize, p2: usize, p3: usize, row: usize, n: i32, 
   for (; n > 0; n--) {
     let o = out;
     for (let x: usize = 0; x < width; x += 16) {
-      transpose(v128.load(p0 + x), v128.load(p1 + x), v128.load(p2 + x), v128.load(p3 + x), o, 16);
+      transpose4(v128.load(p0 + x), v128.load(p1 + x), v128.load(p2 + x), v128.load(p3 + x), o, 16);
       o += 64;
     }
     p0 += row;
@@ -188,18 +190,6 @@ function gather(p0: usize, p1: usize, p2: usize, p3: usize, row: usize, n: i32, 
     p3 += row;
     out += ROW;
   }
-}
-
-@inline
-function transpose(a: v128, b: v128, c: v128, d: v128, o: usize, to: usize): void {
-  const low0 = v128.shuffle<f32>(a, b, 0, 4, 1, 5);
-  const low1 = v128.shuffle<f32>(c, d, 0, 4, 1, 5);
-  const high0 = v128.shuffle<f32>(a, b, 2, 6, 3, 7);
-  const high1 = v128.shuffle<f32>(c, d, 2, 6, 3, 7);
-  v128.store(o, v128.shuffle<f32>(low0, low1, 0, 1, 4, 5));
-  v128.store(o + to, v128.shuffle<f32>(low0, low1, 2, 3, 6, 7));
-  v128.store(o + 2 * to, v128.shuffle<f32>(high0, high1, 0, 1, 4, 5));
-  v128.store(o + 3 * to, v128.shuffle<f32>(high0, high1, 2, 3, 6, 7));
 }
 
 /** Squares at four pointers, `count` times, `step` bytes on; results `outStep` bytes on, elements `xi` apart. */
@@ -259,7 +249,7 @@ export function stridedOutputs(kind: i32, m: i32, source: usize, xi: usize, pane
           y2 = f32x4.add(y2, value);
           y3 = f32x4.add(y3, value);
         }
-        transpose(y0, y1, y2, y3, four, 16);
+        transpose4(y0, y1, y2, y3, four, 16);
         for (let t: usize = 0; t < 4; t++) {
           const extent: usize = load<u32>(tiles + (t << 2), 16);
           const width = extent & 0xffff;
@@ -269,20 +259,10 @@ export function stridedOutputs(kind: i32, m: i32, source: usize, xi: usize, pane
           if (residualFrom !== 0) y = f32x4.add(y, v128.load(to + residualFrom));
           // Keeps NaN, and makes −0 +0.
           if (relu) y = f32x4.add(f32x4.pmax(y, zero), zero);
-          storeSome(to, y, width - x);
+          storeSome(to, y, <u32>(width - x));
         }
       }
     }
-  }
-}
-
-/** The first `width` floats, at most four. */
-function storeSome(to: usize, y: v128, width: usize): void {
-  if (width >= 4) v128.store(to, y);
-  else {
-    if (width & 2) v128.store64_lane(to, y, 0);
-    if (width === 3) v128.store32_lane(to, y, 2, 8);
-    if (width === 1) v128.store32_lane(to, y, 0);
   }
 }
 

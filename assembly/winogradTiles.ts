@@ -345,14 +345,17 @@ export function outputTiles(m: i32, source: usize, xi: usize, panelStep: usize, 
 /** Row i of a tile, as far as the tile goes. */
 @inline
 function storeRow(to: usize, value: v128, extent: u32, i: u32): void {
-  if (i < extent >> 16) {
-    const width = extent & 0xffff;
-    if (width === 4) v128.store(to, value);
-    else {
-      if (width & 2) v128.store64_lane(to, value, 0);
-      if (width === 3) v128.store32_lane(to, value, 2, 8);
-      if (width === 1) v128.store32_lane(to, value, 0);
-    }
+  if (i < extent >> 16) storeSome(to, value, extent & 0xffff);
+}
+
+/** The first `width` floats, at most four. */
+@inline
+export function storeSome(to: usize, value: v128, width: u32): void {
+  if (width >= 4) v128.store(to, value);
+  else {
+    if (width & 2) v128.store64_lane(to, value, 0);
+    if (width === 3) v128.store32_lane(to, value, 2, 8);
+    if (width === 1) v128.store32_lane(to, value, 0);
   }
 }
 
