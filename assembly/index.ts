@@ -1,6 +1,7 @@
 /** The whole ABI: what `device/wasm` may call. Pointers are byte addresses, structs are read in field order. */
 export { batchNormBackward, batchNormEval, batchNormTrain } from './batchnorm';
 export { backwardInputPlain, implicitGemm, implicitGemmScratch } from './conv2d';
+export { copy } from './copy';
 export { backwardWeightPlain, weightGemm, weightGemmScratch, weightGemmSums } from './convWeight';
 export { accumulate, binary, fill, relu, reluBackward } from './elementwise';
 export { tilePeak } from './gemm';

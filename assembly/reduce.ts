@@ -110,7 +110,7 @@ export function sum(x: usize, out: usize, kept: i32, reduced: i32, table: usize,
 }
 
 /** Moves an address on by one position of a row-major odometer over the axes in the first `bytes` of the table. */
-function advance(p: usize, extents: usize, strides: usize, counters: usize, bytes: usize): usize {
+export function advance(p: usize, extents: usize, strides: usize, counters: usize, bytes: usize): usize {
   for (let axis = bytes; axis > 0; ) {
     axis -= 4;
     const stride: usize = (<usize>load<i32>(strides + axis)) << 2;

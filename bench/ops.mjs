@@ -47,6 +47,10 @@ const sizes = {
   relu: { salt, shape: STEM },
   reshape: { salt, from: STAGE, to: [32, 64 * 24 * 24], free: null },
   flatten: { salt, from: [32, 512, 1, 1], startDim: 1, endDim: 3 },
+  permute: { salt, shape: STAGE, dims: [0, 2, 3, 1] },
+  slice: { salt, shape: STEM, dim: 3, step: 2 },
+  pad: { salt, shape: STAGE, padding: [1, 1, 1, 1], value: 0 },
+  cat: { salt, shapes: [STAGE, STAGE], dim: 1 },
   sum: reduce,
   mean: reduce,
   matmul: { salt, a: [512, 512], b: [512, 512] },
@@ -85,6 +89,10 @@ const gradientWork = {
   // A gradient that is dy itself: the caller holds dy, so `grad` hands out a copy.
   reshape: ({ x }) => ({ flops: 0, floats: 2 * x }),
   flatten: ({ x }) => ({ flops: 0, floats: 2 * x }),
+  permute: ({ x }) => ({ flops: 0, floats: 2 * x }),
+  slice: ({ x, y }) => ({ flops: 0, floats: x + 2 * y }),
+  pad: ({ x }) => ({ flops: 0, floats: 3 * x }),
+  cat: ({ y }) => ({ flops: 0, floats: 2 * y }),
   add: ({ y }) => ({ flops: 0, floats: 3 * y }),
   // db = −dy.
   sub: ({ y }) => ({ flops: y, floats: 3 * y }),

@@ -36,6 +36,12 @@ export function stridesOf(shape: Shape): number[] {
   return strides;
 }
 
+/** Elements that a walk needs behind it: its largest offset, plus one. */
+export function reach(shape: Shape, strides: readonly number[]): number {
+  if (sizeOf(shape) === 0) return 0;
+  return shape.reduce((most, extent, axis) => most + (extent - 1) * strides[axis], 1);
+}
+
 /** Throws unless every extent is a whole number of at least 0 and the size stays addressable. */
 export function checkShape(op: string, argument: string, shape: Shape): void {
   for (const extent of shape) {

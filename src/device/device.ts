@@ -131,6 +131,20 @@ export interface Prepared {
 export interface Kernels {
   fill(o: { out: Buffer; value: number }): void;
 
+  /**
+   * out[outOffset + i·outStrides] = x[xOffset + i·xStrides] for every index i of `shape`, the bits as they are; the other
+   * elements of out stay. Offsets and strides in elements, strides at least 0, those of out without overlap.
+   */
+  copy(o: {
+    x: Buffer;
+    out: Buffer;
+    shape: Shape;
+    xOffset: number;
+    xStrides: readonly number[];
+    outOffset: number;
+    outStrides: readonly number[];
+  }): void;
+
   /** out = a ⊙ b, elementwise over `shape`; strides are 0 along broadcast axes. One rounding. */
   binary(o: {
     operator: BinaryOperator;

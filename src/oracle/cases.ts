@@ -4,6 +4,7 @@
 import type { OpCase } from './cases/case.js';
 import { elementwiseCases } from './cases/elementwise.js';
 import { inPlaceCases } from './cases/inplace.js';
+import { movingCases } from './cases/moving.js';
 import { normalizationCases } from './cases/normalization.js';
 import { poolingCases } from './cases/pooling.js';
 import { preparedCases } from './cases/prepared.js';
@@ -12,6 +13,7 @@ import { softmaxCases } from './cases/softmax.js';
 
 export const cases: readonly OpCase[] = [
   ...elementwiseCases,
+  ...movingCases,
   ...productCases,
   ...preparedCases,
   ...poolingCases,

@@ -23,6 +23,7 @@ export {
 } from './cases/case.js';
 export * from './cases/elementwise.js';
 export * from './cases/inplace.js';
+export * from './cases/moving.js';
 export * from './cases/normalization.js';
 export * from './cases/pooling.js';
 export * from './cases/prepared.js';

@@ -129,6 +129,79 @@ export function reluBackward(x: Values, dy: Values): Float64Array {
   return Float64Array.from(x, (v, i) => (v > 0 || Number.isNaN(v) ? dy[i] : 0));
 }
 
+// Moving elements ---------------------------------------------------------------------------------------
+
+/** For every element of the result, the flat position in x (of x, and of which tensor) or −1 where it is filled. */
+export interface Origins {
+  readonly from: Int32Array;
+  readonly tensor: Int32Array;
+}
+
+function origins(shape: Shape, find: (at: readonly number[]) => { tensor: number; shape: Shape; at: number[] } | null) {
+  const from = new Int32Array(product(shape)).fill(-1);
+  const tensor = new Int32Array(from.length).fill(-1);
+  for (let i = 0; i < from.length; i++) {
+    const found = find(unravel(i, shape));
+    if (found === null) continue;
+    tensor[i] = found.tensor;
+    from[i] = broadcastAt(found.at, found.shape);
+  }
+  return { from, tensor };
+}
+
+/** Where a permuted tensor's elements come from. */
+export function permuteOrigins(shape: Shape, dims: readonly number[]): Origins {
+  const result = dims.map((dim) => shape[dim]);
+  return origins(result, (at) => {
+    const source = new Array<number>(shape.length);
+    dims.forEach((dim, i) => {
+      source[dim] = at[i];
+    });
+    return { tensor: 0, shape, at: source };
+  });
+}
+
+/** Where the elements of x[..., start::step, ...] come from, `count` of them along the axis. */
+export function sliceOrigins(shape: Shape, dim: number, start: number, step: number, count: number): Origins {
+  const result = shape.map((extent, i) => (i === dim ? count : extent));
+  return origins(result, (at) => ({ tensor: 0, shape, at: at.map((v, i) => (i === dim ? start + v * step : v)) }));
+}
+
+/** Where the elements of a padded tensor come from; `before` and `after` by axis, negative where it is cut. */
+export function padOrigins(shape: Shape, before: readonly number[], after: readonly number[]): Origins {
+  const result = shape.map((extent, i) => before[i] + extent + after[i]);
+  return origins(result, (at) => {
+    const source = at.map((v, i) => v - before[i]);
+    return source.every((v, i) => v >= 0 && v < shape[i]) ? { tensor: 0, shape, at: source } : null;
+  });
+}
+
+/** Where the elements of tensors laid end to end along an axis come from. */
+export function catOrigins(shapes: readonly Shape[], dim: number): Origins {
+  const result = [...shapes[0]];
+  result[dim] = shapes.reduce((total, shape) => total + shape[dim], 0);
+  return origins(result, (at) => {
+    let tensor = 0;
+    let along = at[dim];
+    while (along >= shapes[tensor][dim]) along -= shapes[tensor++][dim];
+    return { tensor, shape: shapes[tensor], at: at.map((v, i) => (i === dim ? along : v)) };
+  });
+}
+
+/** The elements themselves, `value` where there is no origin. */
+export function gather(tensors: readonly Values[], { from, tensor }: Origins, value: number): Float64Array {
+  return Float64Array.from(from, (at, i) => (at < 0 ? value : tensors[tensor[i]][at]));
+}
+
+/** Gradient of `gather`: each element's goes to where it came from, at most one to a place. */
+export function scatter(dy: Values, { from, tensor }: Origins, sizes: readonly number[]): Float64Array[] {
+  const grads = sizes.map((size) => new Float64Array(size));
+  from.forEach((at, i) => {
+    if (at >= 0) grads[tensor[i]][at] = dy[i];
+  });
+  return grads;
+}
+
 // Sums --------------------------------------------------------------------------------------------------
 
 /** Σx / divisor over the axes in `axes`; the result keeps them with extent 1. */

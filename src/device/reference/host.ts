@@ -3,7 +3,7 @@
  * strided tensors.
  */
 import { DeviceError, OutOfMemoryError } from '../../errors.js';
-import { type Shape, sizeOf } from '../../shape.js';
+import type { Shape } from '../../shape.js';
 import { Buffer, type DType, type FloatType, type MemoryUse, type TypedArray } from '../device.js';
 
 export type Floats = Float32Array | Float64Array;
@@ -183,10 +183,4 @@ export class Walk {
       this.index[axis] = 0;
     }
   }
-}
-
-/** Elements that a walk needs behind it: its largest offset, plus one. */
-export function reach(shape: Shape, strides: readonly number[]): number {
-  if (sizeOf(shape) === 0) return 0;
-  return shape.reduce((most, extent, axis) => most + (extent - 1) * strides[axis], 1);
 }

@@ -1,4 +1,6 @@
 /** Elementwise kernels, reductions and the optimizers on linear memory; the loops are in assembly/. */
+
+import { reach, sizeOf } from '../../shape.js';
 import type { BinaryOperator, Kernels } from '../device.js';
 import type { WasmContext } from './context.js';
 
@@ -28,7 +30,7 @@ export function elementwiseKernels(
   w: WasmContext,
 ): Pick<
   Kernels,
-  'fill' | 'binary' | 'accumulate' | 'relu' | 'reluBackward' | 'sum' | 'expand' | 'sgd' | 'adam' | 'rmsprop'
+  'fill' | 'copy' | 'binary' | 'accumulate' | 'relu' | 'reluBackward' | 'sum' | 'expand' | 'sgd' | 'adam' | 'rmsprop'
 > {
   const { exports } = w;
 
@@ -39,6 +41,31 @@ export function elementwiseKernels(
   return {
     fill({ out, value }) {
       exports.fill(w.address(out), value, out.size);
+    },
+
+    copy({ x, out, shape, xOffset, xStrides, outOffset, outStrides }) {
+      const size = sizeOf(shape);
+      if (size === 0) return;
+      const from = w.address(x, xOffset + reach(shape, xStrides)) + 4 * xOffset;
+      const to = w.address(out, outOffset + reach(shape, outStrides)) + 4 * outOffset;
+      const [first, ...rest] = joinAxes(shape, xStrides, outStrides);
+      const [xStep, outStep] = first.strides;
+      const parts = w.split(first.extent, size);
+      const rank = rest.length + 1;
+      // Extents, both strides, a counter each.
+      const bytes = rank * 20;
+      const tables = w.scratch(parts.length * bytes);
+      w.parallel(
+        'copy',
+        parts.map(([begin, end], i) => {
+          w.writeInts(tables + i * bytes, [
+            ...[end - begin, ...rest.map((axis) => axis.extent)],
+            ...[xStep, ...rest.map((axis) => axis.strides[0])],
+            ...[outStep, ...rest.map((axis) => axis.strides[1])],
+          ]);
+          return [from + 4 * begin * xStep, to + 4 * begin * outStep, rank, tables + i * bytes];
+        }),
+      );
     },
 
     binary({ operator, a, b, out, shape, aStrides, bStrides }) {
