@@ -4,6 +4,9 @@
  */
 export { type GunzipOptions, gunzip } from './gzip.js';
 export { type Idx, readIdx } from './idx.js';
+export { type ReadPthOptions, readPth } from './pth/readPth.js';
+export { pthStateDict } from './pth/stateDict.js';
+export type { PthDtype, PthTensor, PthValue } from './pth/values.js';
 export {
   readSafetensors,
   type Safetensors,

@@ -1,2 +1,52 @@
 /** Whole networks. */
+export {
+  BasicBlock,
+  type BlockOptions,
+  type BlockType,
+  Bottleneck,
+  type ShortcutType,
+  ZeroPadShortcut,
+} from './blocks.js';
+export {
+  type CifarPreactResnetOptions,
+  type CifarResnetOptions,
+  cifarPreactResnet,
+  cifarPreactResnet110,
+  cifarPreactResnet164,
+  cifarResnet,
+  cifarResnet20,
+  cifarResnet32,
+  cifarResnet44,
+  cifarResnet56,
+  cifarResnet110,
+} from './cifar.js';
 export { type D2lResnetOptions, d2lResnet, d2lResnet18 } from './d2l.js';
+export {
+  PreactBasicBlock,
+  type PreactBlockOptions,
+  type PreactBlockType,
+  PreactBottleneck,
+  type Preactivation,
+  type PreactResnetConfig,
+  type PreactResnetOptions,
+  preactResnet,
+  preactResnet18,
+  preactResnet34,
+  preactResnet50,
+  preactResnet101,
+  preactResnet152,
+} from './preact.js';
+export {
+  type ResnetConfig,
+  type ResnetOptions,
+  resnet,
+  resnet18,
+  resnet34,
+  resnet50,
+  resnet101,
+  resnet152,
+  resnext50_32x4d,
+  resnext101_32x8d,
+  wideResnet50_2,
+  wideResnet101_2,
+} from './resnet.js';

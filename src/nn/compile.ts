@@ -2,12 +2,13 @@
  * A model laid out for inference at one input shape: its ops are recorded once, a convolution and what follows it become one
  * step with weights laid out in advance, and every buffer is planned, so that a run allocates nothing.
  */
-import { type BuffersOf, type OpNode, topologicalOrder } from '../autograd.js';
+import type { BuffersOf, OpNode } from '../autograd.js';
 import type { BatchNormGeometry, Buffer, ChannelNorm, Device, DType, Prepared } from '../device/device.js';
 import { ArgumentError, DeviceError } from '../errors.js';
-import { type ConvGeometry, checkShape, formatShape, type Shape, sameShape, sizeOf } from '../shape.js';
-import { keep, Tensor, tensor } from '../tensor.js';
+import { type ConvGeometry, formatShape, type Shape, sameShape, sizeOf } from '../shape.js';
+import { keep, Tensor } from '../tensor.js';
 import type { Module } from './module.js';
+import { type Recording, recordForward } from './record.js';
 
 export interface CompileOptions {
   /** Of every input, the batch included: `[N, C, H, W]`. */
@@ -41,19 +42,14 @@ interface Fused {
   readonly relu: boolean;
 }
 
-/** The ops between x and y, in an order in which they can run; `constants` takes a hold on what they read besides. */
-function record(x: Tensor, y: Tensor, constants: Buffer[]): { steps: Step[]; input: Value; output: Value } {
+/** The recorded calls as steps; `constants` takes a hold on what they read besides. */
+function stepsOf({ x, y, calls }: Recording, constants: Buffer[]): { steps: Step[]; input: Value; output: Value } {
   const values = new Map<Tensor, Value>();
   const input: Value = { size: x.size, constant: null };
   values.set(x, input);
   const lookUp = (t: Tensor): Value => {
     const known = values.get(t);
     if (known !== undefined) return known;
-    if (t.device.scopes.ownsInnermost(t)) {
-      throw new ArgumentError(
-        `compile: the forward pass made a tensor ${formatShape(t.shape)} that is not recorded, by tensor(), noGrad or detach; want it kept in a field of the model, or computed by ops from x`,
-      );
-    }
     const constant = t.buffer.retain();
     constants.push(constant);
     const value = { size: t.size, constant };
@@ -61,14 +57,12 @@ function record(x: Tensor, y: Tensor, constants: Buffer[]): { steps: Step[]; inp
     return value;
   };
   const steps: Step[] = [];
-  for (const t of topologicalOrder(y)) {
-    const node = t.node as OpNode | null;
-    if (node === null) continue;
+  for (const node of calls) {
     const inputs = node.inputs.map((one) => one && lookUp(one));
-    if (node.call.view) values.set(t, inputs[0] as Value);
+    if (node.call.view) values.set(node.output, inputs[0] as Value);
     else {
-      const output = { size: t.size, constant: null };
-      values.set(t, output);
+      const output = { size: node.output.size, constant: null };
+      values.set(node.output, output);
       steps.push({ name: node.name, node, inputs, output, fused: null });
     }
   }
@@ -330,10 +324,6 @@ function convolution(device: Device, { fused, output }: Step, bufferOf: (value: 
  * @throws ArgumentError when the model has no parameters, refuses the shape, or uses what is not recorded
  */
 export function compile(model: Module, { inputShape }: CompileOptions): CompiledModel {
-  const [first] = model.stateDict().values();
-  if (first === undefined) throw new ArgumentError('compile: the model has no parameters, so it is on no device');
-  checkShape('compile', 'inputShape', inputShape);
-  const { device } = first;
   const constants: Buffer[] = [];
   const release: (() => void)[] = [
     () => {
@@ -341,13 +331,11 @@ export function compile(model: Module, { inputShape }: CompileOptions): Compiled
     },
   ];
   try {
-    const recorded = device.scope(() => {
-      const x = tensor(new Float32Array(sizeOf(inputShape)), inputShape, { device, requiresGrad: true });
-      const y = model.inMode(false, () => model.forward(x));
-      if (y.node === null && y !== x)
-        throw new ArgumentError('compile: the result does not depend on the input; inside noGrad nothing is recorded');
-      return { value: record(x, y, constants), shape: y.shape };
-    });
+    const recorded = recordForward('compile', model, inputShape, (recording) => ({
+      ...{ device: recording.device, shape: recording.y.shape },
+      value: stepsOf(recording, constants),
+    }));
+    const { device } = recorded;
     const { steps, input, output } = recorded.value;
     const fused = fuse(steps, output);
     const { at, own } = place(device, fused, input, output);

@@ -2,10 +2,10 @@ import { ArgumentError } from '../errors.js';
 import { type Conv2dOptions, conv2d } from '../ops/conv2d.js';
 import { type Pair, pair } from '../shape.js';
 import type { Tensor } from '../tensor.js';
-import { defaultBias, defaultWeight, generatorOf, type InitOptions, whole } from './init.js';
+import { generatorOf, type InitOptions, type LayerInit, weightAndBias, whole } from './init.js';
 import { Module } from './module.js';
 
-export interface Conv2dLayerOptions extends Conv2dOptions, InitOptions {
+export interface Conv2dLayerOptions extends Conv2dOptions, InitOptions, LayerInit {
   /** Whether to add a bias. Default true. */
   readonly bias?: boolean;
 }
@@ -47,8 +47,9 @@ export class Conv2d extends Module {
 
     const generator = generatorOf('Conv2d', o);
     const shape = [outChannels, inChannels / groups, ...kernel];
-    this.weight = defaultWeight(shape, o.device, generator);
-    this.bias = (o.bias ?? true) ? defaultBias(shape, o.device, generator) : null;
+    const { weight, bias } = weightAndBias(shape, o.bias ?? true, o, generator);
+    this.weight = weight;
+    this.bias = bias;
     this.options = { stride, padding, dilation, groups };
   }
 

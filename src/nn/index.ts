@@ -2,7 +2,7 @@
 export { BatchNorm2d, type BatchNorm2dOptions } from './batchNorm2d.js';
 export { CompiledModel, type CompileOptions, compile } from './compile.js';
 export { Conv2d, type Conv2dLayerOptions } from './conv2d.js';
-export { DEFAULT_SEED, type InitOptions } from './init.js';
+export { DEFAULT_SEED, type Initializer, type InitOptions, type LayerInit } from './init.js';
 export { Linear, type LinearOptions } from './linear.js';
 export { Module } from './module.js';
 export { Residual, type ResidualOptions, type ResnetBlockOptions, resnetBlock } from './residual.js';

@@ -1,4 +1,4 @@
-/** Where a layer's first weights come from: PyTorch's distributions, drawn from a seeded generator. */
+/** Where a layer's first weights come from: a seeded generator, by PyTorch's distributions unless told otherwise. */
 import type { Device } from '../device/device.js';
 import { ArgumentError } from '../errors.js';
 import { fans, Generator } from '../random.js';
@@ -32,17 +32,36 @@ export function whole(op: string, argument: string, value: number): void {
   }
 }
 
-function parameter(data: Float32Array, shape: Shape, device: Device): Tensor {
+/** First values of a layer's weight or bias, given the shape of its weight: drawn from the generator, rounded to float32. */
+export type Initializer = (generator: Generator, weightShape: Shape) => Float32Array;
+
+/** How a layer with a weight and a bias starts. */
+export interface LayerInit {
+  /** Default: Kaiming uniform with a = √5, which is ±1/√fanIn, as PyTorch's Conv2d and Linear start. */
+  readonly weightInit?: Initializer;
+  /** Default: uniform in ±1/√fanIn, as PyTorch's. */
+  readonly biasInit?: Initializer;
+}
+
+const torchWeight: Initializer = (generator, shape) => generator.kaimingUniform(shape);
+
+const torchBias: Initializer = (generator, shape) =>
+  generator.uniformArray([shape[0]], 1 / Math.sqrt(fans(shape).fanIn));
+
+/** A parameter of its own on the device, which outlives scopes. */
+export function parameter(data: Float32Array, shape: Shape, device: Device): Tensor {
   return keep(tensor(data, shape, { device, requiresGrad: true }));
 }
 
-/** PyTorch's default weight of Conv2d and Linear: Kaiming uniform with a = √5, which is ±1/√fanIn. */
-export function defaultWeight(shape: Shape, device: Device, generator: Generator): Tensor {
-  return parameter(generator.kaimingUniform(shape), shape, device);
-}
-
-/** PyTorch's default bias for a weight of shape `weightShape`: uniform in ±1/√fanIn. */
-export function defaultBias(weightShape: Shape, device: Device, generator: Generator): Tensor {
-  const shape = [weightShape[0]];
-  return parameter(generator.uniformArray(shape, 1 / Math.sqrt(fans(weightShape).fanIn)), shape, device);
+/** Weight and bias of a layer, drawn in this order; the bias has one element for each output, `weightShape[0]`. */
+export function weightAndBias(
+  weightShape: Shape,
+  hasBias: boolean,
+  o: LayerInit & { readonly device: Device },
+  generator: Generator,
+): { weight: Tensor; bias: Tensor | null } {
+  const { device, weightInit = torchWeight, biasInit = torchBias } = o;
+  const weight = parameter(weightInit(generator, weightShape), weightShape, device);
+  const bias = hasBias ? parameter(biasInit(generator, weightShape), [weightShape[0]], device) : null;
+  return { weight, bias };
 }

@@ -1,9 +1,9 @@
 import { linear } from '../ops/linear.js';
 import type { Tensor } from '../tensor.js';
-import { defaultBias, defaultWeight, generatorOf, type InitOptions, whole } from './init.js';
+import { generatorOf, type InitOptions, type LayerInit, weightAndBias, whole } from './init.js';
 import { Module } from './module.js';
 
-export interface LinearOptions extends InitOptions {
+export interface LinearOptions extends InitOptions, LayerInit {
   /** Whether to add a bias. Default true. */
   readonly bias?: boolean;
 }
@@ -27,8 +27,9 @@ export class Linear extends Module {
     whole('Linear', 'outFeatures', outFeatures);
     const generator = generatorOf('Linear', o);
     const shape = [outFeatures, inFeatures];
-    this.weight = defaultWeight(shape, o.device, generator);
-    this.bias = (o.bias ?? true) ? defaultBias(shape, o.device, generator) : null;
+    const { weight, bias } = weightAndBias(shape, o.bias ?? true, o, generator);
+    this.weight = weight;
+    this.bias = bias;
   }
 
   override forward(x: Tensor): Tensor {

@@ -78,7 +78,14 @@ export class Team {
     const workers: WorkerLike[] = [];
     const trouble: { message: string | null } = { message: null };
     const onError = (event: unknown): void => {
-      trouble.message ??= String((event as { message?: unknown } | null)?.message ?? event);
+      const { message, preventDefault } = Object(event) as { message?: unknown; preventDefault?: unknown };
+      // On the web an event: handled here, it must not go on to the error handlers of the page.
+      const web = typeof preventDefault === 'function';
+      if (web) preventDefault.call(event);
+      trouble.message ??=
+        web && !message
+          ? "the worker script did not load; is it served, and with the page's Cross-Origin-Embedder-Policy?"
+          : String(message ?? event);
     };
     try {
       const url = new URL('./worker.js', import.meta.url);

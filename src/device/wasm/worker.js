@@ -74,6 +74,6 @@ if (typeof global.postMessage === 'function' && typeof global.addEventListener =
     { once: true },
   );
 } else {
-  const { parentPort } = await import('node:worker_threads');
-  parentPort?.once('message', (/** @type {Start} */ start) => serve(start));
+  // No top-level await: bundlers that make a classic script of a worker, as Vite does by default, refuse it.
+  import('node:worker_threads').then(({ parentPort }) => parentPort?.once('message', serve));
 }
