@@ -5,7 +5,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import * as atalho from '../src/index.js';
 import { crossEntropy, type Device, grad, keep, noGrad, type Sequential, tensor } from '../src/index.js';
-import { DOUBLE } from '../src/oracle/index.js';
 import { devices, fastDevices } from './devices.js';
 import { expectWithin, formula, goldens, loadFormula } from './goldens.js';
 
@@ -13,34 +12,46 @@ import { expectWithin, formula, goldens, loadFormula } from './goldens.js';
  * Relative to the largest logit, and to the norm of a gradient. In float32 a ReLU or a maximum decided the other way, by an
  * input that is 0 but for rounding, moves gradients by far more than rounding itself; decisions.test.ts judges float32 strictly.
  */
-const BOUNDS = {
-  float32: { forward: 1.2e-5, gradient: 2e-2 },
-  float64: { forward: 1e-12, gradient: 1e-11 },
-} as const;
+const DOUBLE = { forward: 1e-12, gradient: 1e-11 };
+/** Eval mode, in float32. */
+const EVAL = 1.2e-5;
+/**
+ * A training pass in float32. In resnet50 the last stage normalises 8 values a channel, which magnifies rounding: moving its
+ * first weights by one ulp moves the logits as much, and PyTorch's own float32 is 8.0e-5 off in the logits and up to 3.2e-2 of
+ * the norm in a gradient (here 6.8e-5 and 1.5e-2 in exact, 1.4e-4 and 2.4e-2 in fast mode).
+ */
+const SHALLOW = { forward: EVAL, gradient: 2e-3 };
+const MEDIUM = { forward: EVAL, gradient: 2e-2 };
+const DEEP = { forward: 2.4e-4, gradient: 3.2e-2 };
 
 const every = [...devices, ...fastDevices].filter((d) => d.fast || d.name === 'reference float64');
 /** Drawing and loading their weights takes longer than running them, so the largest run in both orders of sums, once each. */
 const twoOrders = every.filter((d) => d.name === 'wasm, 3 threads' || d.name === 'wasm, fast, 3 threads');
 const others = goldens('torchvision');
-const goldens50 = goldens('resnet50');
 const NETS = [
-  { name: 'resnet18', make: atalho.resnet18, file: goldens('resnet18'), prefix: '', on: every },
-  { name: 'resnet50', make: atalho.resnet50, file: goldens50, prefix: '', on: every },
+  {
+    ...{ name: 'resnet18', make: atalho.resnet18, parameters: 11_689_512, single: SHALLOW },
+    ...{ file: goldens('resnet18'), prefix: '', on: every },
+  },
+  {
+    ...{ name: 'resnet50', make: atalho.resnet50, parameters: 25_557_032, single: DEEP },
+    ...{ file: goldens('resnet50'), prefix: '', on: every },
+  },
   ...[
-    { name: 'resnet34', make: atalho.resnet34 },
-    { name: 'resnet101', make: atalho.resnet101 },
-    { name: 'resnet152', make: atalho.resnet152 },
-    { name: 'resnext50_32x4d', make: atalho.resnext50_32x4d },
-    { name: 'resnext101_32x8d', make: atalho.resnext101_32x8d },
-    { name: 'wide_resnet50_2', make: atalho.wideResnet50_2 },
-    { name: 'wide_resnet101_2', make: atalho.wideResnet101_2 },
-  ].map((net) => ({ ...net, file: others, prefix: `${net.name}.`, on: twoOrders })),
+    { name: 'resnet34', make: atalho.resnet34, parameters: 21_797_672 },
+    { name: 'resnet101', make: atalho.resnet101, parameters: 44_549_160 },
+    { name: 'resnet152', make: atalho.resnet152, parameters: 60_192_808 },
+    { name: 'resnext50_32x4d', make: atalho.resnext50_32x4d, parameters: 25_028_904 },
+    { name: 'resnext101_32x8d', make: atalho.resnext101_32x8d, parameters: 88_791_336 },
+    { name: 'wide_resnet50_2', make: atalho.wideResnet50_2, parameters: 68_883_240 },
+    { name: 'wide_resnet101_2', make: atalho.wideResnet101_2, parameters: 126_886_696 },
+  ].map((net) => ({ ...net, single: MEDIUM, file: others, prefix: `${net.name}.`, on: twoOrders })),
 ];
 
 const largest = (values: ArrayLike<number>): number => Array.from(values).reduce((a, v) => Math.max(a, Math.abs(v)), 0);
 const norm = (values: ArrayLike<number>): number => Math.sqrt(Array.from(values).reduce((a, v) => a + v * v, 0));
 
-describe.each(NETS)('$name', ({ make, file, prefix, on }) => {
+describe.each(NETS)('$name', ({ make, parameters, single, file, prefix, on }) => {
   const shape = JSON.parse(file.metadata.x) as number[];
   const [low, high] = JSON.parse(file.metadata.x_range) as number[];
   const labels = Int32Array.from(JSON.parse(file.metadata.labels) as number[]);
@@ -54,24 +65,26 @@ describe.each(NETS)('$name', ({ make, file, prefix, on }) => {
       loadFormula(net);
     });
     afterAll(() => device.dispose());
+    it("has torchvision's number of parameters", () => {
+      expect(net.parameters().reduce((sum, { size }) => sum + size, 0)).toBe(parameters);
+    });
+
     const input = () => tensor(formula('x', shape, low, high), shape, { device });
 
     it('gives the logits of eval mode', { timeout: 600_000 }, async () => {
       const logits = device.scope(() => net.inMode(false, () => noGrad(() => net.forward(input()))));
       const want = file.get(`${prefix}eval.logits`);
       expect(logits.shape).toEqual(want.shape);
-      const bound = BOUNDS[device.dtype].forward * largest(want.data);
+      const bound = (device.dtype === 'float32' ? EVAL : DOUBLE.forward) * largest(want.data);
       expectWithin('eval.logits', Float64Array.from(await logits.data(), Number), want.data, bound);
       logits.dispose();
     });
 
     if (!file.tensors.has(`${prefix}train.loss`)) return;
-    // With batches of 8 values a channel in the last stage, float32 is off by more than the bound: not yet traced.
-    if (file === goldens50 && maker.precision !== DOUBLE) return;
     it('gives the logits, loss, gradients and running statistics of one training pass', {
       timeout: 900_000,
     }, async () => {
-      const { forward, gradient } = BOUNDS[device.dtype];
+      const { forward, gradient } = device.dtype === 'float32' ? single : DOUBLE;
       const params = net.namedParameters();
       const { logits, loss, grads } = device.scope(() => {
         const logits = keep(net.forward(input()));

@@ -350,7 +350,8 @@ describe('hostile ONNX', () => {
       fc.property(
         fc.nat(),
         fc.infiniteStream(fc.nat({ max: 2 ** 30 })),
-        fc.integer({ min: 1, max: 4 }),
+        // One contradiction suffices to be refused, so that few changes get furthest.
+        fc.constantFrom(1, 1, 1, 2, 3, 4),
         fc.constantFrom(17, 17, 17, 7, 11, 13, 18, 23, 24, 0, -1),
         (i, stream, changes, version) => {
           const d = drawFrom((min, max) => min + ((stream.next().value as number) % (max - min + 1)));
@@ -363,8 +364,8 @@ describe('hostile ONNX', () => {
       ),
       { seed: SEED, numRuns: 5000 },
     );
-    // The draw is no good if hardly any get as far as running: 241 do with this seed.
-    expect(imported).toBeGreaterThan(200);
+    // Enough of them get as far as running.
+    expect(imported).toBeGreaterThan(300);
   });
 
   it('anything at all', () => {

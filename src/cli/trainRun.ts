@@ -1,4 +1,5 @@
 /** Carries out a training run in its folder: resuming, checkpoints, metrics, curves, the chapter's last lines. */
+import { basename } from 'node:path';
 import { AtalhoError } from '../errors.js';
 import { writeSafetensors } from '../io/safetensors.js';
 import { Generator } from '../random.js';
@@ -130,7 +131,7 @@ export async function trainRun(
     const save = async (): Promise<void> =>
       run.checkpoints.save(trainer.state().step, await encodeCheckpoint(trainer, config, WRITER));
     const draw = (): void =>
-      run.replace('curves.svg', curvesSvg(trainer.state().history, epochs, `${config.model}, ${run.path}`));
+      run.replace('curves.svg', curvesSvg(trainer.state().history, epochs, `${config.model}, ${basename(run.path)}`));
     draw();
     const progress = new Progress({ epochs, trainImages, testImages });
     bar = progress;
