@@ -7,4 +7,5 @@ export { WASM_BASE64 } from '../dist/device/wasm/binary.gen.js';
 export { wasm } from '../dist/device/wasm/index.js';
 export { winogradTile } from '../dist/device/winograd.js';
 export * from '../dist/index.js';
+export { exportOnnx } from '../dist/onnx/index.js';
 export * as oracle from '../dist/oracle/index.js';

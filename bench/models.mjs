@@ -1,11 +1,20 @@
 /** Whole models: ResNet-18's forward pass at 224×224, and the chapter's training step with its time split by kernel. */
 import { performance } from 'node:perf_hooks';
-import { compile, crossEntropy, d2lResnet18, grad, noGrad, oracle, sgd, tensor } from './library.mjs';
+import { compile, crossEntropy, d2lResnet18, grad, noGrad, oracle, resnet50, sgd, tensor } from './library.mjs';
 import { measure } from './measure.mjs';
 
 /** The forward pass of the chapter's network on 3×224×224 images and 1000 classes; `dispose` frees it. */
 export function resnetForward(device, batch = 1) {
-  const net = d2lResnet18({ inChannels: 3, numClasses: 1000, device, seed: 0 }).eval();
+  return forwardPass(d2lResnet18({ inChannels: 3, numClasses: 1000, device, seed: 0 }), device, batch);
+}
+
+/** The same of torchvision's ResNet-50. */
+export function resnet50Forward(device, batch = 1) {
+  return forwardPass(resnet50({ device, seed: 0 }), device, batch);
+}
+
+function forwardPass(net, device, batch) {
+  net.eval();
   const x = tensor(oracle.numbers(7, 'image', batch * 3 * 224 * 224, 0, 1), [batch, 3, 224, 224], { device });
   return {
     net,

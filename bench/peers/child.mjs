@@ -4,7 +4,7 @@
  */
 import '../flags.mjs';
 import { performance } from 'node:perf_hooks';
-import { noGrad, wasm } from '../library.mjs';
+import { exportOnnx, noGrad, wasm } from '../library.mjs';
 import { cpuNow } from '../measure.mjs';
 import { peakResident } from '../resident.mjs';
 import { contestants } from './contestants.mjs';
@@ -19,12 +19,15 @@ globalThis.fetch = (address) => {
 const [peer, threadsText, name] = process.argv.slice(2);
 const threads = Number(threadsText);
 
-/** Weights and input, the same for all, out of atalho's state dict. */
+/** Weights and input, the same for all, out of atalho's state dict; and both as an ONNX file with batch norm as it is. */
 async function given() {
   const device = await wasm();
   const workload = makeWorkload(name, device);
   const weights = seedWeights(workload.net);
-  const found = { weights, shape: [...workload.x.shape], input: workload.x.dataSync(), labels: workload.labels };
+  const shape = [...workload.x.shape];
+  const onnx =
+    name.startsWith('infer') && exportOnnx(workload.net, { inputShape: shape, inputName: 'x', outputName: 'logits' });
+  const found = { weights, onnx, shape, input: workload.x.dataSync(), labels: workload.labels };
   device.dispose();
   return found;
 }

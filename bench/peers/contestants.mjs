@@ -13,15 +13,14 @@ const atalho =
     const base = resident();
     const workload = makeWorkload(name, device);
     seedWeights(workload.net);
-    if (name !== 'infer') return { base, version: math, run: async () => [workload.run()] };
+    if (name.startsWith('train')) return { base, version: math, run: async () => [workload.run()] };
     const compiled = compile(workload.net, { inputShape: workload.x.shape });
     return { base, version: math, run: async () => compiled.run(workload.x).dataSync() };
   };
 
-async function onnxruntime(make, { threads, given }) {
+async function other(make, { threads, given }) {
   const base = resident();
-  const { weights, shape, input } = await given();
-  const { version, run } = await make(weights, shape, input, threads);
+  const { version, run } = await make({ ...(await given()), threads });
   return { base, version, run };
 }
 
@@ -29,8 +28,8 @@ export const contestants = {
   'atalho exact': atalho('exact'),
   'atalho fast': atalho('fast'),
   'atalho relaxed': atalho('relaxed'),
-  'onnxruntime-web': async (o) => onnxruntime((await import('./ortWeb.mjs')).ortWeb, o),
-  'onnxruntime-node': async (o) => onnxruntime((await import('./ortNode.mjs')).ortNode, o),
-  'TensorFlow.js wasm': async (o) => onnxruntime((await import('./tfjs.mjs')).tfjsPeer, o),
+  'onnxruntime-web': async (o) => other((await import('./ortWeb.mjs')).ortWeb, o),
+  'onnxruntime-node': async (o) => other((await import('./ortNode.mjs')).ortNode, o),
+  'TensorFlow.js wasm': async (o) => other((await import('./tfjs.mjs')).tfjsPeer, o),
   PyTorch: async (o) => (await import('./pytorch.mjs')).pytorch(o),
 };

@@ -1,6 +1,6 @@
 /**
  * atalho and its peers on the same weights and inputs, each in a process of its own, taking turns; outputs compared. Inference
- * of ResNet-18 (the chapter's layout, 3×224×224, 1000 classes, batch 1), and the chapter's training step at 96×96.
+ * of ResNet-18 (the chapter's layout, 3×224×224, 1000 classes, batch 1) and torchvision's ResNet-50, and the chapter's training step at 96×96.
  */
 import { fork } from 'node:child_process';
 import { availableParallelism } from 'node:os';
@@ -35,6 +35,14 @@ const GROUPS = [
     rounds: 30,
     peers: ['onnxruntime-web', 'onnxruntime-node', 'PyTorch'],
   },
+  {
+    name: `infer ResNet-50, ${many} threads`,
+    workload: 'infer50',
+    threads: many,
+    images: 1,
+    rounds: 15,
+    peers: ['onnxruntime-web', 'onnxruntime-node'],
+  },
   { name: `train b32, ${many} threads`, workload: 'train32', threads: many, images: 32, rounds: 6, peers: ['PyTorch'] },
   {
     name: `train b256, ${many} threads`,
@@ -53,6 +61,7 @@ const TARGETS = [
   ['infer, 1 thread', 'atalho fast', 'TensorFlow.js wasm', 2.5],
   ['infer, 1 thread', 'atalho relaxed', 'onnxruntime-web', 3.8],
   ['infer, 1 thread', 'atalho relaxed', 'onnxruntime-node', 1 / 1.15],
+  [`infer ResNet-50, ${many} threads`, 'atalho relaxed', 'onnxruntime-web', 2],
   [`train b32, ${many} threads`, 'atalho relaxed', 'PyTorch', 1],
   [`train b256, ${many} threads`, 'atalho relaxed', 'PyTorch', 1],
 ];
@@ -137,7 +146,7 @@ for (const group of GROUPS) {
   for (const one of all) {
     await one.run();
     one.first = (await one.ask('outputs')).outputs;
-    if (group.workload === 'infer') for (let i = 0; i < 3; i++) await one.run();
+    if (group.workload.startsWith('infer')) for (let i = 0; i < 3; i++) await one.run();
   }
   for (let round = 0; round < rounds; round++) {
     for (let i = 0; i < all.length; i++) {

@@ -62,7 +62,7 @@ function nhwc(data, [batch, channels, height, width]) {
   return tf.tensor4d(out, [batch, height, width, channels]);
 }
 
-export async function tfjsPeer(weights, inputShape, input) {
+export async function tfjsPeer({ weights, shape, input }) {
   setWasmPaths(fileURLToPath(new URL('node_modules/@tensorflow/tfjs-backend-wasm/dist/', import.meta.url)));
   tf.env().set('WASM_HAS_MULTITHREAD_SUPPORT', false);
   setThreadsCount(1);
@@ -85,7 +85,7 @@ export async function tfjsPeer(weights, inputShape, input) {
       return tf.fused.matMul({ a: x, b: filter, bias });
     },
   };
-  const x = nhwc(input, inputShape);
+  const x = nhwc(input, shape);
   return {
     version: tf.version_core,
     async run() {
