@@ -28,15 +28,19 @@ function firstInside(start: i32, dilation: i32): i32 {
 export function maxPool2d(g: Pool, x: usize, out: usize, indices: usize): void {
   const plane: usize = (<usize>(g.inHeight * g.inWidth)) << 2;
   // Outputs whose windows lie inside the row, and whose vectors of inputs do too, are taken four at a time.
-  const reach = (g.kernelWidth - 1) * g.dilationWidth + 4 * g.strideWidth;
+  const reach = (g.kernelWidth - 1) * g.dilationWidth + 3 * g.strideWidth + 1;
   const from = min((g.padWidth + g.strideWidth - 1) / g.strideWidth, g.outWidth);
   const last = min(g.outWidth - 4, (g.inWidth + g.padWidth - reach) / g.strideWidth);
   const fours = g.strideWidth <= 2 && g.inWidth + g.padWidth >= reach && last >= from ? ((last - from) >> 2) + 1 : 0;
+  // The last four once more, from further right, rather than what is left one by one.
+  const again = fours > 0 && last > from + ((fours - 1) << 2);
+  const rest = again ? last + 4 : from + (fours << 2);
   for (let p = 0; p < g.planes; p++) {
     for (let oh = 0; oh < g.outHeight; oh++) {
       for (let ow = 0; ow < from; ow++) maxOfOne(g, x, oh, ow, out, indices);
       if (fours > 0) maxOfFours(g, x, oh, from, fours, out, indices);
-      for (let ow = from + (fours << 2); ow < g.outWidth; ow++) maxOfOne(g, x, oh, ow, out, indices);
+      if (again) maxOfFours(g, x, oh, last, 1, out, indices);
+      for (let ow = rest; ow < g.outWidth; ow++) maxOfOne(g, x, oh, ow, out, indices);
       out += (<usize>g.outWidth) << 2;
       indices += (<usize>g.outWidth) << 2;
     }
@@ -90,7 +94,8 @@ function maxOfFours(g: Pool, x: usize, oh: i32, ow: i32, fours: i32, out: usize,
       let p = x + ((<usize>first) << 2);
       for (const end = p + reach; p < end; p += step) {
         let v = v128.load(p);
-        if (stride === 2) v = v128.shuffle<f32>(v, v128.load(p, 16), 0, 2, 4, 6);
+        // From the fourth on, so as not to read past the row.
+        if (stride === 2) v = v128.shuffle<f32>(v, v128.load(p, 12), 0, 2, 5, 7);
         const wins = v128.or(f32x4.gt(v, best), f32x4.ne(v, v));
         best = v128.bitselect(v, best, wins);
         at = v128.bitselect(i, at, wins);

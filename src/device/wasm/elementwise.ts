@@ -131,14 +131,30 @@ export function elementwiseKernels(
         stride *= shape[i];
       }
       if (reduced.length === 0) reduced.push([1, 1]);
-      const rank = kept.length + reduced.length;
-      const scratch = w.scratch(64 + rank * 12);
-      const table = scratch + 64;
-      w.writeInts(
-        table,
-        [kept, reduced].flatMap((list) => [...list.map((axis) => axis[0]), ...list.map((axis) => axis[1])]),
+      if (kept.length === 0) kept.push([1, 0]);
+      // Threads share the outermost axis that is kept.
+      const [[extent, keptStride], ...inner] = kept;
+      const perStep = out.size / extent;
+      const [from, to] = [w.address(x), w.address(out)];
+      const parts = w.split(extent, sizeOf(shape) / 2);
+      // Lanes, then extents and strides with a counter each.
+      const bytes = 64 + Math.ceil(((kept.length + reduced.length) * 12) / 64) * 64;
+      const scratch = w.scratch(parts.length * bytes);
+      w.parallel(
+        'sum',
+        parts.map(([first, last], i) => {
+          const lanes = scratch + i * bytes;
+          const own: [number, number][] = [[last - first, keptStride], ...inner];
+          w.writeInts(
+            lanes + 64,
+            [own, reduced].flatMap((list) => [...list.map((axis) => axis[0]), ...list.map((axis) => axis[1])]),
+          );
+          return [
+            ...[from + 4 * first * keptStride, to + 4 * first * perStep],
+            ...[kept.length, reduced.length, lanes + 64, divisor, lanes],
+          ];
+        }),
       );
-      exports.sum(w.address(x), w.address(out), kept.length, reduced.length, table, divisor, scratch);
     },
 
     expand({ x, out, shape, xStrides, divisor }) {
