@@ -530,6 +530,25 @@ describe('import of what others write', () => {
     expect(refused).toBeLessThan(40);
   });
 
+  it('BatchNormalization: epsilon given and left out', async () => {
+    const shape = [2, 3, 4, 5];
+    const numbers = numbersOf(SEED);
+    const of = (name: string, values: number[]) => floatTensor(name, [3], values);
+    // Variances so small that epsilon is most of the divisor.
+    const statistics = [of('mean', [0.5, 0, -0.25]), of('var', [1e-6, 0, 1e-3])];
+    const initializer = [of('scale', [1, -0.5, 2]), of('bias', [0.125, 0, 3]), ...statistics];
+    for (const attributes of [{}, { epsilon: { float: 1e-3 } }]) {
+      const node = { opType: 'BatchNormalization', inputs: ['x', 'scale', 'bias', 'mean', 'var'], attributes };
+      const [file, x] = [fileOf([node], initializer, shape), numbers(...shape)];
+      const want = await runtime(file, x, shape);
+      const got = evaluate(importOnnx(file, { device }), x, shape);
+      const bound = 4 * 2 ** -24 * Math.max(...want.data.map(Math.abs));
+      got.data.forEach((v, i) => {
+        expect(Math.abs(v - want.data[i])).toBeLessThanOrEqual(bound);
+      });
+    }
+  });
+
   it('Gemm: alpha, beta, both transpositions, a bias of any shape that broadcasts', async () => {
     await fc.assert(
       fc.asyncProperty(
