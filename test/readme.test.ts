@@ -49,11 +49,12 @@ async function run(program: Program, name: string): Promise<string[]> {
 }
 
 describe('README', () => {
-  it('has four programs', () => {
+  it('has five programs', () => {
     expect(all.map((program) => program.heading)).toEqual([
       'A network that trains, in 15 lines',
       'The chapter, from Residual to training',
       'Fast modes, and compiled models',
+      'Weights in and out',
       'The oracle',
     ]);
   });
