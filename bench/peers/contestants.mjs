@@ -31,5 +31,6 @@ export const contestants = {
   'onnxruntime-web': async (o) => other((await import('./ortWeb.mjs')).ortWeb, o),
   'onnxruntime-node': async (o) => other((await import('./ortNode.mjs')).ortNode, o),
   'TensorFlow.js wasm': async (o) => other((await import('./tfjs.mjs')).tfjsPeer, o),
+  'jax-js wasm': async (o) => other((await import('./jax.mjs')).jaxPeer, o),
   PyTorch: async (o) => (await import('./pytorch.mjs')).pytorch(o),
 };

@@ -31,6 +31,28 @@ export function seedWeights(net) {
   return exported;
 }
 
+const EPS = 1e-5;
+
+/**
+ * A convolution with the batch norm after it folded in: what each output channel's filter is multiplied by, and the bias.
+ * @param {ReadonlyMap<string, { data: Float32Array }>} weights
+ * @param {string | null} norm null where there is none
+ */
+export function foldNorm(weights, conv, norm) {
+  const array = (name) => weights.get(name).data;
+  const bias = Float32Array.from(array(`${conv}.bias`));
+  const scale = new Float64Array(bias.length).fill(1);
+  if (norm !== null) {
+    const [gamma, beta] = [array(`${norm}.weight`), array(`${norm}.bias`)];
+    const [mean, variance] = [array(`${norm}.running_mean`), array(`${norm}.running_var`)];
+    scale.forEach((_, o) => {
+      scale[o] = gamma[o] / Math.sqrt(variance[o] + EPS);
+      bias[o] = (bias[o] - mean[o]) * scale[o] + beta[o];
+    });
+  }
+  return { scale, bias };
+}
+
 /**
  * @template T
  * @typedef {object} Builder how a peer makes a layer; `x` and results are whatever the peer works with

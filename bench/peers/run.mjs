@@ -43,6 +43,16 @@ const GROUPS = [
     rounds: 15,
     peers: ['onnxruntime-web', 'onnxruntime-node'],
   },
+  // Takes seconds an image.
+  {
+    name: 'infer, 1 thread, jax-js',
+    workload: 'infer',
+    threads: 1,
+    images: 1,
+    rounds: 2,
+    warmups: 1,
+    peers: ['jax-js wasm'],
+  },
   { name: `train b32, ${many} threads`, workload: 'train32', threads: many, images: 32, rounds: 6, peers: ['PyTorch'] },
   {
     name: `train b256, ${many} threads`,
@@ -146,7 +156,7 @@ for (const group of GROUPS) {
   for (const one of all) {
     await one.run();
     one.first = (await one.ask('outputs')).outputs;
-    if (group.workload.startsWith('infer')) for (let i = 0; i < 3; i++) await one.run();
+    for (let i = 1; i < (group.warmups ?? (group.workload.startsWith('infer') ? 4 : 1)); i++) await one.run();
   }
   for (let round = 0; round < rounds; round++) {
     for (let i = 0; i < all.length; i++) {

@@ -5,9 +5,7 @@
 import { fileURLToPath } from 'node:url';
 import { setThreadsCount, setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
 import * as tf from '@tensorflow/tfjs-core';
-import { walk } from './network.mjs';
-
-const EPS = 1e-5;
+import { foldNorm, walk } from './network.mjs';
 
 /** OIHW to HWIO, each output channel times `scale[o]`. */
 function filterOf({ shape, data }, scale) {
@@ -27,16 +25,7 @@ function prepare(weights) {
   return {
     folded(conv, norm) {
       if (filters.has(conv)) return filters.get(conv);
-      const bias = Float32Array.from(array(`${conv}.bias`));
-      const scale = new Float64Array(bias.length).fill(1);
-      if (norm !== null) {
-        const [gamma, beta] = [array(`${norm}.weight`), array(`${norm}.bias`)];
-        const [mean, variance] = [array(`${norm}.running_mean`), array(`${norm}.running_var`)];
-        scale.forEach((_, o) => {
-          scale[o] = gamma[o] / Math.sqrt(variance[o] + EPS);
-          bias[o] = (bias[o] - mean[o]) * scale[o] + beta[o];
-        });
-      }
+      const { scale, bias } = foldNorm(weights, conv, norm);
       const made = { filter: filterOf(weights.get(`${conv}.weight`), scale), bias: tf.keep(tf.tensor1d(bias)) };
       filters.set(conv, made);
       return made;
