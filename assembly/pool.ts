@@ -13,8 +13,10 @@ export class Pool {
   kernelWidth: i32;
   strideHeight: i32;
   strideWidth: i32;
-  padHeight: i32;
-  padWidth: i32;
+  padTop: i32;
+  padLeft: i32;
+  padBottom: i32;
+  padRight: i32;
   dilationHeight: i32;
   dilationWidth: i32;
 }
@@ -29,9 +31,9 @@ export function maxPool2d(g: Pool, x: usize, out: usize, indices: usize): void {
   const plane: usize = (<usize>(g.inHeight * g.inWidth)) << 2;
   // Outputs whose windows lie inside the row, and whose vectors of inputs do too, are taken four at a time.
   const reach = (g.kernelWidth - 1) * g.dilationWidth + 3 * g.strideWidth + 1;
-  const from = min((g.padWidth + g.strideWidth - 1) / g.strideWidth, g.outWidth);
-  const last = min(g.outWidth - 4, (g.inWidth + g.padWidth - reach) / g.strideWidth);
-  const fours = g.strideWidth <= 2 && g.inWidth + g.padWidth >= reach && last >= from ? ((last - from) >> 2) + 1 : 0;
+  const from = min((g.padLeft + g.strideWidth - 1) / g.strideWidth, g.outWidth);
+  const last = min(g.outWidth - 4, (g.inWidth + g.padLeft - reach) / g.strideWidth);
+  const fours = g.strideWidth <= 2 && g.inWidth + g.padLeft >= reach && last >= from ? ((last - from) >> 2) + 1 : 0;
   // The last four once more, from further right, rather than what is left one by one.
   const again = fours > 0 && last > from + ((fours - 1) << 2);
   const rest = again ? last + 4 : from + (fours << 2);
@@ -50,10 +52,10 @@ export function maxPool2d(g: Pool, x: usize, out: usize, indices: usize): void {
 
 /** `out` and `indices` point at the row. */
 function maxOfOne(g: Pool, x: usize, oh: i32, ow: i32, out: usize, indices: usize): void {
-  const startH = oh * g.strideHeight - g.padHeight;
+  const startH = oh * g.strideHeight - g.padTop;
   const fromH = firstInside(startH, g.dilationHeight);
   const toH = min(startH + g.kernelHeight * g.dilationHeight, g.inHeight);
-  const startW = ow * g.strideWidth - g.padWidth;
+  const startW = ow * g.strideWidth - g.padLeft;
   const fromW = firstInside(startW, g.dilationWidth);
   const toW = min(startW + g.kernelWidth * g.dilationWidth, g.inWidth);
   let best: f32 = -Infinity;
@@ -77,7 +79,7 @@ function maxOfFours(g: Pool, x: usize, oh: i32, ow: i32, fours: i32, out: usize,
   const stride = g.strideWidth;
   const width = g.inWidth;
   const rows = g.dilationHeight;
-  const startH = oh * g.strideHeight - g.padHeight;
+  const startH = oh * g.strideHeight - g.padTop;
   const fromH = firstInside(startH, rows);
   const toH = min(startH + g.kernelHeight * rows, g.inHeight);
   const lanes = i32x4.mul(i32x4(0, 1, 2, 3), i32x4.splat(stride));
@@ -85,7 +87,7 @@ function maxOfFours(g: Pool, x: usize, oh: i32, ow: i32, fours: i32, out: usize,
   const reach: usize = <usize>g.kernelWidth * step;
   out += (<usize>ow) << 2;
   indices += (<usize>ow) << 2;
-  for (let n = 0, startW = ow * stride - g.padWidth; n < fours; n++) {
+  for (let n = 0, startW = ow * stride - g.padLeft; n < fours; n++) {
     let first = fromH * width + startW;
     let best = f32x4.splat(-Infinity);
     let at = fromH < toH ? i32x4.add(i32x4.splat(first), lanes) : i32x4.splat(-1);
@@ -131,8 +133,8 @@ export function maxPool2dBackward(g: Pool, dy: usize, indices: usize, dx: usize)
 
 /** What an average divides by: the window clipped to the padded input, or to the input. */
 @inline
-function windowCount(start: i32, kernel: i32, extent: i32, pad: i32, countIncludePad: i32): i32 {
-  if (countIncludePad) return min(start + kernel, extent + pad) - start;
+function windowCount(start: i32, kernel: i32, extent: i32, padAfter: i32, countIncludePad: i32): i32 {
+  if (countIncludePad) return min(start + kernel, extent + padAfter) - start;
   return min(start + kernel, extent) - max(start, 0);
 }
 
@@ -140,12 +142,12 @@ export function avgPool2d(g: Pool, x: usize, out: usize, countIncludePad: i32): 
   const plane: usize = (<usize>(g.inHeight * g.inWidth)) << 2;
   for (let p = 0; p < g.planes; p++) {
     for (let oh = 0; oh < g.outHeight; oh++) {
-      const startH = oh * g.strideHeight - g.padHeight;
-      const rows = windowCount(startH, g.kernelHeight, g.inHeight, g.padHeight, countIncludePad);
+      const startH = oh * g.strideHeight - g.padTop;
+      const rows = windowCount(startH, g.kernelHeight, g.inHeight, g.padBottom, countIncludePad);
       const toH = min(startH + g.kernelHeight, g.inHeight);
       for (let ow = 0; ow < g.outWidth; ow++) {
-        const startW = ow * g.strideWidth - g.padWidth;
-        const cols = windowCount(startW, g.kernelWidth, g.inWidth, g.padWidth, countIncludePad);
+        const startW = ow * g.strideWidth - g.padLeft;
+        const cols = windowCount(startW, g.kernelWidth, g.inWidth, g.padRight, countIncludePad);
         const toW = min(startW + g.kernelWidth, g.inWidth);
         let sum: f64 = 0;
         for (let h = max(startH, 0); h < toH; h++) {
@@ -166,12 +168,12 @@ export function avgPool2dBackward(g: Pool, dy: usize, dx: usize, countIncludePad
   for (let p = 0; p < g.planes; p++) {
     for (let i = 0; i < size; i++) store<f64>(sums + ((<usize>i) << 3), 0);
     for (let oh = 0; oh < g.outHeight; oh++) {
-      const startH = oh * g.strideHeight - g.padHeight;
-      const rows = windowCount(startH, g.kernelHeight, g.inHeight, g.padHeight, countIncludePad);
+      const startH = oh * g.strideHeight - g.padTop;
+      const rows = windowCount(startH, g.kernelHeight, g.inHeight, g.padBottom, countIncludePad);
       const toH = min(startH + g.kernelHeight, g.inHeight);
       for (let ow = 0; ow < g.outWidth; ow++) {
-        const startW = ow * g.strideWidth - g.padWidth;
-        const cols = windowCount(startW, g.kernelWidth, g.inWidth, g.padWidth, countIncludePad);
+        const startW = ow * g.strideWidth - g.padLeft;
+        const cols = windowCount(startW, g.kernelWidth, g.inWidth, g.padRight, countIncludePad);
         const toW = min(startW + g.kernelWidth, g.inWidth);
         spread(sums, g.inWidth, max(startH, 0), toH, max(startW, 0), toW, <f64>load<f32>(dy) / <f64>(rows * cols));
         dy += 4;

@@ -150,8 +150,10 @@ export interface PoolGeometry {
   readonly kernelWidth: number;
   readonly strideHeight: number;
   readonly strideWidth: number;
-  readonly padHeight: number;
-  readonly padWidth: number;
+  readonly padTop: number;
+  readonly padLeft: number;
+  readonly padBottom: number;
+  readonly padRight: number;
   readonly dilationHeight: number;
   readonly dilationWidth: number;
 }

@@ -112,7 +112,7 @@ describe('against PyTorch', () => {
       inWidth: o.x[3],
       kernel: [o.kernel, o.kernel],
       stride: [o.stride, o.stride],
-      padding: [o.padding, o.padding],
+      padding: [o.padding, o.padding, o.padding, o.padding],
       dilation: [o.dilation, o.dilation],
       ceilMode: o.ceil_mode,
     };
@@ -209,7 +209,7 @@ describe('by hand', () => {
     inWidth: 3,
     kernel: [2, 2],
     stride: [2, 2],
-    padding: [0, 0],
+    padding: [0, 0, 0, 0],
     dilation: [1, 1],
     ceilMode: false,
     ...o,
@@ -217,7 +217,7 @@ describe('by hand', () => {
 
   it('avgPool2d counts padding or not, and never what lies beyond it', () => {
     // 1 2 3 / 4 5 6 / 7 8 9, windows of 2×2 from (−1, −1), step 2.
-    const padded = pool({ padding: [1, 1] });
+    const padded = pool({ padding: [1, 1, 1, 1] });
     expect([...naive.avgPool2d(square(3), padded, true).value]).toEqual([1 / 4, 5 / 4, 11 / 4, 28 / 4]);
     expect([...naive.avgPool2d(square(3), padded, false).value]).toEqual([1, 5 / 2, 11 / 2, 28 / 4]);
     const ceiled = pool({ ceilMode: true });
@@ -226,7 +226,7 @@ describe('by hand', () => {
 
   it('ceilMode drops a window that would start in the padding behind', () => {
     // extent 3, padding 1, kernel 2, stride 2: the third window would start at 3.
-    expect(naive.poolOutput(pool({ padding: [1, 1], ceilMode: true }))).toEqual([2, 2]);
+    expect(naive.poolOutput(pool({ padding: [1, 1, 1, 1], ceilMode: true }))).toEqual([2, 2]);
     expect(naive.poolOutput(pool({ ceilMode: true }))).toEqual([2, 2]);
     expect(naive.poolOutput(pool({}))).toEqual([1, 1]);
   });

@@ -73,9 +73,10 @@ function upright<G extends object>(g: G): G {
 }
 
 function poolGeometry(o: Partial<PoolGeometry>): PoolGeometry {
-  const { padHeight = 0, padWidth = 0, dilationHeight = 1, dilationWidth = 1, planes = 1 } = o;
-  const g = convGeometry({ ...o, padTop: padHeight, padLeft: padWidth });
-  return { ...g, planes, padHeight, padWidth, dilationHeight, dilationWidth };
+  const { padTop = 0, padLeft = 0, padBottom = padTop, padRight = padLeft } = o;
+  const { dilationHeight = 1, dilationWidth = 1, planes = 1 } = o;
+  const g = convGeometry({ ...o, padTop, padLeft });
+  return { ...g, planes, padTop, padLeft, padBottom, padRight, dilationHeight, dilationWidth };
 }
 
 describe.each(['float32', 'float64'] as const)('%s', (dtype) => {
@@ -406,7 +407,7 @@ describe.each(['float32', 'float64'] as const)('%s', (dtype) => {
         [6, 8, 8, 6],
         [5, 7, 0, 2],
       ]);
-      const padded = poolGeometry({ inWidth: 3, kernelWidth: 3, strideWidth: 2, padWidth: 1 });
+      const padded = poolGeometry({ inWidth: 3, kernelWidth: 3, strideWidth: 2, padLeft: 1 });
       expect(run(padded, [-3, -2, -1])).toEqual([
         [-2, -1],
         [1, 2],
@@ -429,7 +430,7 @@ describe.each(['float32', 'float64'] as const)('%s', (dtype) => {
       expect(run(g, [nan, 9, nan, Infinity])).toEqual([[nan], [2]]);
     });
     test('a window of padding alone: −∞ and index −1, which gets no gradient', () => {
-      const g = { ...poolGeometry({ planes: 2, inWidth: 2, kernelWidth: 2, padWidth: 1, dilationWidth: 3 }) };
+      const g = { ...poolGeometry({ planes: 2, inWidth: 2, kernelWidth: 2, padLeft: 1, dilationWidth: 3 }) };
       expect(g.outWidth).toBe(1);
       expect(run(g, [1, 2, 3, 4])).toEqual([
         [-Infinity, -Infinity],
@@ -464,8 +465,8 @@ describe.each(['float32', 'float64'] as const)('%s', (dtype) => {
       inWidth: 2,
       kernelHeight: 2,
       kernelWidth: 2,
-      padHeight: 1,
-      padWidth: 1,
+      padTop: 1,
+      padLeft: 1,
     });
     const strided = { ...padded, strideHeight: 2, strideWidth: 2, outHeight: 2, outWidth: 2 };
     test('the divisor counts padding, or does not', () => {

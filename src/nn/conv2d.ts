@@ -1,5 +1,6 @@
 import { ArgumentError } from '../errors.js';
 import { type Conv2dOptions, conv2d } from '../ops/conv2d.js';
+import { checkPadding } from '../ops/padding.js';
 import { type Pair, pair } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { generatorOf, type InitOptions, type LayerInit, weightAndBias, whole } from './init.js';
@@ -39,10 +40,7 @@ export class Conv2d extends Module {
     }
     const steps = pair('Conv2d', 'stride', stride, 1);
     pair('Conv2d', 'dilation', dilation, 1);
-    if (padding === 'same' && (steps[0] !== 1 || steps[1] !== 1)) {
-      throw new ArgumentError(`Conv2d: padding 'same' with stride [${steps.join(', ')}]; it wants stride 1`);
-    }
-    if (typeof padding !== 'string') pair('Conv2d', 'padding', padding, 0);
+    checkPadding('Conv2d', padding, steps);
     const kernel = pair('Conv2d', 'kernelSize', kernelSize, 1);
 
     const generator = generatorOf('Conv2d', o);

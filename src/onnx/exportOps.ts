@@ -104,13 +104,13 @@ interface PoolPlan extends Plan {
 
 /** Padding and the like; the round-up of extents becomes padding after, whose windows ONNX's versions agree on. */
 function windows({ geometry: o }: PoolPlan) {
-  const { kernelHeight, kernelWidth, strideHeight, strideWidth, padHeight, padWidth } = o;
-  const below = padAfter(o.inHeight, o.outHeight, kernelHeight, strideHeight, padHeight, o.dilationHeight);
-  const right = padAfter(o.inWidth, o.outWidth, kernelWidth, strideWidth, padWidth, o.dilationWidth);
+  const { kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft } = o;
+  const below = padAfter(o.inHeight, o.outHeight, kernelHeight, strideHeight, padTop, o.dilationHeight);
+  const right = padAfter(o.inWidth, o.outWidth, kernelWidth, strideWidth, padLeft, o.dilationWidth);
   return {
     dilations: [o.dilationHeight, o.dilationWidth],
     kernel_shape: [kernelHeight, kernelWidth],
-    pads: [padHeight, padWidth, below, right],
+    pads: [padTop, padLeft, below, right],
     strides: [strideHeight, strideWidth],
   };
 }
@@ -133,21 +133,21 @@ function avgPool2d(call: Call, g: GraphBuilder): string {
   const {
     countIncludePad = true,
     dilations,
+    counted,
     ...attributes
-  } = agreed(call, 'the geometry', ({ plan }) => ({
-    ...windows(plan as PoolPlan),
-    countIncludePad: (plan as PoolPlan).countIncludePad,
-  }));
+  } = agreed(call, 'the geometry', ({ plan }) => {
+    const { geometry, countIncludePad } = plan as PoolPlan;
+    const { padTop, padLeft, padBottom, padRight } = geometry;
+    return { ...windows(plan as PoolPlan), counted: [padTop, padLeft, padBottom, padRight], countIncludePad };
+  });
   void dilations;
   const { pads } = attributes;
-  const [top, left, below, right] = pads;
   const x = value(call);
   const include = (count: boolean) => ({ count_include_pad: count ? 1 : 0, ...attributes });
   // The input's overhang beyond its padding, which rounding up asks for, never counts.
-  const over = [Math.max(0, below - top), Math.max(0, right - left)];
+  const over = [Math.max(0, pads[2] - counted[2]), Math.max(0, pads[3] - counted[3])];
   if (!countIncludePad || (over[0] === 0 && over[1] === 0)) return g.node('AveragePool', [x], include(countIncludePad));
-  const zeros = [top, left, top, left];
-  const inner = zeros.every((pad) => pad === 0) ? x : padded(x, zeros, 0, g);
+  const inner = counted.every((pad) => pad === 0) ? x : padded(x, counted, 0, g);
   return g.node('AveragePool', [inner], { ...include(false), pads: [0, 0, ...over] });
 }
 

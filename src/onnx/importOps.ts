@@ -156,14 +156,17 @@ function conv(n: NodeReader): Read {
     }
     const kernel: Two = [filters.shape[2], filters.shape[3]];
     const own = { ...(w as Window), kernel };
-    const found = slides(input.shape, own);
-    const padding: Two = [found[0].before, found[1].before];
-    const [rows, columns] = symmetric(input.shape, own, found, false);
-    const options = { stride: own.strides, dilation: own.dilations, groups };
-    const even = rows === found[0].out && columns === found[1].out;
-    const given = bias && bias(frame);
-    if (even) return conv2d(input, filters, given, { ...options, padding });
-    return conv2d(padExactly(input, own, found, 0), filters, given, options);
+    const [rows, columns] = slides(input.shape, own);
+    const padding = [
+      [rows.before, rows.after],
+      [columns.before, columns.after],
+    ] as const;
+    return conv2d(input, filters, bias && bias(frame), {
+      stride: own.strides,
+      padding,
+      dilation: own.dilations,
+      groups,
+    });
   };
 }
 

@@ -1,16 +1,17 @@
 import { defineOp } from '../autograd.js';
 import type { Pair } from '../shape.js';
 import type { Tensor } from '../tensor.js';
+import type { Padding } from './padding.js';
 import { poolPlan, type WindowOptions } from './poolGeometry.js';
 
 export interface AvgPool2dOptions {
   /** Default: the kernel size. */
   readonly stride?: Pair;
   /** Zeros on each side; at most half of the kernel. Default 0. */
-  readonly padding?: Pair;
+  readonly padding?: Padding;
   /** Round the output extent up. Default false. */
   readonly ceilMode?: boolean;
-  /** Whether padding counts in the divisor. Default true. */
+  /** Whether padding counts in the divisor. Default true; TensorFlow's `'SAME'` does not count it. */
   readonly countIncludePad?: boolean;
 }
 

@@ -2,39 +2,17 @@ import { defineOp } from '../autograd.js';
 import { ArgumentError } from '../errors.js';
 import { type ConvGeometry, checkRank, formatShape, type Pair, pair, type Shape, windowExtent } from '../shape.js';
 import type { Tensor } from '../tensor.js';
+import { type Padding, paddingSides } from './padding.js';
 
 export interface Conv2dOptions {
   /** Step of the window. Default 1. */
   readonly stride?: Pair;
-  /** Zeros on each side; `'valid'` is none, `'same'` keeps height and width (stride 1 only). Default 0. */
-  readonly padding?: Pair | 'same' | 'valid';
+  /** Zeros on each side. Default 0. */
+  readonly padding?: Padding;
   /** Distance between taps. Default 1. */
   readonly dilation?: Pair;
   /** Channels are split into this many independent convolutions. Default 1. */
   readonly groups?: number;
-}
-
-/** Zeros before and after an axis. `'same'` puts the odd one after, as PyTorch. */
-function paddingOf(
-  padding: Pair | 'same' | 'valid',
-  kernel: readonly [number, number],
-  stride: readonly [number, number],
-  dilation: readonly [number, number],
-): { before: [number, number]; after: [number, number] } {
-  if (padding === 'valid') return { before: [0, 0], after: [0, 0] };
-  if (padding === 'same') {
-    if (stride[0] !== 1 || stride[1] !== 1) {
-      throw new ArgumentError(`conv2d: padding 'same' with stride [${stride.join(', ')}]; it wants stride 1`);
-    }
-    const total = [dilation[0] * (kernel[0] - 1), dilation[1] * (kernel[1] - 1)];
-    const before: [number, number] = [Math.floor(total[0] / 2), Math.floor(total[1] / 2)];
-    return { before, after: [total[0] - before[0], total[1] - before[1]] };
-  }
-  if (typeof padding === 'string') {
-    throw new ArgumentError(`conv2d: padding is '${String(padding)}'; want 'same', 'valid' or whole numbers`);
-  }
-  const both = pair('conv2d', 'padding', padding, 0);
-  return { before: both, after: both };
 }
 
 function plan(
@@ -64,7 +42,8 @@ function plan(
   if (bias !== null && (bias.shape.length !== 1 || bias.shape[0] !== outChannels)) {
     throw new ArgumentError(`conv2d: bias has shape ${formatShape(bias.shape)}; want [${outChannels}]`);
   }
-  const { before, after } = paddingOf(o.padding ?? 0, [kernelHeight, kernelWidth], stride, dilation);
+  const window = { kernel: [kernelHeight, kernelWidth], stride, dilation } as const;
+  const { before, after } = paddingSides('conv2d', o.padding ?? 0, [inHeight, inWidth], window);
   const outHeight = windowExtent(inHeight, kernelHeight, stride[0], before[0], after[0], dilation[0]);
   const outWidth = windowExtent(inWidth, kernelWidth, stride[1], before[1], after[1], dilation[1]);
   if (outHeight < 1 || outWidth < 1 || inHeight === 0 || inWidth === 0) {

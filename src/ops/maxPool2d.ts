@@ -1,13 +1,14 @@
 import { defineOp } from '../autograd.js';
 import { type Pair, sizeOf } from '../shape.js';
 import type { Tensor } from '../tensor.js';
+import type { Padding } from './padding.js';
 import { poolPlan, type WindowOptions } from './poolGeometry.js';
 
 export interface MaxPool2dOptions {
   /** Default: the kernel size. */
   readonly stride?: Pair;
   /** Positions on each side that never win; at most half of the kernel. Default 0. */
-  readonly padding?: Pair;
+  readonly padding?: Padding;
   /** Distance between taps. Default 1. */
   readonly dilation?: Pair;
   /** Round the output extent up. Default false. */

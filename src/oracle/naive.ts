@@ -385,8 +385,8 @@ export interface NaivePool {
   readonly kernel: readonly [number, number];
   readonly stride: readonly [number, number];
   readonly dilation: readonly [number, number];
-  /** before and after: [height, width] */
-  readonly padding: readonly [number, number];
+  /** top, bottom, left, right */
+  readonly padding: readonly [number, number, number, number];
   readonly ceilMode: boolean;
 }
 
@@ -395,16 +395,17 @@ export interface NaivePool {
  * reached the end, or it would start in the padding behind the input (PyTorch's rule).
  */
 export function poolOutput(g: NaivePool): [number, number] {
-  const count = (extent: number, span: number, stride: number, padding: number): number => {
-    const end = extent + 2 * padding;
+  const count = (extent: number, span: number, stride: number, before: number, after: number): number => {
+    const end = extent + before + after;
     let n = 0;
     while (n * stride + span <= end) n++;
-    if (g.ceilMode && (n - 1) * stride + span < end && n * stride < extent + padding) n++;
+    if (g.ceilMode && (n - 1) * stride + span < end && n * stride < extent + before) n++;
     return n;
   };
+  const [top, bottom, left, right] = g.padding;
   return [
-    count(g.inHeight, g.dilation[0] * (g.kernel[0] - 1) + 1, g.stride[0], g.padding[0]),
-    count(g.inWidth, g.dilation[1] * (g.kernel[1] - 1) + 1, g.stride[1], g.padding[1]),
+    count(g.inHeight, g.dilation[0] * (g.kernel[0] - 1) + 1, g.stride[0], top, bottom),
+    count(g.inWidth, g.dilation[1] * (g.kernel[1] - 1) + 1, g.stride[1], left, right),
   ];
 }
 
@@ -423,7 +424,7 @@ export function maxPool2d(x: Values, g: NaivePool): { y: Float64Array; from: Int
         for (let p = 0; p < g.kernel[0]; p++)
           for (let q = 0; q < g.kernel[1]; q++) {
             const row = i * g.stride[0] + p * g.dilation[0] - g.padding[0];
-            const column = j * g.stride[1] + q * g.dilation[1] - g.padding[1];
+            const column = j * g.stride[1] + q * g.dilation[1] - g.padding[2];
             if (row < 0 || row >= g.inHeight || column < 0 || column >= g.inWidth) continue;
             const source = (plane * g.inHeight + row) * g.inWidth + column;
             if (from[at] < 0 || x[source] > y[at] || Number.isNaN(x[source])) {
@@ -453,9 +454,9 @@ function eachAverage(
     for (let i = 0; i < outHeight; i++)
       for (let j = 0; j < outWidth; j++) {
         const top = i * g.stride[0] - g.padding[0];
-        const left = j * g.stride[1] - g.padding[1];
-        const bottom = Math.min(top + g.kernel[0], g.inHeight + g.padding[0]);
-        const right = Math.min(left + g.kernel[1], g.inWidth + g.padding[1]);
+        const left = j * g.stride[1] - g.padding[2];
+        const bottom = Math.min(top + g.kernel[0], g.inHeight + g.padding[1]);
+        const right = Math.min(left + g.kernel[1], g.inWidth + g.padding[3]);
         const rows = [Math.max(top, 0), Math.min(bottom, g.inHeight)];
         const columns = [Math.max(left, 0), Math.min(right, g.inWidth)];
         const divisor = countIncludePad

@@ -19,10 +19,10 @@ const outputSize = (g: PlaneGeometry) => g.planes * g.outHeight * g.outWidth;
 
 /** Window of output (oh, ow): clipped to the padded input for `countIncludePad`'s divisor, then to the input. */
 function averageWindow(g: PoolGeometry, countIncludePad: boolean, oh: number, ow: number): Window {
-  const firstRow = oh * g.strideHeight - g.padHeight;
-  const firstColumn = ow * g.strideWidth - g.padWidth;
-  const endRow = Math.min(firstRow + g.kernelHeight, g.inHeight + g.padHeight);
-  const endColumn = Math.min(firstColumn + g.kernelWidth, g.inWidth + g.padWidth);
+  const firstRow = oh * g.strideHeight - g.padTop;
+  const firstColumn = ow * g.strideWidth - g.padLeft;
+  const endRow = Math.min(firstRow + g.kernelHeight, g.inHeight + g.padBottom);
+  const endColumn = Math.min(firstColumn + g.kernelWidth, g.inWidth + g.padRight);
   const top = Math.max(firstRow, 0);
   const left = Math.max(firstColumn, 0);
   const bottom = Math.min(endRow, g.inHeight);
@@ -85,10 +85,10 @@ export function pool(host: Host): Pool {
             let best = -Infinity;
             let index = -1;
             for (let i = 0; i < o.kernelHeight; i++) {
-              const ih = oh * o.strideHeight - o.padHeight + i * dilationHeight;
+              const ih = oh * o.strideHeight - o.padTop + i * dilationHeight;
               if (ih < 0 || ih >= inHeight) continue;
               for (let j = 0; j < o.kernelWidth; j++) {
-                const iw = ow * o.strideWidth - o.padWidth + j * dilationWidth;
+                const iw = ow * o.strideWidth - o.padLeft + j * dilationWidth;
                 if (iw < 0 || iw >= inWidth) continue;
                 const value = x[first + ih * inWidth + iw];
                 if (value > best || Number.isNaN(value) || index < 0) {

@@ -44,7 +44,8 @@ export function poolKernels(
         const struct = scratch + i * 64;
         w.writeInts(struct, [
           ...[to - from, g.inHeight, g.inWidth, g.outHeight, g.outWidth, g.kernelHeight, g.kernelWidth],
-          ...[g.strideHeight, g.strideWidth, g.padHeight, g.padWidth, g.dilationHeight, g.dilationWidth],
+          ...[g.strideHeight, g.strideWidth, g.padTop, g.padLeft, g.padBottom, g.padRight],
+          ...[g.dilationHeight, g.dilationWidth],
         ]);
         const addresses = buffers.map(([address, elements]) => address + 4 * from * elements);
         return [struct, ...addresses, ...rest, ...(bytes > 0 ? [lanes] : [])];
@@ -52,8 +53,8 @@ export function poolKernels(
     );
   };
   const window = (g: AdaptivePoolGeometry): PoolGeometry => {
-    const none = { kernelHeight: 0, kernelWidth: 0, strideHeight: 0, strideWidth: 0, padHeight: 0, padWidth: 0 };
-    return { ...g, ...none, dilationHeight: 1, dilationWidth: 1 };
+    const none = { kernelHeight: 0, kernelWidth: 0, strideHeight: 0, strideWidth: 0 };
+    return { ...g, ...none, padTop: 0, padLeft: 0, padBottom: 0, padRight: 0, dilationHeight: 1, dilationWidth: 1 };
   };
 
   return {

@@ -1,6 +1,6 @@
 /** What a row of the case table is, and the few helpers that rows share. */
 import type { Shape } from '../../shape.js';
-import { sizeOf } from '../../shape.js';
+import { type Pair, sizeOf } from '../../shape.js';
 import type { Tensor } from '../../tensor.js';
 import type { Expected } from '../bounds.js';
 import { type Draw, type Fill, numbers } from '../draw.js';
@@ -123,4 +123,39 @@ export function emptied(
 /** `value` as an op's option: a pair of equal numbers is given as one number half of the time. */
 export function pairOrNumber(d: Draw, value: readonly [number, number]): number | readonly [number, number] {
   return value[0] === value[1] && d.bool() ? value[0] : value;
+}
+
+type Axes = readonly [number, number];
+
+/** Every form of `padding`, as PyTorch, JAX and TensorFlow write it. */
+export type DrawnPadding = Pair | readonly [Axes, Axes] | 'same' | 'valid' | 'SAME';
+
+/** A window that slides over an input of `extents`, each [height, width]. */
+export interface DrawnWindow {
+  readonly extents: Axes;
+  readonly kernel: Axes;
+  readonly stride: Axes;
+  readonly dilation: Axes;
+}
+
+/** top, bottom, left, right; 'same' and 'SAME' put the odd zero behind. */
+export function drawnSides(padding: DrawnPadding, w: DrawnWindow): [number, number, number, number] {
+  if (padding === 'valid') return [0, 0, 0, 0];
+  if (typeof padding === 'number') return [padding, padding, padding, padding];
+  if (typeof padding !== 'string') {
+    const [rows, columns] = padding;
+    const [top, bottom] = typeof rows === 'number' ? [rows, rows] : rows;
+    const [left, right] = typeof columns === 'number' ? [columns, columns] : columns;
+    return [top, bottom, left, right];
+  }
+  const zeros = (i: 0 | 1): Axes => {
+    // 'SAME': a window starts at every stride-th element; what the last one lacks is added.
+    let last = 0;
+    while (last + w.stride[i] < w.extents[i]) last += w.stride[i];
+    const reach = w.dilation[i] * (w.kernel[i] - 1);
+    const all = padding === 'same' ? reach : Math.max(0, last + reach + 1 - w.extents[i]);
+    return [(all - (all % 2)) / 2, (all + (all % 2)) / 2];
+  };
+  const [rows, columns] = [zeros(0), zeros(1)];
+  return [rows[0], rows[1], columns[0], columns[1]];
 }

@@ -4,7 +4,17 @@ import { type Pair, sizeOf } from '../../shape.js';
 import { exact, sumOfProducts, wideSum } from '../bounds.js';
 import type { Draw } from '../draw.js';
 import * as naive from '../naive.js';
-import { defineCase, drawSalt, emptied, input, LANES, type OpCase, pairOrNumber } from './case.js';
+import {
+  type DrawnPadding,
+  defineCase,
+  drawnSides,
+  drawSalt,
+  emptied,
+  input,
+  LANES,
+  type OpCase,
+  pairOrNumber,
+} from './case.js';
 
 export interface PoolOptions {
   readonly salt: number;
@@ -14,7 +24,7 @@ export interface PoolOptions {
   readonly width: number;
   readonly kernelSize: Pair;
   readonly stride: Pair;
-  readonly padding: Pair;
+  readonly padding: DrawnPadding;
   readonly dilation: Pair;
   readonly ceilMode: boolean;
 }
@@ -30,10 +40,19 @@ function drawPool(d: Draw, dilated: boolean): PoolOptions {
   const kernel = pairOf(1, 4);
   const stride = d.int(0, 2) === 0 ? kernel : pairOf(1, 5);
   const dilation = dilated && d.int(0, 2) === 0 ? pairOf(1, 3) : ([1, 1] as const);
-  const padding = kernel.map((k) => d.int(0, Math.floor(k / 2))) as unknown as Axes;
+  const zeros = (i: 0 | 1): number => d.int(0, Math.floor(kernel[i] / 2));
+  const even = [zeros(0), zeros(1)] as const;
+  const each: readonly [Axes, Axes] = [
+    [zeros(0), zeros(0)],
+    [zeros(1), zeros(1)],
+  ];
+  const words: DrawnPadding[] = stride.every((one) => one === 1) ? ['same', 'SAME', 'valid'] : ['SAME', 'valid'];
+  const padding = d.pick<DrawnPadding>([pairOrNumber(d, even), even, each, d.pick(words)]);
+  const [top, bottom, left, right] = drawnSides(padding, { extents: [1, 1], kernel, stride, dilation });
+  const padded = [top + bottom, left + right] as const;
   const extent = (i: 0 | 1): number => {
     // The padded input holds the window once, and no dilated window can step over the whole input.
-    const least = Math.max(dilation[i], dilation[i] * (kernel[i] - 1) + 1 - 2 * padding[i]);
+    const least = Math.max(dilation[i], dilation[i] * (kernel[i] - 1) + 1 - padded[i]);
     return Math.max(least, d.bool() ? d.pick(LANES) : d.int(1, 9));
   };
   const large = d.int(0, 7) === 0;
@@ -45,7 +64,7 @@ function drawPool(d: Draw, dilated: boolean): PoolOptions {
     width: large ? d.int(18, 21) : extent(1),
     kernelSize: pairOrNumber(d, kernel),
     stride: pairOrNumber(d, stride),
-    padding: pairOrNumber(d, padding),
+    padding,
     dilation: pairOrNumber(d, dilation),
     ceilMode: d.bool(),
   };
@@ -58,7 +77,12 @@ function geometryOf(o: PoolOptions): naive.NaivePool {
     inWidth: o.width,
     kernel: both(o.kernelSize),
     stride: both(o.stride),
-    padding: both(o.padding),
+    padding: drawnSides(o.padding, {
+      extents: [o.height, o.width],
+      kernel: both(o.kernelSize),
+      stride: both(o.stride),
+      dilation: both(o.dilation),
+    }),
     dilation: both(o.dilation),
     ceilMode: o.ceilMode,
   };

@@ -5,7 +5,17 @@ import { convolution, type Expected, sumOfProducts, wideSum } from '../bounds.js
 import type { Draw } from '../draw.js';
 import * as naive from '../naive.js';
 import * as winograd from '../winograd.js';
-import { defineCase, drawSalt, emptied, input, LANES, type OpCase, pairOrNumber } from './case.js';
+import {
+  type DrawnPadding,
+  defineCase,
+  drawnSides,
+  drawSalt,
+  emptied,
+  input,
+  LANES,
+  type OpCase,
+  pairOrNumber,
+} from './case.js';
 
 export interface MatmulOptions {
   readonly salt: number;
@@ -152,7 +162,7 @@ export interface ConvOptions {
   readonly width: number;
   readonly kernel: readonly [number, number];
   readonly stride: Pair;
-  readonly padding: Pair | 'same' | 'valid';
+  readonly padding: DrawnPadding;
   readonly dilation: Pair;
   readonly groups: number;
   readonly bias: boolean;
@@ -168,7 +178,12 @@ export const naiveGeometry = (o: ConvOptions): naive.NaiveConv => ({
   kernel: o.kernel,
   stride: both(o.stride),
   dilation: both(o.dilation),
-  padding: sides(o.padding, o.kernel, both(o.dilation)),
+  padding: drawnSides(o.padding, {
+    extents: [o.height, o.width],
+    kernel: o.kernel,
+    stride: both(o.stride),
+    dilation: both(o.dilation),
+  }),
   groups: o.groups,
 });
 
@@ -182,17 +197,8 @@ export const convGeometry = (g: naive.NaiveConv, [, , outHeight, outWidth]: Shap
 
 type Axes = readonly [number, number];
 const both = (value: Pair): Axes => (typeof value === 'number' ? [value, value] : value);
-
-/** top, bottom, left, right; 'same' puts the odd zero behind. */
-function sides(padding: Pair | 'same' | 'valid', kernel: Axes, dilation: Axes): [number, number, number, number] {
-  if (padding === 'valid') return [0, 0, 0, 0];
-  if (padding === 'same') {
-    const [rows, columns] = [dilation[0] * (kernel[0] - 1), dilation[1] * (kernel[1] - 1)];
-    return [Math.floor(rows / 2), Math.ceil(rows / 2), Math.floor(columns / 2), Math.ceil(columns / 2)];
-  }
-  const [rows, columns] = both(padding);
-  return [rows, rows, columns, columns];
-}
+const isPair = (padding: DrawnPadding): padding is Axes =>
+  typeof padding === 'object' && typeof padding[0] === 'number';
 
 /** Kinds of convolution by what they try: each limit that a blocked kernel may have is crossed by one. */
 export type ConvKind =
@@ -341,8 +347,8 @@ export function drawConv(d: Draw, kind: ConvKind): ConvOptions {
       // As Winograd's algorithm takes them: every extent of a map, whole tiles or not, channels that fill lanes or do not.
       const groups = d.pick([1, 1, 1, 2]);
       const stride = d.pick([1, 1, 2]);
-      const padding: Axes = [d.int(0, 2), d.int(0, 2)];
-      const extent = (zeros: number) => Math.max(3 - 2 * zeros, d.int(1, 14));
+      const padding: readonly [Axes, Axes] = [square(0, 2), square(0, 2)];
+      const extent = ([before, after]: Axes) => Math.max(3 - before - after, d.int(1, 14));
       return {
         ...plain,
         batch: d.int(1, 4),
@@ -352,7 +358,7 @@ export function drawConv(d: Draw, kind: ConvKind): ConvOptions {
         width: stride === 2 ? d.int(1, 20) : extent(padding[1]),
         kernel: [3, 3],
         stride,
-        padding: stride === 2 ? 1 : padding,
+        padding: stride === 2 ? d.pick<DrawnPadding>([1, 1, 1, 'SAME', [square(1, 2), [1, 2]]]) : padding,
         groups,
       };
     }
@@ -379,9 +385,12 @@ export function drawConv(d: Draw, kind: ConvKind): ConvOptions {
       const outPerGroup = kind === 'depthwise' ? d.int(1, 2) : kind === 'lanes' ? d.pick(LANES) : d.int(1, 5);
       const kernel = square(1, 4);
       const dilation = d.int(0, 2) === 0 ? square(1, 3) : ([1, 1] as const);
-      const padding = d.pick<Axes | 'same' | 'valid'>([[0, 0], square(0, 3), square(0, 3), 'same', 'valid']);
+      const each = [square(0, 3), square(0, 3)] as const;
+      const padding = d.pick<DrawnPadding>([[0, 0], each[0], each[1], each, 'same', 'valid', 'SAME']);
       const stride = padding === 'same' ? ([1, 1] as const) : square(1, 5);
-      const [top, bottom, left, right] = sides(padding, kernel, dilation);
+      // The words do not depend on the input, or make room for the window whatever it is.
+      const window = { extents: [1, 1], kernel, stride, dilation } as const;
+      const [top, bottom, left, right] = drawnSides(padding, window);
       // The padded input must hold the kernel once.
       const extent = (k: number, dilated: number, padded: number): number => {
         const least = Math.max(1, dilated * (k - 1) + 1 - padded);
@@ -396,7 +405,7 @@ export function drawConv(d: Draw, kind: ConvKind): ConvOptions {
         width: extent(kernel[1], dilation[1], left + right),
         kernel,
         stride: pairOrNumber(d, stride),
-        padding: typeof padding === 'string' ? padding : pairOrNumber(d, padding),
+        padding: isPair(padding) ? pairOrNumber(d, padding) : padding,
         dilation: pairOrNumber(d, dilation),
         groups,
         bias,
