@@ -34,7 +34,7 @@ export class BatchNorm {
   to: i32;
 }
 
-export function batchNormTrain(g: BatchNorm, momentum: f64, eps: f64, thread: i32): void {
+export function batchNormTrain(g: BatchNorm, momentum: f64, correction: f64, eps: f64, thread: i32): void {
   const lanes: usize = g.lanes + ((<usize>thread) << 7);
   const plane: usize = (<usize>g.spatial) << 2;
   const imageBytes: usize = plane * <usize>g.channels;
@@ -50,7 +50,7 @@ export function batchNormTrain(g: BatchNorm, momentum: f64, eps: f64, thread: i3
     const invstd: f64 = 1 / Math.sqrt(variance + eps);
     normalise(g, c, mean, invstd);
     if (g.runningMean !== 0) update(g.runningMean + ((<usize>c) << 2), mean, momentum);
-    if (g.runningVar !== 0) update(g.runningVar + ((<usize>c) << 2), variance * (count / (count - 1)), momentum);
+    if (g.runningVar !== 0) update(g.runningVar + ((<usize>c) << 2), variance * correction, momentum);
   }
 }
 

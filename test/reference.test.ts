@@ -532,16 +532,16 @@ describe.each(['float32', 'float64'] as const)('%s', (dtype) => {
   });
 
   describe('batch norm', () => {
-    const unfused = { residual: null, relu: false };
+    const unfused = { residual: null, relu: false, correction: 1 };
     const whole = { y: null, dresidual: null };
     const two = { batch: 2, channels: 2, spatial: 2 };
     // Channel 0: 1 2 3 4, mean 2.5, variance 1.25; channel 1: 0 0 4 4, mean 2, variance 4.
     const x = [1, 2, 0, 0, 3, 4, 4, 4];
-    test('train: statistics, result, running statistics with the unbiased variance', () => {
+    test('train: statistics, result, running statistics with the variance as it is corrected', () => {
       const [out, saved] = [room(8), room(4, 'float64')];
       const [runningMean, runningVar] = [put([0, 10]), put([1, 1])];
       const o = { ...two, x: put(x), runningMean, runningVar, momentum: 0.5, eps: 0, saved, out };
-      k.batchNormTrain({ ...unfused, ...o, weight: put([1, 2]), bias: put([0, 0.5]) });
+      k.batchNormTrain({ ...unfused, ...o, correction: 4 / 3, weight: put([1, 2]), bias: put([0, 0.5]) });
       const invstd = 1 / Math.sqrt(1.25);
       expect(get(saved)).toEqual([2.5, 2, invstd, 0.5]);
       const line = (v: number) => r((v - 2.5) * invstd);

@@ -250,8 +250,8 @@ export interface Kernels {
    * Per channel, terms in order (image, pixel): the k-th pixel of every image goes to lane k mod 8. mean = lane
    * sum of x / count; var = lane sum of (x − mean)² / count; invstd = 1/√(var + eps);
    * out = (x − mean)·(weight·invstd) + bias, wide. `saved` (float64, 2·channels) receives mean, then invstd.
-   * Running statistics, in place: (1 − momentum)·running + momentum·batch, wide, with the unbiased variance
-   * var·(count/(count − 1)). Once stored, out = out + residual, in one rounding, and `relu` of that, where asked for.
+   * Running statistics, in place: (1 − momentum)·running + momentum·batch, wide, with the variance var·correction
+   * (count/(count − 1) for the unbiased one, 1 for the biased). Once stored, out = out + residual, in one rounding, and `relu` of that, where asked for.
    */
   batchNormTrain(
     o: BatchNormGeometry & {
@@ -263,6 +263,7 @@ export interface Kernels {
       runningMean: Buffer | null;
       runningVar: Buffer | null;
       momentum: number;
+      correction: number;
       eps: number;
       saved: Buffer;
       out: Buffer;

@@ -13,6 +13,8 @@ export interface BatchNorm2dOptions {
   readonly eps?: number;
   /** Share of a batch in the running statistics; null averages over all batches alike. Default 0.1. */
   readonly momentum?: number | null;
+  /** Whether the running variance takes the batch's unbiased one. Default true; MXNet's on a CPU does not. */
+  readonly unbiasedRunningVar?: boolean;
   /** Whether to scale and shift. Default true. */
   readonly affine?: boolean;
   /** Whether to keep running statistics; without, `eval` uses the batch's own too. Default true. */
@@ -33,6 +35,7 @@ export class BatchNorm2d extends Module {
   readonly numBatchesTracked: Counter | null;
   readonly eps: number;
   readonly momentum: number | null;
+  readonly unbiasedRunningVar: boolean;
 
   constructor(
     readonly numFeatures: number,
@@ -56,6 +59,7 @@ export class BatchNorm2d extends Module {
     this.numBatchesTracked = trackRunningStats ? new Counter(device) : null;
     this.eps = eps;
     this.momentum = momentum;
+    this.unbiasedRunningVar = o.unbiasedRunningVar ?? true;
   }
 
   override forward(x: Tensor): Tensor {
@@ -69,12 +73,12 @@ export class BatchNorm2d extends Module {
 
   #normalised(x: Tensor, op: (x: Tensor, o: BatchNormOptions) => Tensor): Tensor {
     checkRank('BatchNorm2d', 'x', x.shape, 4, '[N, C, H, W]');
-    const { weight, bias, runningMean, runningVar, eps } = this;
+    const { weight, bias, runningMean, runningVar, eps, unbiasedRunningVar } = this;
     const training = this.training || runningMean === null;
     const counter = this.training ? this.numBatchesTracked : null;
     const seen = counter === null ? 0n : counter.value + 1n;
     const momentum = this.momentum ?? (seen > 0n ? 1 / Number(seen) : 0);
-    const y = op(x, { runningMean, runningVar, weight, bias, training, momentum, eps });
+    const y = op(x, { runningMean, runningVar, weight, bias, training, momentum, eps, unbiasedRunningVar });
     if (counter !== null) counter.value = seen;
     return y;
   }

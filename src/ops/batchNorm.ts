@@ -14,8 +14,20 @@ export interface BatchNormOptions {
   readonly training?: boolean;
   /** Share of the batch's statistics in the new running ones. Default 0.1. */
   readonly momentum?: number;
+  /**
+   * Whether the running variance takes the batch's unbiased one, var·n/(n − 1), as PyTorch and Keras's fused kernel do, or the
+   * biased one, as MXNet on a CPU. Default true.
+   */
+  readonly unbiasedRunningVar?: boolean;
   /** Added to the variance. Default 1e-5. */
   readonly eps?: number;
+}
+
+interface NormPlanOptions {
+  readonly training: boolean;
+  readonly momentum: number;
+  readonly unbiased: boolean;
+  readonly eps: number;
 }
 
 type Optional = Tensor | null;
@@ -23,7 +35,7 @@ type Inputs = readonly [Tensor, Optional, Optional, Optional, Optional, Optional
 
 /** Shapes and options of `name`, which is batchNorm or batchNormRelu. */
 function planOf(name: string) {
-  return ([x, ...others]: Inputs, o: { training: boolean; momentum: number; eps: number }) => {
+  return ([x, ...others]: Inputs, o: NormPlanOptions) => {
     const { shape } = x;
     const perChannel = others.slice(0, 4);
     const residual = others[4];
@@ -68,7 +80,8 @@ function planOf(name: string) {
         `${name}: residual has shape ${formatShape(residual.shape)}; want that of x, ${formatShape(shape)}`,
       );
     }
-    return { shape, geometry: { batch, channels, spatial }, ...o };
+    const count = batch * spatial;
+    return { shape, geometry: { batch, channels, spatial }, correction: o.unbiased ? count / (count - 1) : 1, ...o };
   };
 }
 
@@ -78,11 +91,11 @@ const defineBatchNorm = (name: string, relu: boolean) =>
     name,
     inputs: ['x', 'weight', 'bias', 'runningMean', 'runningVar', 'residual'],
     plan: planOf(name),
-    forward({ kernels, inputs, out, save }, { geometry, training, momentum, eps }) {
+    forward({ kernels, inputs, out, save }, { geometry, training, momentum, correction, eps }) {
       const [x, weight, bias, runningMean, runningVar, residual] = inputs;
       const saved = save(2 * geometry.channels, 'float64');
       const common = { ...geometry, x, weight, bias, residual, relu, eps, saved, out };
-      if (training) kernels.batchNormTrain({ ...common, runningMean, runningVar, momentum });
+      if (training) kernels.batchNormTrain({ ...common, runningMean, runningVar, momentum, correction });
       else if (runningMean && runningVar) kernels.batchNormEval({ ...common, runningMean, runningVar });
     },
     // The mask of relu comes from the result.
@@ -100,14 +113,14 @@ const rectified = defineBatchNorm('batchNormRelu', true);
 /**
  * (x − mean) / √(var + eps) · weight + bias, per channel: x `[N, C, ...]`, the result has its shape. With `training`
  * mean and var are the batch's, and the running ones become (1 − momentum)·running + momentum·batch, in place, with
- * the unbiased variance; without, they are the running ones.
+ * the unbiased variance unless told otherwise; without, they are the running ones.
  * @throws ArgumentError when a shape does not fit, training has one value per channel, or statistics are missing
  * @see https://pytorch.org/docs/stable/generated/torch.nn.functional.batch_norm.html
  */
 export function batchNorm(x: Tensor, o: BatchNormOptions = {}): Tensor {
   const { runningMean = null, runningVar = null, weight = null, bias = null } = o;
-  const { training = false, momentum = 0.1, eps = 1e-5 } = o;
-  return plain([x, weight, bias, runningMean, runningVar, null], { training, momentum, eps });
+  const { training = false, momentum = 0.1, eps = 1e-5, unbiasedRunningVar: unbiased = true } = o;
+  return plain([x, weight, bias, runningMean, runningVar, null], { training, momentum, unbiased, eps });
 }
 
 export interface BatchNormReluOptions extends BatchNormOptions {
@@ -122,6 +135,6 @@ export interface BatchNormReluOptions extends BatchNormOptions {
  */
 export function batchNormRelu(x: Tensor, o: BatchNormReluOptions = {}): Tensor {
   const { runningMean = null, runningVar = null, weight = null, bias = null, residual = null } = o;
-  const { training = false, momentum = 0.1, eps = 1e-5 } = o;
-  return rectified([x, weight, bias, runningMean, runningVar, residual], { training, momentum, eps });
+  const { training = false, momentum = 0.1, eps = 1e-5, unbiasedRunningVar: unbiased = true } = o;
+  return rectified([x, weight, bias, runningMean, runningVar, residual], { training, momentum, unbiased, eps });
 }

@@ -558,7 +558,7 @@ export function batchNorm(
   });
 }
 
-/** Running statistics after one training pass: the variance that goes in is the unbiased one. */
+/** Running statistics after one training pass: the variance that goes in is the unbiased one, or not. */
 export function runningStatistics(
   running: Values,
   batch: Values,

@@ -41,7 +41,7 @@ export function norm(host: Host): Pick<Kernels, 'batchNormTrain' | 'batchNormEva
 
   return {
     batchNormTrain(o) {
-      const { batch, channels, spatial, momentum, eps, relu } = o;
+      const { batch, channels, spatial, momentum, correction, eps, relu } = o;
       const size = batch * channels * spatial;
       const x = host.floats('batchNormTrain', 'x', o.x, size);
       const out = host.floats('batchNormTrain', 'out', o.out, size);
@@ -60,10 +60,7 @@ export function norm(host: Host): Pick<Kernels, 'batchNormTrain' | 'batchNormEva
         saved[channels + channel] = invstd;
         normalise(o, channel, { x, weight, bias, residual, relu, out }, mean, invstd);
         if (runningMean) runningMean[channel] = (1 - momentum) * runningMean[channel] + momentum * mean;
-        if (runningVar) {
-          const unbiased = variance * (count / (count - 1));
-          runningVar[channel] = (1 - momentum) * runningVar[channel] + momentum * unbiased;
-        }
+        if (runningVar) runningVar[channel] = (1 - momentum) * runningVar[channel] + momentum * (variance * correction);
       }
     },
 

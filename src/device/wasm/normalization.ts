@@ -62,7 +62,7 @@ export function normalizationKernels(
           w.address(o.out, size),
           ...[0, 0, 0, w.optional(o.residual, size), Number(o.relu)],
         ],
-        [o.momentum, o.eps],
+        [o.momentum, o.correction, o.eps],
       );
     },
     batchNormEval(o) {

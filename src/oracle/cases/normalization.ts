@@ -24,6 +24,7 @@ export interface BatchNormCaseOptions {
   readonly bias: boolean;
   readonly running: boolean;
   readonly momentum: number;
+  readonly unbiased: boolean;
   readonly eps: number;
   /** x is drawn from [offset − 1, offset + 1]. */
   readonly offset: number;
@@ -145,6 +146,7 @@ function drawOptions(d: Draw, training: boolean, relu: boolean): BatchNormCaseOp
     bias: d.bool(),
     running: !training || d.bool(),
     momentum: d.pick([0.1, 0.1, 0, 1, 0.25]),
+    unbiased: d.int(0, 2) > 0,
     eps: d.pick([1e-5, 1e-5, 1e-3, 0.1]),
     offset: d.pick([0, 0, 3]),
     residual: relu && d.bool(),
@@ -230,6 +232,7 @@ function batchNormCase(training: boolean, relu: boolean): TypedCase<BatchNormCas
             training,
             momentum,
             eps,
+            ...(o.unbiased ? {} : { unbiasedRunningVar: false }),
             ...(residualAt < 0 ? {} : { residual: t[residualAt] }),
           }),
         forward(v) {
@@ -245,11 +248,14 @@ function batchNormCase(training: boolean, relu: boolean): TypedCase<BatchNormCas
             changed.runningMean = wide(naive.runningStatistics(v[meanAt], mean, momentum, count, false), (balls) =>
               perChannel((c) => mixed(balls, v[meanAt][c], inBalls(balls, v, c).mean, momentum)),
             );
-            changed.runningVar = wide(naive.runningStatistics(v[varAt], variance, momentum, count, true), (balls) =>
-              perChannel((c) => {
-                const unbias = balls.div(balls.exact(count), balls.exact(count - 1));
-                return mixed(balls, v[varAt][c], balls.mul(inBalls(balls, v, c).variance, unbias), momentum);
-              }),
+            changed.runningVar = wide(
+              naive.runningStatistics(v[varAt], variance, momentum, count, o.unbiased),
+              (balls) =>
+                perChannel((c) => {
+                  const { variance } = inBalls(balls, v, c);
+                  const unbias = balls.div(balls.exact(count), balls.exact(count - 1));
+                  return mixed(balls, v[varAt][c], o.unbiased ? balls.mul(variance, unbias) : variance, momentum);
+                }),
             );
           }
           return { y, changed };
