@@ -4,6 +4,7 @@
  */
 export { defineOp, detach, grad, noGrad, type OpDefinition } from './autograd.js';
 export type { Device, DType, FloatType, MemoryUse, TypedArray } from './device/device.js';
+export { meta } from './device/meta.js';
 export { reference } from './device/reference.js';
 export {
   type CreateWorker,

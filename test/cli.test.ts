@@ -429,17 +429,82 @@ describe('atalho shapes', () => {
   });
 });
 
+describe('atalho summary', () => {
+  it('shows the tree of a network, and its totals', async () => {
+    const { stdout, code } = await place.run('summary', 'resnet50', '--depth', '2');
+    expect(code).toBe(0);
+    const lines = stdout.trimEnd().split('\n');
+    expect(lines[0]).toBe('resnet50, input [1, 3, 224, 224]');
+    const row = (text: string) =>
+      expect.stringMatching(new RegExp(`^${text.replace(/[()[\]]/g, '\\$&').replace(/ {2,}/g, ' +')}$`));
+    expect(lines).toContainEqual(row('├─Conv2d (conv1)  [1, 64, 112, 112]  9,408  118,013,952'));
+    expect(lines).toContainEqual(row('├─BatchNorm2d (bn1)  [1, 64, 112, 112]  128  --'));
+    expect(lines).toContainEqual(row('│    ├─Bottleneck (0)  [1, 256, 56, 56]  75,008  231,211,008'));
+    expect(lines).toContainEqual(row('│    └─Bottleneck (2)  [1, 256, 56, 56]  70,400  218,365,952'));
+    expect(lines).toContainEqual(row('└─Linear (fc)  [1, 1000]  2,049,000  2,048,000'));
+    expect(lines.slice(-11)).toEqual([
+      expect.stringMatching(/^=+$/),
+      'Total params: 25,557,032',
+      'Trainable params: 25,557,032',
+      'Non-trainable params: 0',
+      'Total mult-adds (G): 4.09',
+      expect.stringMatching(/^=+$/),
+      'Input size (MB): 0.60',
+      'Forward/backward pass size (MB): 177.83',
+      'Params size (MB): 102.23',
+      'Estimated total size (MB): 280.66',
+      expect.stringMatching(/^=+$/),
+    ]);
+    expect((await place.run('summary', 'resnet50')).stdout).toContain('│    │    ├─Sequential (downsample) ');
+  });
+
+  it('without a name, or with several, is a line a network', async () => {
+    const { stdout } = await place.run('summary');
+    expect(stdout.trimEnd().split('\n')).toHaveLength(4 + 23);
+    expect(stdout).toMatch(/^resnext50_32x4d +\[1, 3, 224, 224\] +\[1, 1000\] +25,028,904 +4\.23$/m);
+    const gray = ['--channels', '1', '--classes', '10'];
+    const { stdout: two } = await place.run('summary', 'resnet18', 'cifar-resnet20', ...gray);
+    expect(two.split('\n').slice(3, 5)).toEqual([
+      'resnet18        [1, 1, 224, 224]  [1, 10]  11,175,370   1.73',
+      'cifar-resnet20  [1, 1, 32, 32]    [1, 10]     269,434  0.040',
+    ]);
+  });
+
+  it('takes the shape of the input', async () => {
+    const { stdout } = await place.run('summary', 'cifar-resnet20', '--input', '8,3,28,28', '--depth', '1');
+    expect(stdout).toContain('cifar-resnet20, input [8, 3, 28, 28]');
+    expect(stdout).toMatch(/^├─Sequential \(layer3\) +\[8, 64, 7, 7\]/m);
+    const wrong = await place.run('summary', 'resnet18', '--input', '1,1,224,224');
+    expect(wrong.stderr).toMatch(/^error: conv2d: x .* has 1 channels; .*\n$/);
+    expect(wrong.code).toBe(1);
+  });
+});
+
+describe('every model', () => {
+  it.each(['resnet18', 'cifar-preact-resnet164'])('%s trains on gray images', async (name) => {
+    const flags = ['--epochs', '1', '--limit', '4', '--batch-size', '2', '--test-limit', '2', '--resize', '28'];
+    const { code, messages, stdout } = await place.run('train', '--model', name, ...flags, '--data', place.data);
+    expect([code, messages]).toEqual([0, '']);
+    expect(hashIn(stdout)).not.toBeNull();
+    const weights = readSafetensors(readFileSync(place.file('runs', name, 'weights.safetensors')));
+    expect(weights.get('conv1.weight')?.shape[1]).toBe(1);
+    expect(weights.get('fc.bias')?.shape).toEqual([10]);
+    expect((await place.run('eval', `runs/${name}`)).code).toBe(0);
+    expect((await place.run('shapes', name)).stdout).toMatch(/^Linear output shape:\t \[1, 10+\]$/m);
+  });
+});
+
 describe('errors are one line and exit code 1', () => {
   const cases: readonly [string, readonly string[], RegExp][] = [
     [
       'an unknown model',
       ['shapes', 'resnet9000'],
-      /^error: there is no model "resnet9000"; want one of d2l-resnet18, d2l-resnet-tiny\n$/,
+      /^error: there is no model "resnet9000"; want a name that `atalho summary` lists\n$/,
     ],
     [
       'an unknown model to train',
       ['train', '--model', 'x'],
-      /^error: option '--model <name>' argument 'x' is invalid\. Want one of d2l-resnet18/,
+      /^error: option '--model <name>' argument 'x' is invalid\. Want a name that `atalho summary` lists\.\n$/,
     ],
     [
       'a bad number',

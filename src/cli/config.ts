@@ -1,7 +1,7 @@
 /** What a training run is asked to do: every option that its bits depend on, in one table. */
 import { ArgumentError, FormatError } from '../errors.js';
 import { scheduleNames } from '../train/schedule.js';
-import { modelNames } from './models.js';
+import { modelNames, WANT_MODEL } from './models.js';
 
 export const mathNames = ['exact', 'fast', 'relaxed'] as const;
 export const optimizerNames = ['sgd', 'adam', 'adamw', 'rmsprop'] as const;
@@ -56,7 +56,12 @@ const countOrAll = { ...count, valid: (value: unknown) => value === null || coun
 
 /** In the order in which the help shows them. */
 export const FIELDS: Readonly<Record<keyof TrainConfig, Field>> = {
-  model: { flag: '--model <name>', help: 'network', ...oneOf(modelNames) },
+  model: {
+    flag: '--model <name>',
+    help: 'network; `atalho summary` lists them',
+    ...oneOf(modelNames),
+    want: WANT_MODEL,
+  },
   lr: {
     flag: '--lr <rate>',
     help: 'learning rate',

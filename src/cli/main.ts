@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { evalCommand } from './commands/eval.js';
 import { predictCommand } from './commands/predict.js';
 import { shapesCommand } from './commands/shapes.js';
+import { summaryCommand } from './commands/summary.js';
 import { trainCommand } from './commands/train.js';
 import { describeError } from './errors.js';
 import { endWithReader } from './output.js';
@@ -17,7 +18,8 @@ const program = new Command('atalho')
   .addCommand(trainCommand())
   .addCommand(evalCommand())
   .addCommand(predictCommand())
-  .addCommand(shapesCommand());
+  .addCommand(shapesCommand())
+  .addCommand(summaryCommand());
 
 try {
   await program.parseAsync();

@@ -12,7 +12,7 @@ import { sgd } from '../optim/sgd.js';
 import { loadModel } from '../train/checkpoint.js';
 import type { TrainConfig } from './config.js';
 import { makeDevice, type Threads } from './devices.js';
-import { makeModel } from './models.js';
+import { makeGrayModel } from './models.js';
 import { warn } from './output.js';
 import type { RunFolder } from './runFolder.js';
 
@@ -56,7 +56,7 @@ export async function loadTrained(
   threads?: Threads,
 ): Promise<{ model: Module; device: Device }> {
   const device = await makeDevice(deviceName, threads, run.settings.config.math);
-  const model = makeModel(run.settings.config.model, { device });
+  const model = makeGrayModel(run.settings.config.model, { device });
   const load = run.checkpoints.newest(
     (checkpoint) => {
       loadModel(model, checkpoint);

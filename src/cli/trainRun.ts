@@ -13,7 +13,7 @@ import { FIELD_NAMES, type TrainConfig, withAbsentOptions } from './config.js';
 import { curvesSvg } from './curves.js';
 import { makeDevice, type Threads } from './devices.js';
 import { INTERRUPTED_EXIT_CODE, listenForInterrupt } from './interrupt.js';
-import { makeModel } from './models.js';
+import { makeGrayModel } from './models.js';
 import { print, warn } from './output.js';
 import { CHAPTER, CHAPTER_COMMAND, PRESETS, type Presets } from './presets.js';
 import { Progress } from './progress.js';
@@ -115,7 +115,7 @@ export async function trainRun(
       throw new AtalhoError(`${run.path} was begun with math ${config.math}, which this engine does not have`);
     }
     const generator = new Generator(config.seed);
-    const model = makeModel(config.model, { device, generator });
+    const model = makeGrayModel(config.model, { device, generator });
     const optimizer = makeOptimizer(model, config);
     const { epochs, batchSize, resize } = config;
     const schedule = scheduleOf(config.schedule as ScheduleName);

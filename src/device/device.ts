@@ -70,6 +70,8 @@ export interface Device {
   readonly dtype: FloatType;
   readonly kernels: Kernels;
   readonly scopes: ScopeStack;
+  /** True where tensors have a shape and no elements: nothing need be drawn for them, and nothing can be read. */
+  readonly holdsNothing?: boolean;
   /** Uninitialised memory for `size` elements, a whole number. Throws `OutOfMemoryError`. */
   alloc(size: number, dtype?: DType): Buffer;
   /** Copies `data` into `buffer`, element by element, rounding once to its dtype. Sizes must agree. */

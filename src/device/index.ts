@@ -15,6 +15,7 @@ export {
   type TypedArray,
 } from './device.js';
 export { checkSize, copyInto } from './hostData.js';
+export { meta } from './meta.js';
 export { type ReferenceOptions, reference } from './reference.js';
 export { type Resource, ScopeStack } from './scope.js';
 export {

@@ -8,4 +8,5 @@ export { Module } from './module.js';
 export { Residual, type ResidualOptions, type ResnetBlockOptions, resnetBlock } from './residual.js';
 export { Sequential } from './sequential.js';
 export { AdaptiveAvgPool2d, AvgPool2d, Flatten, Identity, MaxPool2d, ReLU } from './stateless.js';
+export { type LayerSummary, type SummarizeOptions, type Summary, summarize } from './summarize.js';
 export { initXavierUniform } from './xavier.js';

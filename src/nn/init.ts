@@ -2,8 +2,8 @@
 import type { Device } from '../device/device.js';
 import { ArgumentError } from '../errors.js';
 import { fans, Generator } from '../random.js';
-import type { Shape } from '../shape.js';
-import { keep, type Tensor, tensor } from '../tensor.js';
+import { type Shape, sizeOf } from '../shape.js';
+import { keep, Tensor, tensor } from '../tensor.js';
 
 /** The seed of a layer or network that is given neither a seed nor a generator. */
 export const DEFAULT_SEED = 0;
@@ -53,7 +53,10 @@ export function parameter(data: Float32Array, shape: Shape, device: Device): Ten
   return keep(tensor(data, shape, { device, requiresGrad: true }));
 }
 
-/** Weight and bias of a layer, drawn in this order; the bias has one element for each output, `weightShape[0]`. */
+/**
+ * Weight and bias of a layer, drawn in this order; the bias has one element for each output, `weightShape[0]`. Nothing is
+ * drawn for a device that holds nothing.
+ */
 export function weightAndBias(
   weightShape: Shape,
   hasBias: boolean,
@@ -61,7 +64,11 @@ export function weightAndBias(
   generator: Generator,
 ): { weight: Tensor; bias: Tensor | null } {
   const { device, weightInit = torchWeight, biasInit = torchBias } = o;
-  const weight = parameter(weightInit(generator, weightShape), weightShape, device);
-  const bias = hasBias ? parameter(biasInit(generator, weightShape), [weightShape[0]], device) : null;
-  return { weight, bias };
+  // Drawing takes the longest by far of making a large network.
+  const make = (init: Initializer, shape: Shape): Tensor =>
+    device.holdsNothing
+      ? keep(new Tensor(device, shape, device.alloc(sizeOf(shape)), true))
+      : parameter(init(generator, weightShape), shape, device);
+  const weight = make(weightInit, weightShape);
+  return { weight, bias: hasBias ? make(biasInit, [weightShape[0]]) : null };
 }
