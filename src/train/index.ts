@@ -14,6 +14,7 @@ export {
 export { deviceOf, type EvaluateOptions, evaluateAccuracy, predictLogits } from './evaluate.js';
 export { hashWeights } from './hash.js';
 export { finiteState, firstNonFinite, NonFiniteLossError, NonFiniteParameterError } from './nonFinite.js';
+export { Replicas, replicas } from './replicas.js';
 export {
   constantSchedule,
   cosineSchedule,

@@ -15,6 +15,52 @@ export interface StepResult {
   readonly correct: number;
 }
 
+/** What one batch gives before an update; to be disposed. */
+export interface Gradients {
+  readonly loss: Tensor;
+  readonly logits: Tensor;
+  /** In the order of the parameters. */
+  readonly grads: readonly Tensor[];
+}
+
+/** The error of a loss that is NaN or infinite. */
+export function nonFinite(loss: number, step: number, layer: string | null): NonFiniteLossError {
+  const from = layer === null ? '' : `; the first value that is not finite came from ${layer}`;
+  return new NonFiniteLossError(`train: loss is ${loss} at step ${step}${from}`, step, loss, layer);
+}
+
+/**
+ * Cross-entropy of `model` on a batch and its gradients, times `share`, the part that the batch is of a larger one.
+ * Everything else that is made on the way is freed, whatever happens.
+ * @throws NonFiniteLossError on a device that the CPU can read at once
+ */
+export function differentiate(
+  model: Module,
+  params: readonly Tensor[],
+  batch: Pick<Batch, 'images' | 'shape' | 'labels'>,
+  step: number,
+  share = 1,
+): Gradients {
+  const [{ device }] = params;
+  const kept: Tensor[] = [];
+  try {
+    return device.scope(() => {
+      const x = tensor(batch.images, batch.shape, { device });
+      const logits = model.forward(x);
+      const loss = crossEntropy(logits, batch.labels);
+      // The logits are an intermediate, which grad would free.
+      kept.push(keep(loss), keep(logits));
+      if (device.readSync && !Number.isFinite(loss.item()))
+        throw nonFinite(loss.item(), step, firstNonFinite(loss, model));
+      const dy = share === 1 ? undefined : tensor(share, { device });
+      return { loss, logits, grads: grad(loss, params, dy) };
+    });
+  } catch (error) {
+    for (const t of kept) t.dispose();
+    throw error;
+  }
+}
+
 /**
  * Trains `model` on one batch: cross-entropy, its gradients, one step of `optimizer`. Everything made on the way is
  * freed, whatever happens.
@@ -23,27 +69,14 @@ export interface StepResult {
  *   of batch norm. (On a device that the CPU cannot read at once it is noticed after the update.)
  */
 export async function trainStep(model: Module, optimizer: Optimizer, batch: Batch, step: number): Promise<StepResult> {
-  const [{ device }] = optimizer.params;
-  const results: Tensor[] = [];
-  const fail = (loss: number, layer: string | null): never => {
-    const from = layer === null ? '' : `; the first value that is not finite came from ${layer}`;
-    throw new NonFiniteLossError(`train: loss is ${loss} at step ${step}${from}`, step, loss, layer);
-  };
+  const { loss, logits, grads } = differentiate(model, optimizer.params, batch, step);
   try {
-    device.scope(() => {
-      const x = tensor(batch.images, batch.shape, { device });
-      const logits = model.forward(x);
-      const loss = crossEntropy(logits, batch.labels);
-      // The logits are an intermediate, which grad would free.
-      results.push(keep(loss), keep(logits));
-      if (device.readSync && !Number.isFinite(loss.item())) fail(loss.item(), firstNonFinite(loss, model));
-      optimizer.step(grad(loss, optimizer.params));
-    });
-    const [loss, logits] = await Promise.all(results.map((t) => t.data()));
-    const value = Number(loss[0]);
-    if (!Number.isFinite(value)) fail(value, null);
-    return { loss: value, correct: countCorrect(logits as Float32Array, batch.labels) };
+    optimizer.step(grads);
+    for (const t of grads) t.dispose();
+    const [value, rows] = await Promise.all([loss.data(), logits.data()]);
+    if (!Number.isFinite(Number(value[0]))) throw nonFinite(Number(value[0]), step, null);
+    return { loss: Number(value[0]), correct: countCorrect(rows as Float32Array, batch.labels) };
   } finally {
-    for (const t of results) t.dispose();
+    for (const t of [loss, logits, ...grads]) t.dispose();
   }
 }
