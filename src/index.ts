@@ -31,5 +31,5 @@ export * from './ops/index.js';
 export * from './optim/index.js';
 export { Generator } from './random.js';
 export type { Pair, Shape } from './shape.js';
-export type { StateEntry } from './stateDict.js';
+export type { Disagreement, StateEntry } from './stateDict.js';
 export { keep, Tensor, type TensorData, type TensorOptions, tensor } from './tensor.js';

@@ -460,6 +460,11 @@ describe('checkpoints', () => {
     expect(verdict(writeSafetensors(file, file.metadata))).toMatch(
       /^FormatError: runs\/x\/step-4: .*missing: 0\.0\.weight/,
     );
+    const counterless = readSafetensors(bytes);
+    counterless.delete('model.0.1.num_batches_tracked');
+    expect(verdict(writeSafetensors(counterless, counterless.metadata))).toMatch(
+      /^FormatError: runs\/x\/step-4: missing: 0\.1\.num_batches_tracked$/,
+    );
     expect(verdict(writeSafetensors([...file, ['x', file.get('model.5.bias')!]], file.metadata))).toMatch(
       /tensor "x" is neither/,
     );

@@ -4,6 +4,7 @@
  * @see https://github.com/huggingface/safetensors#format
  */
 import { ArgumentError, FormatError } from '../errors.js';
+import { hasLateData } from '../lateData.js';
 import { formatShape, type Shape } from '../shape.js';
 import { bfloatToFloat, floatToBfloat, floatToHalf, halfToFloat } from './half.js';
 import { parseHeader, showName, type TensorInfo } from './safetensorsHeader.js';
@@ -88,23 +89,37 @@ function byteLength(name: string, { shape, dtype }: TensorInfo, codec: Codec): n
   return bytes;
 }
 
-function decode(codec: Codec, bytes: Uint8Array, start: number, end: number): SafetensorsData {
-  const count = (end - start) / codec.bytes;
-  if (codec.widen) {
-    const data = new Float32Array(count);
-    for (let i = 0, at = start; i < count; i++, at += 2) data[i] = codec.widen(bytes[at] | (bytes[at + 1] << 8));
-    return data;
-  }
+/** The entry of the tensor in `bytes` from `start` to `end`: a view where there can be one, else decoded on demand. */
+function entryOf({ dtype, shape }: TensorInfo, codec: Codec, bytes: Uint8Array, start: number, end: number) {
+  const { widen, array } = codec;
+  const length = (end - start) / codec.bytes;
   const offset = bytes.byteOffset + start;
-  if (offset % codec.bytes === 0) return new codec.array(bytes.buffer, offset, count);
-  return new codec.array(new Uint8Array(bytes.subarray(start, end)).buffer, 0, count);
+  if (widen === undefined && offset % codec.bytes === 0) {
+    return { dtype, shape, data: new array(bytes.buffer, offset, length) };
+  }
+  const decodeInto = (memory: ArrayBuffer): SafetensorsData => {
+    const data = new array(memory, 0, length);
+    if (widen === undefined) new Uint8Array(memory).set(bytes.subarray(start, end));
+    else for (let i = 0, at = start; i < length; i++, at += 2) data[i] = widen(bytes[at] | (bytes[at + 1] << 8));
+    return data;
+  };
+  const size = length * (widen === undefined ? codec.bytes : Float32Array.BYTES_PER_ELEMENT);
+  const entry = {
+    dtype,
+    shape,
+    get data() {
+      return decodeInto(new ArrayBuffer(size));
+    },
+  };
+  return hasLateData(entry, { length, bytes: size, bigints: /^[IU]64$/.test(dtype), decodeInto });
 }
 
 /**
  * Reads a whole safetensors file.
  *
- * `data` is a view of `bytes` where the element type allows it, else a copy; F16 and BF16 arrive as float32. Each
- * tensor is checked before anything is allocated for it.
+ * `data` is a view of `bytes` where element type and alignment allow it. Elsewhere (F16 and BF16, which arrive as float32, and
+ * files whose header is not padded) it is decoded anew each time that it is asked for, so that a large file is never in
+ * memory twice; `loadStateDict` decodes one tensor after another. Each tensor is checked before anything is allocated for it.
  *
  * @throws FormatError for whatever the format forbids: a header that is cut off, over 100 MB, not UTF-8, not JSON or
  *   with a key twice; an unknown dtype or field; a shape that disagrees with its bytes; tensors that overlap, leave
@@ -165,8 +180,7 @@ export function readSafetensors(bytes: Uint8Array): Safetensors {
 
   const result = new Map<string, SafetensorsEntry>();
   for (const { name, info, codec, begin, end } of checked) {
-    const data = decode(codec, bytes, base + begin, base + end);
-    result.set(name, { dtype: info.dtype, shape: info.shape, data } as SafetensorsEntry);
+    result.set(name, entryOf(info, codec, bytes, base + begin, base + end) as SafetensorsEntry);
   }
   return Object.assign(result, { metadata });
 }

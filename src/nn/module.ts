@@ -3,7 +3,7 @@
  * walking an object's plain fields in the order in which they were declared.
  */
 import { StateDictError } from '../errors.js';
-import { copyStateDict, type StateEntry } from '../stateDict.js';
+import { copyStateDict, type Disagreement, type StateEntry } from '../stateDict.js';
 import { Tensor } from '../tensor.js';
 
 /** The state-dict name of a field: `runningMean` is `running_mean`, as in PyTorch. */
@@ -76,12 +76,24 @@ export abstract class Module {
 
   /**
    * Copies `entries` into the parameters and buffers, which keep their identity. Values are rounded to the device's
-   * dtype; an int64 entry may come as a BigInt64Array or as whole numbers.
+   * dtype; an int64 entry may come as a BigInt64Array or as whole numbers. As in PyTorch, a batch norm's
+   * `num_batches_tracked` may be missing, since files from before 2018 have none: it stays as it is.
+   *
+   * With `strict: false` names need not agree, for a network with another head: what is missing stays as it is, what is
+   * unexpected is left out, and both are returned. An entry of another shape is an error all the same.
    * @throws StateDictError that names every missing, unexpected and misshapen entry; nothing has changed then
+   * @see https://pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module.load_state_dict
    */
-  loadStateDict(entries: ReadonlyMap<string, StateEntry>): this {
-    copyStateDict('loadStateDict', this.stateDict(), entries);
-    return this;
+  loadStateDict(entries: ReadonlyMap<string, StateEntry>, o?: { readonly strict?: true }): this;
+  loadStateDict(entries: ReadonlyMap<string, StateEntry>, o: { readonly strict: false }): Disagreement;
+  loadStateDict(
+    entries: ReadonlyMap<string, StateEntry>,
+    { strict = true }: { readonly strict?: boolean } = {},
+  ): this | Disagreement {
+    const mayLack = (name: string): boolean =>
+      /(^|\.)num_batches_tracked$/.test(name) && entries.has(name.replace(/num_batches_tracked$/, 'running_mean'));
+    const found = copyStateDict('loadStateDict', this.stateDict(), entries, strict, mayLack);
+    return strict ? this : found;
   }
 
   train(mode = true): this {

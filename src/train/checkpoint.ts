@@ -154,7 +154,12 @@ function naming(name: string, load: () => void): void {
  * @throws FormatError that names file and entries when they do not fit; nothing has changed then
  */
 export function loadModel(model: Module, { name, model: entries }: Checkpoint): void {
-  naming(name, () => model.loadStateDict(entries));
+  naming(name, () => {
+    // loadStateDict does not miss a counter, which files of others may lack; a checkpoint lacks it only where it is damaged.
+    const counters = [...model.namedBuffers()].filter(([key, t]) => t.dtype === 'int64' && !entries.has(key));
+    if (counters.length > 0) throw new StateDictError(`missing: ${counters.map(([key]) => key).join(', ')}`);
+    model.loadStateDict(entries);
+  });
 }
 
 function checkDtypes(name: string, part: string, entries: ReadonlyMap<string, SafetensorsEntry>, float: string): void {
