@@ -2,6 +2,7 @@
 import { ArgumentError } from '../errors.js';
 import * as models from '../models/index.js';
 import type { InitOptions } from '../nn/init.js';
+import type { Module } from '../nn/module.js';
 import type { Sequential } from '../nn/sequential.js';
 import type { Shape } from '../shape.js';
 
@@ -14,22 +15,34 @@ export interface ModelEntry {
   /** One image of the size and the channels that it was published for. */
   readonly inputShape: Shape;
   readonly make: (o: NetOptions) => Sequential;
+  /** The chapter's networks: as one of its tabs builds them, whose images are `[N, H, W, C]` in TensorFlow's. */
+  readonly ofTab?: (o: InitOptions & { readonly tab: models.D2lTab }) => Module & Iterable<Module>;
 }
+
+export const tabNames: readonly models.D2lTab[] = ['pytorch', 'mxnet', 'tensorflow'];
 
 const FASHION: Shape = [1, 1, 96, 96];
 const IMAGENET: Shape = [1, 3, 224, 224];
 const CIFAR: Shape = [1, 3, 32, 32];
 
 /** The chapter's network a hundred times smaller, for tests and demonstrations. */
-const tiny = (o: NetOptions): Sequential => models.d2lResnet({ ...o, channels: [8, 16, 32, 64], blocks: [1, 1, 1, 1] });
+const TINY = { channels: [8, 16, 32, 64], blocks: [1, 1, 1, 1] } as const;
 
 const family = (
   inputShape: Shape,
   makers: Readonly<Record<string, (o: NetOptions) => Sequential>>,
 ): [string, ModelEntry][] => Object.entries(makers).map(([name, make]) => [name, { inputShape, make }]);
 
-const MODELS: ReadonlyMap<string, ModelEntry> = new Map([
-  ...family(FASHION, { 'd2l-resnet18': models.d2lResnet18, 'd2l-resnet-tiny': tiny }),
+const MODELS: ReadonlyMap<string, ModelEntry> = new Map<string, ModelEntry>([
+  ['d2l-resnet18', { inputShape: FASHION, make: (o) => models.d2lResnet18(o), ofTab: (o) => models.d2lResnet18(o) }],
+  [
+    'd2l-resnet-tiny',
+    {
+      inputShape: FASHION,
+      make: (o) => models.d2lResnet({ ...o, ...TINY }),
+      ofTab: (o) => models.d2lResnet({ ...o, ...TINY }),
+    },
+  ],
   ...family(IMAGENET, {
     resnet18: models.resnet18,
     resnet34: models.resnet34,

@@ -1,22 +1,45 @@
-/** The chapter's network (d2l.ai, section "Residual Networks", PyTorch tab). */
+/** The chapter's network (d2l.ai, section "Residual Networks"), as its PyTorch tab builds it; d2lTabs.ts has the two others. */
 import { ArgumentError } from '../errors.js';
 import { BatchNorm2d } from '../nn/batchNorm2d.js';
+import type { ChannelsLast } from '../nn/channelsLast.js';
 import { Conv2d } from '../nn/conv2d.js';
 import { generatorOf, type InitOptions, whole } from '../nn/init.js';
 import { Linear } from '../nn/linear.js';
 import { resnetBlock } from '../nn/residual.js';
 import { Sequential } from '../nn/sequential.js';
 import { AdaptiveAvgPool2d, Flatten, MaxPool2d, ReLU } from '../nn/stateless.js';
+import { mxnetResnet, tensorflowResnet } from './d2lTabs.js';
+
+/** The frameworks that the chapter is written for. */
+export type D2lTab = 'pytorch' | 'mxnet' | 'tensorflow';
 
 export interface D2lResnetOptions extends InitOptions {
-  /** Channels of the images. Default 1. */
+  /** Channels of the images. Default 1. The tabs 'mxnet' and 'tensorflow' take them from the first x. */
   readonly inChannels?: number;
+  /** Whose layers: `mxnetResnet` and `tensorflowResnet` tell how these differ. Default 'pytorch'. */
+  readonly tab?: D2lTab;
   /** Default 10. */
   readonly numClasses?: number;
   /** Channels of each stage; the stem has the first stage's. Default [64, 128, 256, 512]. */
   readonly channels?: readonly number[];
   /** Residual blocks of each stage. Default [2, 2, 2, 2]. */
   readonly blocks?: readonly number[];
+}
+
+export type D2lResnet18Options = Omit<D2lResnetOptions, 'channels' | 'blocks'>;
+
+/** Channels and blocks of each stage, or an error. */
+function stagesOf({ channels = [64, 128, 256, 512], blocks = [2, 2, 2, 2] }: D2lResnetOptions): [number, number][] {
+  if (channels.length === 0 || channels.length !== blocks.length) {
+    throw new ArgumentError(
+      `d2lResnet: channels has ${channels.length} stages and blocks ${blocks.length}; want equally many, at least one`,
+    );
+  }
+  return channels.map((c, i) => {
+    whole('d2lResnet', `channels[${i}]`, c);
+    whole('d2lResnet', `blocks[${i}]`, blocks[i]);
+    return [c, blocks[i]];
+  });
 }
 
 /**
@@ -27,29 +50,35 @@ export interface D2lResnetOptions extends InitOptions {
  * @throws ArgumentError when channels and blocks are not equally long lists of positive whole numbers
  * @see https://d2l.ai/chapter_convolutional-modern/resnet.html
  */
-export function d2lResnet(o: D2lResnetOptions): Sequential {
-  const { device, inChannels = 1, numClasses = 10, channels = [64, 128, 256, 512], blocks = [2, 2, 2, 2] } = o;
-  if (channels.length === 0 || channels.length !== blocks.length) {
-    throw new ArgumentError(
-      `d2lResnet: channels has ${channels.length} stages and blocks ${blocks.length}; want equally many, at least one`,
-    );
-  }
-  for (const [i, c] of channels.entries()) {
-    whole('d2lResnet', `channels[${i}]`, c);
-    whole('d2lResnet', `blocks[${i}]`, blocks[i]);
-  }
+export function d2lResnet(o: D2lResnetOptions & { readonly tab?: 'pytorch' | 'mxnet' }): Sequential;
+export function d2lResnet(o: D2lResnetOptions & { readonly tab: 'tensorflow' }): ChannelsLast<Sequential>;
+export function d2lResnet(o: D2lResnetOptions): Sequential | ChannelsLast<Sequential>;
+export function d2lResnet(o: D2lResnetOptions): Sequential | ChannelsLast<Sequential> {
+  const { device, inChannels = 1, numClasses = 10, tab = 'pytorch' } = o;
+  const stages = stagesOf(o);
   const init = { device, generator: generatorOf('d2lResnet', o) };
+  if (tab !== 'pytorch') {
+    if (o.inChannels !== undefined) {
+      throw new ArgumentError(
+        `d2lResnet: inChannels is ${o.inChannels} with tab '${tab}', which takes the channels from the first x; want none`,
+      );
+    }
+    if (tab === 'mxnet') return mxnetResnet(stages, numClasses, init);
+    if (tab === 'tensorflow') return tensorflowResnet(stages, numClasses, init);
+    throw new ArgumentError(`d2lResnet: tab is ${JSON.stringify(tab)}; want 'pytorch', 'mxnet' or 'tensorflow'`);
+  }
+  const [[first]] = stages;
   const stem = new Sequential(
-    new Conv2d(inChannels, channels[0], 7, { ...init, stride: 2, padding: 3 }),
-    new BatchNorm2d(channels[0], { device }),
+    new Conv2d(inChannels, first, 7, { ...init, stride: 2, padding: 3 }),
+    new BatchNorm2d(first, { device }),
     new ReLU(),
     new MaxPool2d(3, { stride: 2, padding: 1 }),
   );
-  const stages = channels.map((c, i) =>
-    resnetBlock(i === 0 ? c : channels[i - 1], c, blocks[i], { ...init, firstBlock: i === 0 }),
+  const middle = stages.map(([c, blocks], i) =>
+    resnetBlock(i === 0 ? c : stages[i - 1][0], c, blocks, { ...init, firstBlock: i === 0 }),
   );
-  const head = new Linear(channels[channels.length - 1], numClasses, init);
-  return new Sequential(stem, ...stages, new AdaptiveAvgPool2d([1, 1]), new Flatten(), head);
+  const head = new Linear(stages[stages.length - 1][0], numClasses, init);
+  return new Sequential(stem, ...middle, new AdaptiveAvgPool2d([1, 1]), new Flatten(), head);
 }
 
 /**
@@ -57,7 +86,10 @@ export function d2lResnet(o: D2lResnetOptions): Sequential {
  * parameters. State-dict names are those of the chapter's nn.Sequential: "0.0.weight", "1.0.conv1.weight", ...
  * @see https://d2l.ai/chapter_convolutional-modern/resnet.html
  */
-export function d2lResnet18(o: InitOptions & { inChannels?: number; numClasses?: number }): Sequential {
-  const { device, generator, seed, inChannels, numClasses } = o;
-  return d2lResnet({ device, generator, seed, inChannels, numClasses });
+export function d2lResnet18(o: D2lResnet18Options & { readonly tab?: 'pytorch' | 'mxnet' }): Sequential;
+export function d2lResnet18(o: D2lResnet18Options & { readonly tab: 'tensorflow' }): ChannelsLast<Sequential>;
+export function d2lResnet18(o: D2lResnet18Options): Sequential | ChannelsLast<Sequential>;
+export function d2lResnet18(o: D2lResnet18Options): Sequential | ChannelsLast<Sequential> {
+  const { device, generator, seed, inChannels, numClasses, tab } = o;
+  return d2lResnet({ device, generator, seed, inChannels, numClasses, tab });
 }

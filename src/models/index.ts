@@ -20,7 +20,8 @@ export {
   cifarResnet56,
   cifarResnet110,
 } from './cifar.js';
-export { type D2lResnetOptions, d2lResnet, d2lResnet18 } from './d2l.js';
+export { type D2lResnet18Options, type D2lResnetOptions, type D2lTab, d2lResnet, d2lResnet18 } from './d2l.js';
+export { d2lLayerNames } from './d2lTabs.js';
 export {
   PreactBasicBlock,
   type PreactBlockOptions,

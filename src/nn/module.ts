@@ -32,6 +32,9 @@ function walk<T>(module: Module, is: (value: unknown) => value is T): Map<string
   return found;
 }
 
+/** What names begin with inside the child `name` of a module whose own begin with `prefix`. */
+const within = (prefix: string, name: string): string => (name === '' ? prefix : `${prefix}${name}.`);
+
 const isTensor = (value: unknown): value is Tensor => value instanceof Tensor;
 const isModule = (value: unknown): value is Module => value instanceof Module;
 
@@ -46,7 +49,7 @@ export abstract class Module {
 
   abstract forward(x: Tensor): Tensor;
 
-  /** The modules directly inside, by name. */
+  /** The modules directly inside, by name. The parameters of one named "" have the names that they have in it. */
   children(): Map<string, Module> {
     return walk(this, isModule);
   }
@@ -92,8 +95,14 @@ export abstract class Module {
   ): this | Disagreement {
     const mayLack = (name: string): boolean =>
       /(^|\.)num_batches_tracked$/.test(name) && entries.has(name.replace(/num_batches_tracked$/, 'running_mean'));
-    const found = copyStateDict('loadStateDict', this.stateDict(), entries, strict, mayLack);
-    return strict ? this : found;
+    const undo = this.makeAllFrom(entries);
+    try {
+      const found = copyStateDict('loadStateDict', this.stateDict(), entries, strict, mayLack);
+      return strict ? this : found;
+    } catch (error) {
+      undo();
+      throw error;
+    }
   }
 
   train(mode = true): this {
@@ -130,10 +139,43 @@ export abstract class Module {
     for (const t of this.stateDict().values()) t.dispose();
   }
 
+  /** Throws where the module's parameters are still to be made. `name`: the module's, for messages. */
+  protected checkMade(_name: string): void {}
+
+  /**
+   * Makes parameters that are still to be made, from the entries whose names begin with `prefix`; what undoes it, or null
+   * where there is nothing to make.
+   * @throws StateDictError when the entries do not tell
+   */
+  protected makeFrom(_entries: ReadonlyMap<string, StateEntry>, _prefix: string): (() => void) | null {
+    return null;
+  }
+
+  /** The same for this module and all inside; all or nothing. */
+  private makeAllFrom(entries: ReadonlyMap<string, StateEntry>): () => void {
+    const undos: (() => void)[] = [];
+    const undo = (): void => {
+      for (const one of undos.splice(0)) one();
+    };
+    const visit = (module: Module, prefix: string): void => {
+      const made = module.makeFrom(entries, prefix);
+      if (made !== null) undos.push(made);
+      for (const [name, child] of module.children()) visit(child, within(prefix, name));
+    };
+    try {
+      if (entries instanceof Map) visit(this, '');
+    } catch (error) {
+      undo();
+      throw error;
+    }
+    return undo;
+  }
+
   private collect(wanted: (t: Tensor) => boolean, once: boolean): Map<string, Tensor> {
     const found = new Map<string, Tensor>();
     const seen = new Set<Tensor>();
     const visit = (module: Module, prefix: string): void => {
+      module.checkMade(prefix.slice(0, -1));
       const own = [...walk(module, isTensor)];
       const ordered = [...own.filter(([, t]) => t.requiresGrad), ...own.filter(([, t]) => !t.requiresGrad)];
       for (const [name, t] of ordered) {
@@ -141,7 +183,7 @@ export abstract class Module {
         seen.add(t);
         found.set(prefix + name, t);
       }
-      for (const [name, child] of module.children()) visit(child, `${prefix}${name}.`);
+      for (const [name, child] of module.children()) visit(child, within(prefix, name));
     };
     visit(this, '');
     return found;

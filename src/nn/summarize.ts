@@ -66,6 +66,9 @@ function macsOf({ name, call, inputs }: OpNode): number {
   }
 }
 
+/** The full name of a child; one named "" shares its parent's. */
+const inside = (name: string, child: string): string => [name, child].filter((part) => part !== '').join('.');
+
 type Draft = { -readonly [K in keyof LayerSummary]: LayerSummary[K] };
 
 /** Writes down the calls of modules while `watch` runs. */
@@ -85,7 +88,7 @@ class Watcher {
       for (const method of module instanceof BatchNorm2d ? ['forward', 'forwardRelu'] : ['forward']) {
         undo.push(this.hook(module, name, method));
       }
-      for (const [child, one] of module.children()) visit(one, name === '' ? child : `${name}.${child}`);
+      for (const [child, one] of module.children()) visit(one, inside(name, child));
     };
     try {
       visit(model, '');
@@ -156,7 +159,7 @@ class Watcher {
   private addFused(module: Sequential, parent: Draft): void {
     let before = this.rows.indexOf(parent);
     for (const [child, one] of module.children()) {
-      const name = parent.name === '' ? child : `${parent.name}.${child}`;
+      const name = inside(parent.name, child);
       const at = this.rows.findIndex((row, i) => i > before && row.depth === parent.depth + 1 && row.name === name);
       if (at >= 0) {
         before = at;

@@ -9,6 +9,8 @@ import type { Module } from './module.js';
  * @see https://pytorch.org/docs/stable/nn.init.html#torch.nn.init.xavier_uniform_
  */
 export function initXavierUniform<M extends Module>(module: M, generator: Generator): M {
+  // What has no weights yet would go without.
+  module.parameters();
   return module.apply((layer) => {
     if (layer instanceof Conv2d || layer instanceof Linear) {
       layer.weight.write(generator.xavierUniform(layer.weight.shape));
