@@ -1,16 +1,16 @@
-/** PNG and JPEG files to pixels, for `atalho predict`. Sizes are read and bounded before anything is decoded. */
+/** PNG and JPEG files to pixels. Sizes are read and bounded before anything is decoded. */
 import { inflateSync } from 'node:zlib';
 import { decode as decodeJpegPixels } from 'jpeg-js';
 import { PNG } from 'pngjs';
-import { FormatError } from '../errors.js';
+import type { ImagePlanes } from '../data/preprocess.js';
+import { AtalhoError, FormatError } from '../errors.js';
+import { readFileBounded } from '../io/readFile.js';
+import { attempt } from './errors.js';
 
-export interface DecodedImage {
-  readonly width: number;
-  readonly height: number;
+/** Transparency is left out, as Pillow's `convert('L')` and `convert('RGB')` do. */
+export interface DecodedImage extends ImagePlanes {
   /** 1 for gray, 3 for red, green, blue. */
   readonly channels: 1 | 3;
-  /** `[channels, height, width]`, 0 to 255. Transparency is left out, as Pillow's `convert('L')` does. */
-  readonly data: Uint8Array;
 }
 
 /** Most pixels that are decoded: enough for a 40-megapixel photograph. */
@@ -179,4 +179,29 @@ export function toGray(image: DecodedImage): DecodedImage {
     gray[i] = (data[i] * 19595 + data[size + i] * 38470 + data[2 * size + i] * 7471 + 0x8000) >> 16;
   }
   return { width, height, channels: 1, data: gray };
+}
+
+/** The image in red, green and blue, equal to Pillow's `convert('RGB')`: gray is repeated. */
+export function toRgb(image: DecodedImage): DecodedImage {
+  if (image.channels === 3) return image;
+  const { width, height, data } = image;
+  const size = width * height;
+  const colour = new Uint8Array(3 * size);
+  for (let c = 0; c < 3; c++) colour.set(data, c * size);
+  return { width, height, channels: 3, data: colour };
+}
+
+/**
+ * Reads and decodes a picture, in gray or in colour, and hands it to `use`.
+ * @throws AtalhoError or FormatError that names the file when it cannot be read, decoded or used
+ */
+export function usePicture<T>(path: string, channels: 1 | 3, use: (image: DecodedImage) => T): T {
+  const bytes = attempt(`read ${path}`, () => readFileBounded(path, MAX_FILE_BYTES));
+  try {
+    const image = decodeImage(bytes);
+    return use(channels === 1 ? toGray(image) : toRgb(image));
+  } catch (error) {
+    if (!(error instanceof AtalhoError)) throw error;
+    throw new FormatError(`${path}: ${error.message}`, { cause: error });
+  }
 }
