@@ -15,6 +15,8 @@ export type TrainConfig = {
   readonly batchSize: number;
   /** Height and width in pixels that images are brought to. */
   readonly resize: number;
+  /** Of the images: 1 gray, 3 red, green, blue. */
+  readonly channels: number;
   readonly seed: number;
   /** Only the first so many training images; null for all. */
   readonly limit: number | null;
@@ -37,7 +39,7 @@ export interface Field {
   readonly want: string;
   readonly valid: (value: unknown) => boolean;
   /** What holds in files that were written before there was the option. */
-  readonly absent?: string;
+  readonly absent?: string | number;
 }
 
 const whole =
@@ -77,6 +79,14 @@ export const FIELDS: Readonly<Record<keyof TrainConfig, Field>> = {
     numeric: true,
     want: 'a whole number from 1 to 1024',
     valid: whole(1, 1024),
+  },
+  channels: {
+    flag: '--channels <n>',
+    help: 'channels of the images: 1 gray, 3 colour',
+    numeric: true,
+    want: '1 or 3',
+    valid: (value) => value === 1 || value === 3,
+    absent: 1,
   },
   seed: {
     flag: '--seed <n>',

@@ -91,7 +91,7 @@ export function modelEntry(name: string): ModelEntry {
   return entry;
 }
 
-/** The network of that name for gray images of ten classes, as Fashion-MNIST has them. */
-export function makeGrayModel(name: string, o: InitOptions): Sequential {
-  return modelEntry(name).make({ ...o, inChannels: 1, numClasses: 10 });
+/** The network of that name. Throws `ArgumentError` as `modelEntry` does. */
+export function makeModel(name: string, o: NetOptions): Sequential {
+  return modelEntry(name).make(o);
 }

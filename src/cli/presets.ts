@@ -8,6 +8,7 @@ export const CHAPTER: TrainConfig = {
   epochs: 10,
   batchSize: 256,
   resize: 96,
+  channels: 1,
   seed: 0,
   limit: null,
   testLimit: null,

@@ -15,7 +15,7 @@ import { WRITER } from './version.js';
 /** Where runs go that are given no folder, under the working folder. */
 export const RUNS = 'runs';
 
-const MAX_CONFIG_BYTES = 2 ** 20;
+const MAX_CONFIG_BYTES = 2 ** 23;
 
 /** What config.json holds: what decides the bits, and how the run was carried out. */
 export interface RunSettings {
@@ -23,6 +23,8 @@ export interface RunSettings {
   readonly device: string;
   /** Where the images come from; null for the usual places. */
   readonly data: string | null;
+  /** The classes of a folder of one's own pictures; absent for Fashion-MNIST. */
+  readonly classes?: readonly string[];
   /** Steps from one checkpoint to the next. */
   readonly checkpointEvery: number;
 }
@@ -35,16 +37,20 @@ function parseSettings(where: string, text: string): RunSettings {
     throw new FormatError(`${where} is not valid JSON`, { cause: error });
   }
   if (typeof value !== 'object' || value === null) throw new FormatError(`${where} is no JSON object`);
-  const { config, device, data, checkpointEvery } = value as Readonly<Record<string, unknown>>;
+  const { config, device, data, classes, checkpointEvery } = value as Readonly<Record<string, unknown>>;
   const fail = (field: string, got: unknown, want: string): never => {
     throw new FormatError(`${where}: ${field} is ${JSON.stringify(got)?.slice(0, 80) ?? 'missing'}; want ${want}`);
   };
   if (typeof device !== 'string') return fail('device', device, 'a name');
   if (data !== null && typeof data !== 'string') return fail('data', data, 'a folder, an address or null');
+  const isNames = (names: unknown): names is string[] =>
+    Array.isArray(names) && names.length > 0 && names.every((name) => typeof name === 'string');
+  if (classes !== undefined && !(isNames(classes) && data !== null))
+    return fail('classes', classes, 'names, and a folder as data');
   if (typeof checkpointEvery !== 'number' || !Number.isInteger(checkpointEvery) || checkpointEvery < 1) {
     return fail('checkpointEvery', checkpointEvery, 'a whole number of at least 1');
   }
-  return { config: parseTrainConfig(`${where}: config`, config), device, data, checkpointEvery };
+  return { config: parseTrainConfig(`${where}: config`, config), device, data, classes, checkpointEvery };
 }
 
 export class RunFolder {

@@ -1,8 +1,8 @@
 /** What the commands make from a run's settings: data, optimizer, the trained network. */
 import type { ImageDataset } from '../data/dataset.js';
-import { fashionMnist } from '../data/fashionMnist.js';
+import { fashionMnist, fashionMnistClasses } from '../data/fashionMnist.js';
 import type { Device } from '../device/device.js';
-import { AtalhoError } from '../errors.js';
+import { ArgumentError, AtalhoError } from '../errors.js';
 import type { Module } from '../nn/module.js';
 import { NUMERICS_VERSION } from '../numerics.js';
 import { adam, adamw } from '../optim/adam.js';
@@ -10,20 +10,38 @@ import type { Optimizer } from '../optim/optimizer.js';
 import { rmsprop } from '../optim/rmsprop.js';
 import { sgd } from '../optim/sgd.js';
 import { loadModel } from '../train/checkpoint.js';
+import { loadClassFolder } from './classFolders.js';
 import type { TrainConfig } from './config.js';
 import { makeDevice, type Threads } from './devices.js';
-import { makeGrayModel } from './models.js';
+import { makeModel } from './models.js';
 import { warn } from './output.js';
-import type { RunFolder } from './runFolder.js';
+import type { RunFolder, RunSettings } from './runFolder.js';
 
-/** The first `limit` images of Fashion-MNIST's training or test part; all for null. */
+/** Classes of the run's data set, and channels of its images. */
+export function sizesOfData({ config, classes = fashionMnistClasses }: RunSettings): {
+  inChannels: number;
+  numClasses: number;
+} {
+  return { inChannels: config.channels, numClasses: classes.length };
+}
+
+/**
+ * The run's training or test images: the first `limit` of Fashion-MNIST, of one's own pictures so many of all classes in
+ * turn; all for null.
+ */
 export async function loadImages(
   split: 'train' | 'test',
+  { config, classes, data }: RunSettings,
   limit: number | null,
-  source: string | null,
 ): Promise<ImageDataset> {
+  if (classes !== undefined) {
+    const channels = config.channels as 1 | 3;
+    return loadClassFolder(data as string, split, { classes, size: config.resize, channels, limit });
+  }
+  if (config.channels !== 1)
+    throw new ArgumentError(`channels is ${config.channels}; want 1 for Fashion-MNIST, which is gray`);
   const onDownload = (url: string): boolean => process.stderr.write(`downloading ${url}\n`);
-  const all = await fashionMnist({ split, source: source ?? undefined, onDownload });
+  const all = await fashionMnist({ split, source: data ?? undefined, onDownload });
   const [stored, channels, height, width] = all.shape;
   const count = Math.min(stored, limit ?? stored);
   const images = all.images.subarray(0, count * channels * height * width);
@@ -56,7 +74,8 @@ export async function loadTrained(
   threads?: Threads,
 ): Promise<{ model: Module; device: Device }> {
   const device = await makeDevice(deviceName, threads, run.settings.config.math);
-  const model = makeGrayModel(run.settings.config.model, { device });
+  const options = { device, ...sizesOfData(run.settings) };
+  const model = makeModel(run.settings.config.model, options);
   const load = run.checkpoints.newest(
     (checkpoint) => {
       loadModel(model, checkpoint);

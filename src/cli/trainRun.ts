@@ -3,22 +3,23 @@ import { basename } from 'node:path';
 import { AtalhoError } from '../errors.js';
 import { writeSafetensors } from '../io/safetensors.js';
 import { Generator } from '../random.js';
-import { encodeCheckpoint, restoreCheckpoint } from '../train/checkpoint.js';
+import { encodeCheckpoint, type RunConfig, restoreCheckpoint } from '../train/checkpoint.js';
 import { hashWeights } from '../train/hash.js';
 import { finiteState } from '../train/nonFinite.js';
 import { type ScheduleName, scheduleOf } from '../train/schedule.js';
 import type { HistoryPoint } from '../train/state.js';
 import { Trainer } from '../train/trainer.js';
+import { hashImages } from './classFolders.js';
 import { FIELD_NAMES, type TrainConfig, withAbsentOptions } from './config.js';
 import { curvesSvg } from './curves.js';
 import { makeDevice, type Threads } from './devices.js';
 import { INTERRUPTED_EXIT_CODE, listenForInterrupt } from './interrupt.js';
-import { makeGrayModel } from './models.js';
+import { makeModel } from './models.js';
 import { print, warn } from './output.js';
 import { CHAPTER, CHAPTER_COMMAND, PRESETS, type Presets } from './presets.js';
 import { Progress } from './progress.js';
 import type { RunFolder, RunSettings } from './runFolder.js';
-import { loadImages, makeOptimizer } from './runParts.js';
+import { loadImages, makeOptimizer, sizesOfData } from './runParts.js';
 import { VERSION, WRITER } from './version.js';
 
 const DIFFERENT_EXIT_CODE = 1;
@@ -31,7 +32,7 @@ function summary({ trainLoss, trainAcc, testAcc }: HistoryPoint): string {
 }
 
 /** Goes to the newest whole checkpoint, or stays at the first step when there is none. */
-function resume(run: RunFolder, trainer: Trainer, config: TrainConfig): void {
+function resume(run: RunFolder, trainer: Trainer, config: RunConfig): void {
   const damaged: string[] = [];
   const from = run.checkpoints.newest(
     (checkpoint) => {
@@ -67,7 +68,7 @@ function compareWithPublished(config: TrainConfig, hash: string, presets: Preset
 async function finish(
   run: RunFolder,
   trainer: Trainer,
-  config: TrainConfig,
+  { config, classes }: RunSettings,
   deviceName: string,
   presets: Presets,
 ): Promise<void> {
@@ -78,9 +79,9 @@ async function finish(
   print(summary(history[history.length - 1]));
   print(`${(images / seconds).toFixed(1)} examples/sec on ${deviceName}`);
   print(`sha256 of the trained weights: ${hash}`);
-  compareWithPublished(config, hash, presets);
+  if (classes === undefined) compareWithPublished(config, hash, presets);
   print(`curves, metrics and weights: ${run.path}`);
-  if (!sameConfig(config, CHAPTER)) print(`the chapter's full recipe: ${CHAPTER_COMMAND}`);
+  if (classes === undefined && !sameConfig(config, CHAPTER)) print(`the chapter's full recipe: ${CHAPTER_COMMAND}`);
 }
 
 /**
@@ -98,6 +99,7 @@ export async function trainRun(
   presets: Presets = PRESETS,
 ): Promise<void> {
   const { config, checkpointEvery } = settings;
+  const own = settings.classes !== undefined;
   let bar: Progress | null = null;
   const interrupt = listenForInterrupt(
     () => {
@@ -107,15 +109,16 @@ export async function trainRun(
     () => bar?.stop(),
   );
   try {
-    const trainData = await loadImages('train', config.limit, settings.data);
-    const testData = await loadImages('test', config.testLimit, settings.data);
+    const trainData = await loadImages('train', settings, config.limit);
+    const testData = await loadImages('test', settings, config.testLimit);
     const device = await makeDevice(settings.device, threads, config.math);
     // A new run may begin in fast mode where there is no relaxed SIMD; the bits of an old one are those of its mode.
     if (resuming && 'math' in device && device.math !== config.math) {
       throw new AtalhoError(`${run.path} was begun with math ${config.math}, which this engine does not have`);
     }
     const generator = new Generator(config.seed);
-    const model = makeGrayModel(config.model, { device, generator });
+    const modelOptions = { device, generator, ...sizesOfData(settings) };
+    const model = makeModel(config.model, modelOptions);
     const optimizer = makeOptimizer(model, config);
     const { epochs, batchSize, resize } = config;
     const schedule = scheduleOf(config.schedule as ScheduleName);
@@ -126,10 +129,12 @@ export async function trainRun(
       `atalho ${VERSION}: ${config.model} on ${device.name}${config.math === 'exact' ? '' : `, ${config.math} math`}, ${trainImages} images at ${resize}×${resize}, ` +
         `${epochs} epoch${epochs === 1 ? '' : 's'} of ${trainer.batchesPerEpoch} steps; run folder ${run.path}`,
     );
-    if (resuming) resume(run, trainer, config);
+    // Fashion-MNIST's content is checked as it is read; pictures of one's own may be others the next time.
+    const identity = own ? { ...config, dataSha256: hashImages(trainData, testData) } : config;
+    if (resuming) resume(run, trainer, identity);
 
     const save = async (): Promise<void> =>
-      run.checkpoints.save(trainer.state().step, await encodeCheckpoint(trainer, config, WRITER));
+      run.checkpoints.save(trainer.state().step, await encodeCheckpoint(trainer, identity, WRITER));
     const draw = (): void =>
       run.replace('curves.svg', curvesSvg(trainer.state().history, epochs, `${config.model}, ${basename(run.path)}`));
     draw();
@@ -156,7 +161,7 @@ export async function trainRun(
       },
     });
     progress.stop();
-    if (outcome === 'finished') return await finish(run, trainer, config, device.name, presets);
+    if (outcome === 'finished') return await finish(run, trainer, settings, device.name, presets);
     if (!saved) await save();
     const { step } = trainer.state();
     print(

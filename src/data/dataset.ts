@@ -7,8 +7,8 @@ export interface ImageDataset {
   readonly images: Uint8Array;
   /** `[N, C, H, W]` */
   readonly shape: readonly [number, number, number, number];
-  /** The class of each image: an index into `classes`. */
-  readonly labels: Uint8Array;
+  /** The class of each image: an index into `classes`. Uint16Array for more than 256 classes. */
+  readonly labels: Uint8Array | Uint16Array;
   /** The name of each class. */
   readonly classes: readonly string[];
 }

@@ -209,7 +209,9 @@ async function load(file: DataFile, options: FashionMnistOptions): Promise<Uint8
  * @throws ArgumentError when `source` is a folder without the files.
  * @throws AtalhoError when nothing is there and every address fails; it tells what each answered.
  */
-export async function fashionMnist(options: FashionMnistOptions): Promise<ImageDataset> {
+export async function fashionMnist(
+  options: FashionMnistOptions,
+): Promise<ImageDataset & { readonly labels: Uint8Array }> {
   const { split } = options;
   if (split !== 'train' && split !== 'test') {
     throw new ArgumentError(`fashionMnist: split is ${String(split)}; want 'train' or 'test'`);

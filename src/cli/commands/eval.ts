@@ -18,8 +18,9 @@ interface EvalFlags {
 async function evaluate(path: string, { testLimit, device: name, threads, data }: EvalFlags): Promise<void> {
   const run = RunFolder.open(path);
   const { config } = run.settings;
+  const settings = { ...run.settings, data: data ?? run.settings.data };
   const { model } = await loadTrained(run, name, threads);
-  const images = await loadImages('test', testLimit ?? config.testLimit, data ?? run.settings.data);
+  const images = await loadImages('test', settings, testLimit ?? config.testLimit);
   const { batchSize, resize } = config;
   const accuracy = await evaluateAccuracy(model, images, { batchSize, resize });
   print(`test acc ${(accuracy ?? 0).toFixed(3)} on ${images.shape[0]} images`);
@@ -33,6 +34,9 @@ export function evalCommand(): Command {
     .addOption(fieldOption('testLimit', 'as in training'))
     .addOption(new Option('--device <name>', 'where to compute').choices(deviceNames).default(DEFAULT_DEVICE))
     .addOption(threadsOption())
-    .option('--data <source>', "folder or http(s) address of Fashion-MNIST's four files")
+    .option(
+      '--data <source>',
+      "folder or http(s) address of Fashion-MNIST's four files, or folder with test/CLASS/*.png",
+    )
     .action(evaluate);
 }

@@ -16,7 +16,7 @@ import { readLabels } from '../labels.js';
 import { makeModel } from '../models.js';
 import { threadsOption, wholeNumber } from '../options.js';
 import { print } from '../output.js';
-import { RunFolder } from '../runFolder.js';
+import { RunFolder, type RunSettings } from '../runFolder.js';
 import { loadTrained } from '../runParts.js';
 import { loadWeights, readWeights, sizesOf } from '../weights.js';
 
@@ -49,11 +49,18 @@ interface Picture {
   readonly shape: Shape;
 }
 
-/** Gray pixels in [0, 1], `size` × `size`, as in training. */
-function asInTraining(path: string, size: number): Picture {
-  return usePicture(path, 1, ({ data, height, width }) => {
+/** Pixels in [0, 1], brought to the size of training as there. */
+function asInTraining(path: string, { config, classes }: RunSettings): Picture {
+  const { resize: size } = config;
+  const channels = config.channels as 1 | 3;
+  return usePicture(path, channels, (image) => {
+    const { data, height, width } = image;
+    const shape = [1, channels, size, size];
+    if (classes !== undefined) {
+      return { path, pixels: preprocess(image, { resize: size, crop: size, normalization: null }), shape };
+    }
     const geometry = { channels: 1, height, width, outHeight: size, outWidth: size };
-    return { path, pixels: new BatchMaker(data, geometry).make(Int32Array.of(0)), shape: [1, 1, size, size] };
+    return { path, pixels: new BatchMaker(data, geometry).make(Int32Array.of(0)), shape };
   });
 }
 
@@ -92,12 +99,11 @@ async function predictWithRun(path: string, images: readonly string[], flags: Pr
     if (flags[flag] !== undefined) throw new ArgumentError(`--${flag} without --model; want both, or a run alone`);
   }
   const run = RunFolder.open(path);
-  const { resize } = run.settings.config;
   if (images.length === 0) throw new ArgumentError(`predict: no picture after the run ${path}; want at least one`);
   // Before the network is loaded, so that a bad file is told at once.
-  const pictures = images.map((image) => asInTraining(image, resize));
+  const pictures = images.map((image) => asInTraining(image, run.settings));
   const { model } = await loadTrained(run, flags.device, flags.threads);
-  await rank(model, pictures, fashionMnistClasses, SHOWN);
+  await rank(model, pictures, run.settings.classes ?? fashionMnistClasses, SHOWN);
 }
 
 async function predictWithModel(name: string, images: readonly string[], flags: PredictFlags): Promise<void> {
@@ -149,7 +155,7 @@ export function predictCommand(): Command {
     .addOption(threadsOption())
     .addHelpText(
       'after',
-      "\nFor a run pictures are made gray and brought to the size of training. Fashion-MNIST shows one piece of clothing, white\non black: a photograph of dark clothes on a light ground wants its colours inverted first. For --model they are prepared\nas torchvision's presets do: the shorter side resized, the centre cut out, the channels normalised.",
+      "\nFor a run pictures are brought to the size of training, and made gray for Fashion-MNIST. Fashion-MNIST shows one piece of clothing, white\non black: a photograph of dark clothes on a light ground wants its colours inverted first. For --model they are prepared\nas torchvision's presets do: the shorter side resized, the centre cut out, the channels normalised.",
     )
     .action(predict);
 }

@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { isAddress } from '../../data/fashionMnist.js';
 import { ArgumentError } from '../../errors.js';
+import { classesOf, isClassFolders } from '../classFolders.js';
 import { checkTogether, FIELD_NAMES, type TrainConfig } from '../config.js';
 import { DEFAULT_DEVICE, deviceNames, type Threads } from '../devices.js';
 import { fieldOption, threadsOption, wholeNumber } from '../options.js';
@@ -30,16 +31,19 @@ function absoluteSource(data: string | null): string | null {
 }
 
 /** The folder of a new run, locked, with its settings. */
-function beginRun(flags: TrainFlags): RunFolder {
+async function beginRun(flags: TrainFlags): Promise<RunFolder> {
   const asked = Object.fromEntries(FIELD_NAMES.filter((name) => flags[name] !== undefined).map((n) => [n, flags[n]]));
   const base = flags.preset === undefined ? CHAPTER : PRESETS[flags.preset].config;
-  const config: TrainConfig = { ...base, ...asked };
+  const data = absoluteSource(flags.data ?? null);
+  const own = isClassFolders(data) ? { classes: await classesOf(data) } : {};
+  const config: TrainConfig = { ...base, ...('classes' in own && { channels: 3 }), ...asked };
   checkTogether(config);
-  const { device = DEFAULT_DEVICE, data = null, checkpointEvery = DEFAULT_CHECKPOINT_EVERY, out = null } = flags;
+  const { device = DEFAULT_DEVICE, checkpointEvery = DEFAULT_CHECKPOINT_EVERY, out = null } = flags;
   return RunFolder.create(out, flags.preset ?? config.model, {
     config,
     device,
-    data: absoluteSource(data),
+    data,
+    ...own,
     checkpointEvery,
   });
 }
@@ -56,14 +60,14 @@ function settingsToResume(run: RunFolder, flags: TrainFlags): RunSettings {
     throw new ArgumentError(`${run.path} was begun with ${name} ${has ?? 'not set'}; it cannot go on with ${got}`);
   }
   const { device = settings.device, data = settings.data, checkpointEvery = settings.checkpointEvery } = flags;
-  return { config: settings.config, device, data, checkpointEvery };
+  return { config: settings.config, device, data, classes: settings.classes, checkpointEvery };
 }
 
 async function train(flags: TrainFlags): Promise<void> {
   outliveReader();
   const resuming = flags.resume !== undefined;
   let run: RunFolder;
-  if (!resuming) run = beginRun(flags);
+  if (!resuming) run = await beginRun(flags);
   else {
     run = flags.resume === true ? RunFolder.latest() : RunFolder.open(flags.resume as string);
     run.lock();
@@ -78,7 +82,7 @@ async function train(flags: TrainFlags): Promise<void> {
 export function trainCommand(): Command {
   const command = new Command('train')
     .description(
-      "Trains a network on Fashion-MNIST as the chapter's train_ch6 does. Defaults are the chapter's recipe. Same options, same weights, bit for bit, on every machine.",
+      "Trains a network on Fashion-MNIST, or on folders of pictures, as the chapter's train_ch6 does. Defaults are the chapter's recipe. Same options, same weights, bit for bit, on every machine.",
     )
     .addOption(
       new Option('--preset <name>', 'start from a preset; other flags change it').choices(Object.keys(PRESETS)),
@@ -93,7 +97,7 @@ export function trainCommand(): Command {
     .addOption(threadsOption())
     .option(
       '--data <source>',
-      "folder or http(s) address of Fashion-MNIST's four files (default: the clone's, or a download)",
+      "folder or http(s) address of Fashion-MNIST's four files, or folder with train/CLASS/*.png and test/CLASS/*.png (default: Fashion-MNIST of the clone, or a download)",
     )
     .option('--out <folder>', `run folder (default: a new one in ${RUNS}/)`)
     .option('--resume [run]', `go on with an interrupted run, by default the last one in ${RUNS}/`)
