@@ -8,6 +8,7 @@ import * as layers from '@tensorflow/tfjs-layers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   ArgumentError,
+  avgPool2d,
   BatchNorm2d,
   ChannelsLast,
   Conv2d,
@@ -142,6 +143,13 @@ describe("each framework's semantics, worked by hand", () => {
     // The first window of PyTorch's reaches one to the left and misses the third element.
     expect([...maxPool2d(row(1, 2, 5, 4), [1, 3], { ...o, padding: 'SAME' }).dataSync()]).toEqual([5, 5]);
     expect([...maxPool2d(row(1, 2, 5, 4), [1, 3], { ...o, padding: [0, 1] }).dataSync()]).toEqual([2, 5]);
+  });
+
+  it('and its average pool does not count it', () => {
+    // Windows from the first element: [1 3], and [5] alone.
+    expect([...avgPool2d(row(1, 3, 5), [1, 2], { padding: 'SAME' }).dataSync()]).toEqual([2, 5]);
+    const counted = { padding: 'SAME', countIncludePad: true } as const;
+    expect([...avgPool2d(row(1, 3, 5), [1, 2], counted).dataSync()]).toEqual([2, 2.5]);
   });
 
   /** The batch 1, 3 (mean 2, biased variance 1, unbiased 2) through the first batch norm of a tab's network. */

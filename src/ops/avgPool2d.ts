@@ -11,7 +11,7 @@ export interface AvgPool2dOptions {
   readonly padding?: Padding;
   /** Round the output extent up. Default false. */
   readonly ceilMode?: boolean;
-  /** Whether padding counts in the divisor. Default true; TensorFlow's `'SAME'` does not count it. */
+  /** Whether padding counts in the divisor. Default true, as PyTorch; with padding `'SAME'` false, as TensorFlow. */
   readonly countIncludePad?: boolean;
 }
 
@@ -38,6 +38,7 @@ const op = defineOp({
  * @see https://pytorch.org/docs/stable/generated/torch.nn.functional.avg_pool2d.html
  */
 export function avgPool2d(x: Tensor, kernelSize: Pair, o: AvgPool2dOptions = {}): Tensor {
-  const { stride, padding = 0, ceilMode = false, countIncludePad = true } = o;
+  const { stride, padding = 0, ceilMode = false } = o;
+  const { countIncludePad = padding !== 'SAME' } = o;
   return op([x], { kernelSize, stride, padding, dilation: 1, ceilMode, countIncludePad });
 }

@@ -144,7 +144,7 @@ export function predictCommand(): Command {
     )
     .usage('[options] <run> <image...>\n       atalho predict --model <name> --weights <file> [options] <image...>')
     .argument('<path...>', 'run folder (without --model), then PNG or JPEG files, gray or colour')
-    .option('--model <name>', 'network, in the place of a run; a name that `atalho shapes` lists')
+    .option('--model <name>', 'network, in the place of a run; a name that `atalho summary` lists')
     .option('--weights <file>', 'its weights: .safetensors, or a .pth that holds a state dict')
     .option('--labels <file>', "names of its classes: one a line, or JSON (default: the classes' numbers)")
     .option('--resize <pixels>', `shorter side of the pictures first (default: ${DEFAULT_RESIZE})`, wholeNumber)
