@@ -2,6 +2,7 @@
 import { ArgumentError, FormatError } from '../errors.js';
 import { scheduleNames } from '../train/schedule.js';
 import { modelNames, WANT_MODEL } from './models.js';
+import { NORMALIZATION_WANTED, parseNormalization } from './normalization.js';
 
 export const mathNames = ['exact', 'fast', 'relaxed'] as const;
 export const optimizerNames = ['sgd', 'adam', 'adamw', 'rmsprop'] as const;
@@ -17,6 +18,12 @@ export type TrainConfig = {
   readonly resize: number;
   /** Of the images: 1 gray, 3 red, green, blue. */
   readonly channels: number;
+  /** Mean and deviation of the channels: none, imagenet or MEAN/STD. */
+  readonly normalize: string;
+  /** Black pixels around a training image before a window of its size is taken at random. */
+  readonly cropPadding: number;
+  /** Whether half of the training images are flipped: none or horizontal. */
+  readonly flip: string;
   readonly seed: number;
   /** Only the first so many training images; null for all. */
   readonly limit: number | null;
@@ -88,6 +95,28 @@ export const FIELDS: Readonly<Record<keyof TrainConfig, Field>> = {
     valid: (value) => value === 1 || value === 3,
     absent: 1,
   },
+  normalize: {
+    flag: '--normalize <how>',
+    help: 'what the channels are shifted and divided by: none, imagenet or MEAN/STD',
+    numeric: false,
+    want: NORMALIZATION_WANTED,
+    valid: (value) => typeof value === 'string' && parseNormalization(value) !== null,
+    absent: 'none',
+  },
+  cropPadding: {
+    flag: '--crop-padding <pixels>',
+    help: 'black around a training image before a window of its size is taken at random',
+    numeric: true,
+    want: 'a whole number from 0 to 1024',
+    valid: whole(0, 1024),
+    absent: 0,
+  },
+  flip: {
+    flag: '--flip <how>',
+    help: 'flips half of the training images at random: horizontal, or none',
+    absent: 'none',
+    ...oneOf(['none', 'horizontal']),
+  },
   seed: {
     flag: '--seed <n>',
     help: 'what first weights and the order of images follow from',
@@ -130,7 +159,11 @@ export function withAbsentOptions<C extends Readonly<Record<string, unknown>>>(c
 }
 
 /** Throws `ArgumentError` when options do not go together. */
-export function checkTogether({ optimizer, momentum }: TrainConfig): void {
+export function checkTogether({ optimizer, momentum, normalize, channels }: TrainConfig): void {
+  const given = parseNormalization(normalize)?.mean.length ?? channels;
+  if (given !== channels) {
+    throw new ArgumentError(`normalize is ${normalize} with channels ${channels}; want a number a channel`);
+  }
   if (momentum !== 0 && optimizer !== 'sgd' && optimizer !== 'rmsprop') {
     throw new ArgumentError(`momentum is ${momentum} with optimizer ${optimizer}; want it with sgd or rmsprop`);
   }

@@ -1,4 +1,5 @@
 /** What the commands make from a run's settings: data, optimizer, the trained network. */
+import type { Augmentation } from '../data/augment.js';
 import type { ImageDataset } from '../data/dataset.js';
 import { fashionMnist, fashionMnistClasses } from '../data/fashionMnist.js';
 import type { Device } from '../device/device.js';
@@ -46,6 +47,12 @@ export async function loadImages(
   const count = Math.min(stored, limit ?? stored);
   const images = all.images.subarray(0, count * channels * height * width);
   return { ...all, images, shape: [count, channels, height, width], labels: all.labels.subarray(0, count) };
+}
+
+/** The crops and flips that the config asks for; undefined for none. */
+export function augmentationOf({ cropPadding, flip }: TrainConfig): Augmentation | undefined {
+  if (cropPadding === 0 && flip === 'none') return undefined;
+  return { cropPadding, horizontalFlip: flip === 'horizontal' };
 }
 
 /** The optimizer that the config asks for, over all parameters of `model`. */

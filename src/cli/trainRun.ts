@@ -15,11 +15,12 @@ import { curvesSvg } from './curves.js';
 import { makeDevice, type Threads } from './devices.js';
 import { INTERRUPTED_EXIT_CODE, listenForInterrupt } from './interrupt.js';
 import { makeModel } from './models.js';
+import { normalizationOf } from './normalization.js';
 import { print, warn } from './output.js';
 import { CHAPTER, CHAPTER_COMMAND, PRESETS, type Presets } from './presets.js';
 import { Progress } from './progress.js';
 import type { RunFolder, RunSettings } from './runFolder.js';
-import { loadImages, makeOptimizer, sizesOfData } from './runParts.js';
+import { augmentationOf, loadImages, makeOptimizer, sizesOfData } from './runParts.js';
 import { VERSION, WRITER } from './version.js';
 
 const DIFFERENT_EXIT_CODE = 1;
@@ -122,7 +123,18 @@ export async function trainRun(
     const optimizer = makeOptimizer(model, config);
     const { epochs, batchSize, resize } = config;
     const schedule = scheduleOf(config.schedule as ScheduleName);
-    const options = { epochs, batchSize, resize, generator, init: 'xavierUniform', schedule } as const;
+    const normalization = normalizationOf(config);
+    const augment = augmentationOf(config);
+    const options = {
+      epochs,
+      batchSize,
+      resize,
+      normalization,
+      augment,
+      generator,
+      init: 'xavierUniform',
+      schedule,
+    } as const;
     const trainer = new Trainer({ model, optimizer, trainData, testData, ...options });
     const [trainImages, testImages] = [trainData.shape[0], testData.shape[0]];
     print(

@@ -1,17 +1,17 @@
 /** The thread that prepares batches ahead of use. Started by `prefetch.ts`; takes indices, answers with floats. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { BatchMaker, type Geometry } from './prepare.js';
+import { BatchMaker, type Recipe } from './prepare.js';
 
 export interface WorkerInput {
   readonly images: SharedArrayBuffer;
-  readonly geometry: Geometry;
+  readonly recipe: Recipe;
   /** One int32: batches made so far. */
   readonly made: SharedArrayBuffer;
 }
 
-const { images, geometry, made } = workerData as WorkerInput;
+const { images, recipe, made } = workerData as WorkerInput;
 const count = new Int32Array(made);
-const maker = new BatchMaker(new Uint8Array(images), geometry);
+const maker = new BatchMaker(new Uint8Array(images), recipe);
 parentPort?.on('message', (indices: Int32Array) => {
   const batch = maker.make(indices);
   parentPort?.postMessage(batch, [batch.buffer]);

@@ -1,4 +1,5 @@
 /** `atalho/data`: data sets, the resize, batches. What needs Node is imported only when it is called. */
+export type { Augmentation } from './augment.js';
 export { checkDataset, type ImageDataset } from './dataset.js';
 export { type FashionMnistOptions, fashionMnist, fashionMnistClasses } from './fashionMnist.js';
 export { type ImageFolderOptions, imageFolder, imageFolderClasses } from './imageFolder.js';

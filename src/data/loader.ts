@@ -1,11 +1,13 @@
 /** Batches of a data set, in file order or shuffled by a seed, from any position on, prepared ahead of use. */
 import { ArgumentError } from '../errors.js';
 import { type Pair, pair } from '../shape.js';
+import { type Augmentation, checkAugmentation, type EpochKey } from './augment.js';
 import { checkDataset, type ImageDataset } from './dataset.js';
+import { byteTable, type Normalization } from './normalize.js';
 import { type Prefetch, startPreparer } from './prefetch.js';
 
 export interface Batch {
-  /** Pixels / 255 in float32, row-major in `shape`. The receiver's own: nothing else writes to it. */
+  /** Pixels / 255 in float32, normalised if asked for, row-major in `shape`. The receiver's own: nothing else writes to it. */
   readonly images: Float32Array;
   /** `[n, C, H, W]` */
   readonly shape: readonly [number, number, number, number];
@@ -22,12 +24,17 @@ export interface BatchOptions {
   /** Takes the images in an order drawn from `generator`; file order by default. */
   shuffle?: boolean;
   /**
-   * Where the order comes from. `batches` draws one permutation from it, at once, whatever `start` is: to repeat an
-   * epoch, restore the state that the generator had before the call.
+   * Where the order comes from, and the crops and flips of `augment`. `batches` draws one permutation from it, and then
+   * for `augment` two words, at once, whatever `start` is: to repeat an epoch, restore the state that the generator had
+   * before the call.
    */
-  generator?: { permutation(n: number): ArrayLike<number> };
+  generator?: { permutation(n: number): ArrayLike<number>; uint32?(): number };
   /** `size` or `[height, width]` in pixels, as Pillow's BILINEAR does; the images' own size by default. */
   resize?: Pair;
+  /** Random crops and flips, after the resize, drawn anew each epoch; none by default. */
+  augment?: Augmentation;
+  /** Mean and std of each channel, after all else: (pixel / 255 − mean) / std; none by default. */
+  normalization?: Normalization;
   /** Leaves out a last batch that is not full. */
   dropLast?: boolean;
   /** Takes only the first so many images of the data set (before shuffling). */
@@ -70,14 +77,21 @@ function drawOrder(count: number, shuffle: boolean, generator: BatchOptions['gen
   return Int32Array.from(generator.permutation(count));
 }
 
+function drawKey(generator: BatchOptions['generator']): EpochKey {
+  if (!generator?.uint32) {
+    throw new ArgumentError('batches: augment without a generator; want a seeded one as `generator`');
+  }
+  return [generator.uint32(), generator.uint32()];
+}
+
 /**
  * One epoch of batches, for `for await`. Options are checked and the order is drawn at once; a worker starts with the
  * first batch and ends with the loop, however that ends.
- * @throws ArgumentError for an option out of its range, `shuffle` without `generator`, an inconsistent data set.
+ * @throws ArgumentError for an option out of its range, `shuffle` or `augment` without `generator`, an inconsistent data set.
  */
 export function batches(dataset: ImageDataset, options: BatchOptions): AsyncGenerator<Batch, void, undefined> {
   checkDataset('batches', dataset);
-  const { batchSize, shuffle = false, generator, resize, limit, prefetch = 'auto' } = options;
+  const { batchSize, shuffle = false, generator, resize, limit, prefetch = 'auto', augment, normalization } = options;
   const total = countBatches(dataset, options);
   const start = wholeOption('start', options.start ?? 0, 0);
   if (start > total) throw new ArgumentError(`batches: start is ${start}; the epoch has ${total} batches`);
@@ -86,13 +100,16 @@ export function batches(dataset: ImageDataset, options: BatchOptions): AsyncGene
   }
   const [stored, channels, height, width] = dataset.shape;
   const [outHeight, outWidth] = resize === undefined ? [height, width] : pair('batches', 'resize', resize, 1);
+  byteTable('batches', channels, normalization);
+  if (augment !== undefined) checkAugmentation('batches', augment);
   const order = drawOrder(Math.min(stored, limit ?? stored), shuffle, generator);
+  const drawn = augment === undefined ? undefined : { ...augment, key: drawKey(generator) };
   const indicesOf = (index: number): Int32Array => order.slice(index * batchSize, (index + 1) * batchSize);
 
   async function* run(): AsyncGenerator<Batch, void, undefined> {
     if (start === total) return;
-    const geometry = { channels, height, width, outHeight, outWidth };
-    const preparer = await startPreparer(dataset.images, geometry, prefetch);
+    const recipe = { channels, height, width, outHeight, outWidth, normalization, augment: drawn };
+    const preparer = await startPreparer(dataset.images, recipe, prefetch);
     try {
       let asked = start;
       for (let index = start; index < total; index++) {

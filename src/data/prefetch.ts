@@ -4,7 +4,7 @@
  */
 import { AtalhoError } from '../errors.js';
 import type { WorkerInput } from './batchWorker.js';
-import { BatchMaker, type Geometry } from './prepare.js';
+import { BatchMaker, type Recipe } from './prepare.js';
 
 export type Prefetch = 'auto' | 'worker' | 'inline';
 
@@ -17,8 +17,8 @@ export interface Preparer {
   close(): Promise<void>;
 }
 
-function inlinePreparer(images: Uint8Array, geometry: Geometry): Preparer {
-  const maker = new BatchMaker(images, geometry);
+function inlinePreparer(images: Uint8Array, recipe: Recipe): Preparer {
+  const maker = new BatchMaker(images, recipe);
   const queue: Int32Array[] = [];
   const made = new Int32Array(1);
   return {
@@ -47,10 +47,10 @@ function share(images: Uint8Array): SharedArrayBuffer {
   return memory;
 }
 
-async function workerPreparer(images: Uint8Array, geometry: Geometry, script: URL): Promise<Preparer> {
+async function workerPreparer(images: Uint8Array, recipe: Recipe, script: URL): Promise<Preparer> {
   const { Worker } = await import('node:worker_threads');
   const made = new SharedArrayBuffer(4);
-  const input: WorkerInput = { images: share(images), geometry, made };
+  const input: WorkerInput = { images: share(images), recipe, made };
   // Without the flags of this process, which may suit only its own main file (--input-type, --import).
   const worker = new Worker(script, { workerData: input, execArgv: [] });
   // It must not keep the process alive, except while someone waits for it (see `next`).
@@ -105,11 +105,11 @@ async function findWorker(): Promise<URL | string> {
 /**
  * @throws AtalhoError for 'worker' where no worker can be started; 'auto' then works inline.
  */
-export async function startPreparer(images: Uint8Array, geometry: Geometry, prefetch: Prefetch): Promise<Preparer> {
-  if (prefetch === 'inline') return inlinePreparer(images, geometry);
+export async function startPreparer(images: Uint8Array, recipe: Recipe, prefetch: Prefetch): Promise<Preparer> {
+  if (prefetch === 'inline') return inlinePreparer(images, recipe);
   const script = await findWorker();
-  if (typeof script !== 'string') return workerPreparer(images, geometry, script);
+  if (typeof script !== 'string') return workerPreparer(images, recipe, script);
   if (prefetch === 'worker')
     throw new AtalhoError(`batches: prefetch is 'worker', but ${script}; want 'auto' or 'inline'`);
-  return inlinePreparer(images, geometry);
+  return inlinePreparer(images, recipe);
 }

@@ -2,6 +2,7 @@
 import { noGrad } from '../autograd.js';
 import type { ImageDataset } from '../data/dataset.js';
 import { batches } from '../data/loader.js';
+import type { Normalization } from '../data/normalize.js';
 import type { Prefetch } from '../data/prefetch.js';
 import type { Device } from '../device/device.js';
 import { ArgumentError } from '../errors.js';
@@ -15,6 +16,8 @@ export interface EvaluateOptions {
   readonly batchSize: number;
   /** `size` or `[height, width]` in pixels; the images' own size by default. */
   readonly resize?: Pair;
+  /** As in training. */
+  readonly normalization?: Normalization;
   /** Takes only the first so many images. */
   readonly limit?: number;
   readonly prefetch?: Prefetch;
@@ -56,12 +59,12 @@ export async function evaluateAccuracy(
   dataset: ImageDataset,
   o: EvaluateOptions,
 ): Promise<number | null> {
-  const { batchSize, resize, limit, prefetch, signal, onBatch } = o;
+  const { batchSize, resize, normalization, limit, prefetch, signal, onBatch } = o;
   const total = Math.min(dataset.shape[0], limit ?? dataset.shape[0]);
   if (total === 0) throw new ArgumentError('evaluateAccuracy: the data set has no image; want at least one');
   let correct = 0;
   let done = 0;
-  for await (const batch of batches(dataset, { batchSize, resize, limit, prefetch })) {
+  for await (const batch of batches(dataset, { batchSize, resize, normalization, limit, prefetch })) {
     if (signal?.aborted) return null;
     correct += countCorrect(await predictLogits(model, batch.images, batch.shape), batch.labels);
     done += batch.labels.length;

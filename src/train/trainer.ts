@@ -2,8 +2,10 @@
  * The chapter's training loop (`train_ch6` of d2l.ai), as a value that can stop after any step and go on bit for bit.
  * It knows neither a file system nor a screen: hooks tell what happens.
  */
+import type { Augmentation } from '../data/augment.js';
 import type { ImageDataset } from '../data/dataset.js';
 import { type Batch, batches, countBatches } from '../data/loader.js';
+import type { Normalization } from '../data/normalize.js';
 import type { Prefetch } from '../data/prefetch.js';
 import { ArgumentError, FormatError } from '../errors.js';
 import type { Module } from '../nn/module.js';
@@ -35,7 +37,11 @@ export interface TrainerOptions {
   readonly batchSize: number;
   /** `size` or `[height, width]` in pixels, as Pillow's BILINEAR does; the images' own size by default. */
   readonly resize?: Pair;
-  /** Where `init`'s weights are drawn from; a copy of it, taken then, draws the order of each epoch. */
+  /** Random crops and flips of the training images; none by default. */
+  readonly augment?: Augmentation;
+  /** Mean and std of each channel, for training and testing; none by default. */
+  readonly normalization?: Normalization;
+  /** Where `init`'s weights are drawn from; a copy of it, taken then, draws the order of each epoch, and its crops and flips. */
   readonly generator: Generator;
   /**
    * 'xavierUniform' draws the weights of all Conv2d and Linear layers anew, as the chapter's trainer does first; 'asIs'
@@ -197,12 +203,13 @@ export class Trainer {
 
   /** The rest of the running epoch's steps; false when it was stopped before the last. */
   private async trainEpoch(hooks: TrainerHooks): Promise<boolean> {
-    const { trainData, batchSize, resize, prefetch } = this.o;
+    const { trainData, batchSize, resize, augment, normalization, prefetch } = this.o;
     // From the state, not from a generator that lives on: that would have drawn this epoch's order already when it was
     // stopped within.
     const generator = Generator.fromState(this.now.generator);
     const start = this.now.position;
-    const epoch = batches(trainData, { batchSize, resize, prefetch, shuffle: true, generator, start });
+    const options = { batchSize, resize, augment, normalization, prefetch, shuffle: true, generator, start };
+    const epoch = batches(trainData, options);
     this.nextOrder = generator.state();
     this.model.train();
     for await (const batch of epoch) {
@@ -241,12 +248,12 @@ export class Trainer {
 
   /** Tests, and begins the next epoch; false when it was stopped while testing. */
   private async finishEpoch(hooks: TrainerHooks): Promise<boolean> {
-    const { testData, batchSize, resize, prefetch } = this.o;
+    const { testData, batchSize, resize, normalization, prefetch } = this.o;
     const { signal, onTest } = hooks;
     await finiteState(this.model, this.now.step);
     let testAcc: number | null = null;
     if (testData !== undefined) {
-      const options = { batchSize, resize, prefetch, signal, onBatch: onTest };
+      const options = { batchSize, resize, normalization, prefetch, signal, onBatch: onTest };
       testAcc = await evaluateAccuracy(this.model, testData, options);
       if (testAcc === null) return false;
     }

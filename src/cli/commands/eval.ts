@@ -3,6 +3,7 @@ import { Command, Option } from 'commander';
 import { evaluateAccuracy } from '../../train/evaluate.js';
 import { hashWeights } from '../../train/hash.js';
 import { DEFAULT_DEVICE, deviceNames, type Threads } from '../devices.js';
+import { normalizationOf } from '../normalization.js';
 import { fieldOption, threadsOption } from '../options.js';
 import { print } from '../output.js';
 import { RunFolder } from '../runFolder.js';
@@ -22,7 +23,7 @@ async function evaluate(path: string, { testLimit, device: name, threads, data }
   const { model } = await loadTrained(run, name, threads);
   const images = await loadImages('test', settings, testLimit ?? config.testLimit);
   const { batchSize, resize } = config;
-  const accuracy = await evaluateAccuracy(model, images, { batchSize, resize });
+  const accuracy = await evaluateAccuracy(model, images, { batchSize, resize, normalization: normalizationOf(config) });
   print(`test acc ${(accuracy ?? 0).toFixed(3)} on ${images.shape[0]} images`);
   print(`sha256 of the weights: ${await hashWeights(model)}`);
 }

@@ -14,6 +14,7 @@ import { DEFAULT_DEVICE, deviceNames, makeDevice, type Threads } from '../device
 import { usePicture } from '../images.js';
 import { readLabels } from '../labels.js';
 import { makeModel } from '../models.js';
+import { normalizationOf } from '../normalization.js';
 import { threadsOption, wholeNumber } from '../options.js';
 import { print } from '../output.js';
 import { RunFolder, type RunSettings } from '../runFolder.js';
@@ -49,18 +50,23 @@ interface Picture {
   readonly shape: Shape;
 }
 
-/** Pixels in [0, 1], brought to the size of training as there. */
+/** Brought to the size of training, and normalised, as there. */
 function asInTraining(path: string, { config, classes }: RunSettings): Picture {
   const { resize: size } = config;
   const channels = config.channels as 1 | 3;
   return usePicture(path, channels, (image) => {
     const { data, height, width } = image;
     const shape = [1, channels, size, size];
+    const normalization = normalizationOf(config);
     if (classes !== undefined) {
-      return { path, pixels: preprocess(image, { resize: size, crop: size, normalization: null }), shape };
+      return {
+        path,
+        pixels: preprocess(image, { resize: size, crop: size, normalization: normalization ?? null }),
+        shape,
+      };
     }
-    const geometry = { channels: 1, height, width, outHeight: size, outWidth: size };
-    return { path, pixels: new BatchMaker(data, geometry).make(Int32Array.of(0)), shape };
+    const recipe = { channels, height, width, outHeight: size, outWidth: size, normalization };
+    return { path, pixels: new BatchMaker(data, recipe).make(Int32Array.of(0)), shape };
   });
 }
 
