@@ -12,6 +12,7 @@ import {
   BatchNorm2d,
   ChannelsLast,
   Conv2d,
+  compile,
   conv2d,
   crossEntropy,
   type Device,
@@ -39,6 +40,7 @@ import {
   tensor,
   wasm,
 } from '../src/index.js';
+import { exportOnnx, importOnnx } from '../src/onnx/index.js';
 import { sizeOf } from '../src/shape.js';
 import { hashWeights } from '../src/train/hash.js';
 
@@ -154,12 +156,10 @@ describe("each framework's semantics, worked by hand", () => {
 
   /** The batch 1, 3 (mean 2, biased variance 1, unbiased 2) through the first batch norm of a tab's network. */
   function statistics(tab: 'pytorch' | 'mxnet' | 'tensorflow'): { mean: number; variance: number; y: number[] } {
-    const net: Module & Iterable<Module> = d2lResnet({ tab, ...SMALL, device: exact });
+    const net: Module & Iterable<Module> = d2lResnet({ tab, channels: [1], blocks: [1], device: exact });
     const stem = tab === 'pytorch' ? [...(net as Sequential)][0] : net;
-    const layer = [...(stem as Sequential | ChannelsLast<Sequential>)][1];
-    const shape = tab === 'tensorflow' ? [2, 1, 1, 1] : [2, 1, 1, 1];
-    const norm = tab === 'pytorch' ? new BatchNorm2d(1, { device: exact }) : layer;
-    const y = norm.forward(tensor([1, 3], shape, { device: exact }));
+    const norm = [...(stem as Sequential | ChannelsLast<Sequential>)][1];
+    const y = norm.forward(tensor([1, 3], [2, 1, 1, 1], { device: exact }));
     const state = [...norm.stateDict()];
     const of = (name: string) => Number(state.find(([key]) => key === name)?.[1].dataSync()[0]);
     return { mean: of('running_mean'), variance: of('running_var'), y: [...(y.dataSync() as Float64Array)] };
@@ -313,6 +313,20 @@ describe('training', () => {
       expect(hashes.size).toBe(1);
     },
   );
+});
+
+describe.each(['mxnet', 'tensorflow'] as const)('%s, trained', (tab) => {
+  it('is compiled, and written as ONNX and read, with the same bits', async () => {
+    const device = await wasm();
+    const net: Module = d2lResnet({ tab, ...SMALL, device, seed: 1 });
+    const inputShape = tab === 'mxnet' ? [2, 2, 13, 10] : [2, 13, 10, 2];
+    const x = tensor(numbers(5, inputShape), inputShape, { device });
+    net.forward(x);
+    const want = [...net.eval().forward(x).dataSync()];
+    expect([...compile(net, { inputShape }).run(x).dataSync()]).toEqual(want);
+    expect([...importOnnx(exportOnnx(net, { inputShape }), { device }).eval().forward(x).dataSync()]).toEqual(want);
+    device.dispose();
+  });
 });
 
 describe('TensorFlow.js', () => {
