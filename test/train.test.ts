@@ -169,7 +169,7 @@ describe('training', () => {
     for (const [i, lr] of rates.entries()) expect(lr).toBeCloseTo((0.05 * (1 + Math.cos((Math.PI * i) / 9))) / 2, 15);
     expect(rates[0]).toBe(0.05);
     expect([0, 1, 3].map((step) => linearSchedule(step, 4))).toEqual([1, 0.75, 0.25]);
-    expect(() => scheduleOf('step' as 'linear')).toThrow(/name is "step"; want one of constant, linear, cosine/);
+    expect(() => scheduleOf('sine' as 'linear')).toThrow(/name is "sine"; want one of constant, linear, cosine/);
   });
 
   it('refuses options that make no run', () => {

@@ -19,10 +19,14 @@ export {
   constantSchedule,
   cosineSchedule,
   linearSchedule,
+  multiStepSchedule,
   type Schedule,
   type ScheduleName,
+  type ScheduleOptions,
   scheduleNames,
   scheduleOf,
+  stepSchedule,
+  withWarmup,
 } from './schedule.js';
 export type { HistoryPoint, TrainerState } from './state.js';
 export { type StepResult, trainStep } from './step.js';
