@@ -16,8 +16,6 @@ export class Tensor implements Resource {
   readonly shape: Shape;
   readonly dtype: DType;
   readonly device: Device;
-  /** Leaves: set by the maker. Results of ops: true when any input had it. */
-  readonly requiresGrad: boolean;
   /** The node of the graph that made this tensor; null for leaves and under `noGrad`. */
   node: GraphNode | null = null;
   /** True once a disposed result has lost the graph behind it: a `grad` that would walk through it is an error. */
@@ -25,6 +23,7 @@ export class Tensor implements Resource {
   /** True after `keep`: no scope and no `grad` frees it. */
   kept = false;
   private memory: Buffer | null;
+  private differentiable: boolean;
 
   /** Takes over `buffer`. Users call `tensor()` instead. */
   constructor(device: Device, shape: Shape, buffer: Buffer, requiresGrad = false) {
@@ -32,8 +31,27 @@ export class Tensor implements Resource {
     this.shape = Object.freeze([...shape]);
     this.dtype = buffer.dtype;
     this.memory = buffer;
-    this.requiresGrad = requiresGrad;
+    this.differentiable = requiresGrad;
     device.scopes.track(this);
+  }
+
+  /** Leaves: set by the maker, and may be set anew for the ops to come. Results of ops: true when any input had it. */
+  get requiresGrad(): boolean {
+    return this.differentiable;
+  }
+
+  set requiresGrad(value: boolean) {
+    if (this.node !== null || this.severed) {
+      throw new ArgumentError(
+        `requiresGrad: tensor ${formatShape(this.shape)} is the result of an op; want a leaf, or detach(t)`,
+      );
+    }
+    if (value && this.dtype !== this.device.dtype) {
+      throw new ArgumentError(
+        `requiresGrad: tensor is ${this.dtype}, which has no gradient; want ${this.device.dtype}`,
+      );
+    }
+    this.differentiable = value;
   }
 
   get size(): number {

@@ -4,8 +4,10 @@ import {
   ArgumentError,
   adam,
   adamw,
+  BatchNorm2d,
   type Device,
   DeviceError,
+  d2lResnet,
   keep,
   type Optimizer,
   readSafetensors,
@@ -20,6 +22,7 @@ import {
   wasm,
   writeSafetensors,
 } from '../src/index.js';
+import { noDecayGroups } from '../src/train/index.js';
 import { devices } from './devices.js';
 import { expectWithin, formula, goldens } from './goldens.js';
 
@@ -226,6 +229,102 @@ describe('optimizers', () => {
     expect(now).toBeGreaterThan(used);
     expect(new Map([...optimizer.state()].map(([name, t]) => [name, t.dataSync()]))).toEqual(saved);
     expect(optimizer.steps).toBe(1);
+  });
+});
+
+describe('parameter groups', () => {
+  const device = reference();
+  afterAll(() => device.dispose());
+  const leaf = (value: number): Tensor => tensor([value], { device, requiresGrad: true });
+  const one = (): Tensor => tensor([1], { device });
+
+  it('take their own options, and the rest from the optimizer', () => {
+    const [a, b, c] = [leaf(4), leaf(4), leaf(4)];
+    const optimizer = sgd([{ params: [a], weightDecay: 0 }, { params: [b] }, { params: [c], lr: 0.25 }], {
+      lr: 0.5,
+      weightDecay: 0.5,
+    });
+    optimizer.step([one(), one(), one()]);
+    // 4 − 0.5·1; 4 − 0.5·(1 + 0.5·4); 4 − 0.25·(1 + 0.5·4)
+    expect([a, b, c].map((t) => t.item())).toEqual([3.5, 2.5, 3.25]);
+    expect(optimizer.paramGroups.map(({ lr, weightDecay }) => [lr, weightDecay])).toEqual([
+      [0.5, 0],
+      [0.5, 0.5],
+      [0.25, 0.5],
+    ]);
+    expect(optimizer.lr).toBe(0.5);
+    optimizer.paramGroups[2].lr = 1;
+    optimizer.step([one(), one(), one()]);
+    expect(c.item()).toBe(3.25 - (1 + 0.5 * 3.25));
+    expect(() => {
+      optimizer.paramGroups[0].lr = -1;
+    }).toThrow(/sgd: lr is -1/);
+    optimizer.lr = 0.125;
+    expect(optimizer.paramGroups.map(({ lr }) => lr)).toEqual([0.125, 0.125, 0.125]);
+  });
+
+  it.each<[string, (group: object) => Optimizer, (params: Tensor[], group: object) => Optimizer]>([
+    [
+      'sgd',
+      (group) => sgd([{ params: [leaf(1)], ...group }, { params: [leaf(2)] }], { lr: 0.1, momentum: 0.9 }),
+      (params, group) => sgd(params, { lr: 0.1, momentum: 0.9, ...group }),
+    ],
+    [
+      'adam',
+      (group) => adam([{ params: [leaf(1)], ...group }, { params: [leaf(2)] }], { lr: 0.1 }),
+      (params, group) => adam(params, { lr: 0.1, ...group }),
+    ],
+    [
+      'rmsprop',
+      (group) => rmsprop([{ params: [leaf(1)], ...group }, { params: [leaf(2)] }], { momentum: 0.9 }),
+      (params, group) => rmsprop(params, { momentum: 0.9, ...group }),
+    ],
+  ])('%s: are as an optimizer each, options of its own and state included', (name, grouped, alone) => {
+    const own = { sgd: { momentum: 0 }, adam: { betas: [0.5, 0.75], eps: 0.1 }, rmsprop: { momentum: 0, alpha: 0.5 } };
+    const group = own[name as keyof typeof own];
+    const both = grouped(group);
+    const [first, second] = [alone([leaf(1)], group), alone([leaf(2)], {})];
+    for (let t = 0; t < 3; t++) {
+      both.step([one(), one()]);
+      first.step([one()]);
+      second.step([one()]);
+    }
+    const expected = [first, second].map((o) => o.params[0].item());
+    expect(both.params.map((t) => t.item())).toEqual(expected);
+    // Resumed: as if never interrupted.
+    const again = grouped(group);
+    again.params.forEach((t, i) => {
+      t.write(both.params[i].dataSync());
+    });
+    again.loadState(new Map([...both.state()].map(([key, t]) => [key, { shape: t.shape, data: t.dataSync() }])));
+    both.step([one(), one()]);
+    again.step([one(), one()]);
+    expect(again.params.map((t) => t.item())).toEqual(both.params.map((t) => t.item()));
+  });
+
+  it('refuses what is no group, a bad option in one, and a tensor in two', () => {
+    const w = leaf(1);
+    const mixed = [{ params: [w] }, leaf(2)] as { params: Tensor[] }[];
+    expect(() => sgd(mixed, { lr: 1 })).toThrow(/params\[1\] is no group; want { params, ... } throughout/);
+    expect(() => sgd([{ params: [w], weightDecay: -1 }], { lr: 1 })).toThrow(/weightDecay is -1/);
+    expect(() => adam([{ params: [w], betas: [0, 1] }])).toThrow(/adam: betas\[1\] is 1/);
+    expect(() => sgd([{ params: [w] }, { params: [w] }], { lr: 1 })).toThrow(/a tensor twice/);
+    expect(() => sgd([{ params: [] }], { lr: 1 })).toThrow(/params is empty/);
+  });
+
+  it('noDecayGroups parts weights from biases and batch norms', () => {
+    const net = d2lResnet({ device, channels: [2, 4], blocks: [1, 1] });
+    const names = new Map([...net.namedParameters()].map(([name, t]) => [t, name]));
+    const [decay, none] = noDecayGroups(net);
+    expect([decay.weightDecay, none.weightDecay]).toEqual([undefined, 0]);
+    expect(decay.params.map((t) => t.shape.length)).toEqual(decay.params.map((t) => (t.shape.length === 2 ? 2 : 4)));
+    expect(none.params.every((t) => t.shape.length === 1)).toBe(true);
+    expect(decay.params.length + none.params.length).toBe(names.size);
+    expect(none.params.map((t) => names.get(t))).toContain('0.1.weight');
+    expect(noDecayGroups(new BatchNorm2d(2, { device }))).toHaveLength(1);
+    expect(sgd(noDecayGroups(net), { lr: 1, weightDecay: 0.1 }).paramGroups.map((g) => g.weightDecay)).toEqual([
+      0.1, 0,
+    ]);
   });
 });
 

@@ -36,6 +36,8 @@ export class BatchNorm2d extends Module {
   readonly eps: number;
   readonly momentum: number | null;
   readonly unbiasedRunningVar: boolean;
+  /** Whether it is as in eval mode whatever its mode: running statistics are used and stay. See `freeze`. */
+  frozen = false;
 
   constructor(
     readonly numFeatures: number,
@@ -74,8 +76,9 @@ export class BatchNorm2d extends Module {
   #normalised(x: Tensor, op: (x: Tensor, o: BatchNormOptions) => Tensor): Tensor {
     checkRank('BatchNorm2d', 'x', x.shape, 4, '[N, C, H, W]');
     const { weight, bias, runningMean, runningVar, eps, unbiasedRunningVar } = this;
-    const training = this.training || runningMean === null;
-    const counter = this.training ? this.numBatchesTracked : null;
+    const learning = this.training && !this.frozen;
+    const training = learning || runningMean === null;
+    const counter = learning ? this.numBatchesTracked : null;
     const seen = counter === null ? 0n : counter.value + 1n;
     const momentum = this.momentum ?? (seen > 0n ? 1 / Number(seen) : 0);
     const y = op(x, { runningMean, runningVar, weight, bias, training, momentum, eps, unbiasedRunningVar });

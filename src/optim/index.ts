@@ -1,5 +1,5 @@
 /** Optimizers: PyTorch 1.13's arithmetic, updates in place. */
 export { type AdamOptions, adam, adamw } from './adam.js';
-export { Optimizer, type OptimizerOptions } from './optimizer.js';
+export { type GroupState, Optimizer, type OptimizerOptions, type ParamGroup, type Params } from './optimizer.js';
 export { type RmspropOptions, rmsprop } from './rmsprop.js';
 export { type SgdOptions, sgd } from './sgd.js';

@@ -16,8 +16,26 @@ export interface OptimizerOptions {
   readonly weightDecay?: number;
 }
 
+/** Parameters with options of their own; the optimizer's options hold where a group sets none. */
+export type ParamGroup<O extends Partial<OptimizerOptions> = OptimizerOptions> = Partial<O> & {
+  readonly params: Iterable<Tensor>;
+};
+
+/** What an optimizer updates: tensors, or groups of them. */
+export type Params<O extends Partial<OptimizerOptions> = OptimizerOptions> = Iterable<Tensor> | Iterable<ParamGroup<O>>;
+
+/** A group as the optimizer keeps it: each option checked, defaults filled in. */
+export interface GroupState {
+  readonly params: readonly Tensor[];
+  /** Learning rate of the steps to come. */
+  lr: number;
+  readonly weightDecay: number;
+}
+
 /** What one parameter's update works with. */
-export interface Update {
+export interface Update<O> {
+  /** Options of the parameter's group, at this step's learning rate. */
+  readonly options: O;
   readonly kernels: Kernels;
   readonly param: Buffer;
   readonly grad: Buffer;
@@ -34,22 +52,76 @@ export function numberFrom(op: string, option: string, value: number, min: numbe
   return value;
 }
 
-export abstract class Optimizer {
-  readonly params: readonly Tensor[];
-  protected readonly weightDecay: number;
-  private readonly count: Counter;
-  /** One list a parameter, in the order of `slots`; null before the first step. */
-  private slotTensors: Tensor[][] | null = null;
-  private learningRate: number;
+/** A group with its options; `lr` is checked whenever it is set. */
+class Group<O extends OptimizerOptions> implements GroupState {
+  private rate: number;
+  readonly weightDecay: number;
 
-  /** `slots` are PyTorch's names of the state tensors that each parameter has. */
+  constructor(
+    private readonly name: string,
+    readonly params: readonly Tensor[],
+    private readonly rest: O,
+  ) {
+    this.rate = numberFrom(name, 'lr', rest.lr, 0, Number.POSITIVE_INFINITY);
+    this.weightDecay = numberFrom(name, 'weightDecay', rest.weightDecay ?? 0, 0, Number.POSITIVE_INFINITY);
+  }
+
+  get lr(): number {
+    return this.rate;
+  }
+
+  set lr(value: number) {
+    this.rate = numberFrom(this.name, 'lr', value, 0, Number.POSITIVE_INFINITY);
+  }
+
+  get options(): O & Required<OptimizerOptions> {
+    return { ...this.rest, lr: this.rate, weightDecay: this.weightDecay };
+  }
+}
+
+/** `O` holds the options of a group, all of them set. */
+export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
+  /** Every parameter, group after group: the order of gradients and of the state. */
+  readonly params: readonly Tensor[];
+  /** The groups, one where tensors were given alone. Their `lr` may be set. */
+  readonly paramGroups: readonly GroupState[];
+  private readonly groups: readonly Group<O>[];
+  /** The group of each parameter. */
+  private readonly groupOf: readonly Group<O>[];
+  /** The slots of each parameter. */
+  private readonly slots: readonly (readonly string[])[];
+  private readonly count: Counter;
+  /** One list a parameter, in the order of its slots; null before the first step. */
+  private slotTensors: Tensor[][] | null = null;
+
+  /**
+   * @param o holds where a group sets nothing else
+   * @param check a group's options, each checked
+   * @param slotsOf PyTorch's names of the state tensors that each parameter of a group has
+   */
   constructor(
     readonly name: string,
-    params: Iterable<Tensor>,
-    o: OptimizerOptions,
-    private readonly slots: readonly string[],
+    params: Params<O>,
+    o: O,
+    check: (options: O) => O,
+    slotsOf: (options: O) => readonly string[],
   ) {
-    this.params = [...params];
+    const given: readonly unknown[] = [...(params as Iterable<unknown>)];
+    const isGroup = (item: unknown): item is ParamGroup<O> =>
+      typeof item === 'object' && item !== null && !(item instanceof Tensor) && 'params' in item;
+    const grouped = given.some(isGroup);
+    const groups = grouped ? given : [{ params: given }];
+    this.groups = groups.map((group, i) => {
+      if (!isGroup(group))
+        throw new ArgumentError(`${name}: params[${i}] is no group; want { params, ... } throughout`);
+      const { params: own, ...options } = group;
+      const set = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+      return new Group(name, [...own], check({ ...o, ...set }));
+    });
+    this.paramGroups = this.groups;
+    this.groupOf = this.groups.flatMap((group) => group.params.map(() => group));
+    this.slots = this.groupOf.map((group) => slotsOf(group.options));
+    this.params = this.groups.flatMap((group) => group.params);
     if (this.params.length === 0) throw new ArgumentError(`${name}: params is empty; want at least one tensor`);
     const [{ device }] = this.params;
     this.params.forEach((p, i) => {
@@ -67,18 +139,16 @@ export abstract class Optimizer {
     if (new Set(this.params).size < this.params.length) {
       throw new ArgumentError(`${name}: params holds a tensor twice; want each once`);
     }
-    this.learningRate = numberFrom(name, 'lr', o.lr, 0, Number.POSITIVE_INFINITY);
-    this.weightDecay = numberFrom(name, 'weightDecay', o.weightDecay ?? 0, 0, Number.POSITIVE_INFINITY);
     this.count = new Counter(device);
   }
 
-  /** Learning rate of the steps to come. */
+  /** Learning rate of the steps to come: that of the first group. Setting it sets that of every group. */
   get lr(): number {
-    return this.learningRate;
+    return this.groups[0].lr;
   }
 
   set lr(value: number) {
-    this.learningRate = numberFrom(this.name, 'lr', value, 0, Number.POSITIVE_INFINITY);
+    for (const group of this.groups) group.lr = value;
   }
 
   /** Steps taken so far. */
@@ -110,9 +180,11 @@ export abstract class Optimizer {
     const first = this.count.value === 0n;
     this.count.value += 1n;
     this.advance(1);
+    const optionsOf = new Map(this.groups.map((group) => [group, group.options]));
     params.forEach((p, i) => {
       const state = (this.slotTensors as Tensor[][])[i].map((t) => t.buffer);
-      this.update({ kernels: p.device.kernels, param: p.buffer, grad: grads[i].buffer, state }, first);
+      const options = optionsOf.get(this.groupOf[i]) as Required<OptimizerOptions> & O;
+      this.update({ options, kernels: p.device.kernels, param: p.buffer, grad: grads[i].buffer, state }, first);
       p.buffer.version++;
     });
   }
@@ -149,8 +221,13 @@ export abstract class Optimizer {
     for (const t of this.state().values()) t.dispose();
   }
 
+  /** The options of each group. */
+  protected groupOptions(): O[] {
+    return this.groups.map((group) => group.options);
+  }
+
   /** Updates one parameter; `first` on the very first step. */
-  protected abstract update(u: Update, first: boolean): void;
+  protected abstract update(u: Update<O & Required<OptimizerOptions>>, first: boolean): void;
 
   /** Forgets what `advance` worked out. */
   protected restart(): void {}
@@ -162,7 +239,7 @@ export abstract class Optimizer {
     const all = new Map<string, Tensor>([['step', this.count]]);
     slotTensors?.forEach((tensors, i) => {
       tensors.forEach((t, j) => {
-        all.set(`${i}.${this.slots[j]}`, t);
+        all.set(`${i}.${this.slots[i][j]}`, t);
       });
     });
     return all;
@@ -183,8 +260,8 @@ export abstract class Optimizer {
   private allocate(): Tensor[][] {
     const made: Tensor[] = [];
     try {
-      return this.params.map((p) =>
-        this.slots.map(() => {
+      return this.params.map((p, i) =>
+        this.slots[i].map(() => {
           const t = keep(new Tensor(p.device, p.shape, p.device.alloc(p.size)));
           made.push(t);
           p.device.kernels.fill({ out: t.buffer, value: 0 });

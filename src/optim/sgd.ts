@@ -1,6 +1,5 @@
 import { ArgumentError } from '../errors.js';
-import type { Tensor } from '../tensor.js';
-import { numberFrom, Optimizer, type OptimizerOptions, type Update } from './optimizer.js';
+import { numberFrom, Optimizer, type OptimizerOptions, type Params, type Update } from './optimizer.js';
 
 export interface SgdOptions extends OptimizerOptions {
   /** Share of the last step's direction that is kept. Default 0. */
@@ -9,21 +8,25 @@ export interface SgdOptions extends OptimizerOptions {
   readonly nesterov?: boolean;
 }
 
-class Sgd extends Optimizer {
-  private readonly momentum: number;
-  private readonly nesterov: boolean;
+function check(o: SgdOptions): SgdOptions {
+  const momentum = numberFrom('sgd', 'momentum', o.momentum ?? 0, 0, Number.POSITIVE_INFINITY);
+  const nesterov = o.nesterov ?? false;
+  if (nesterov && momentum === 0) {
+    throw new ArgumentError('sgd: nesterov is true with momentum 0; want a momentum above 0');
+  }
+  return { ...o, momentum, nesterov };
+}
 
-  constructor(params: Iterable<Tensor>, o: SgdOptions) {
-    super('sgd', params, o, o.momentum ? ['momentum_buffer'] : []);
-    this.momentum = numberFrom('sgd', 'momentum', o.momentum ?? 0, 0, Number.POSITIVE_INFINITY);
-    this.nesterov = o.nesterov ?? false;
-    if (this.nesterov && this.momentum === 0) {
-      throw new ArgumentError('sgd: nesterov is true with momentum 0; want a momentum above 0');
-    }
+class Sgd extends Optimizer<SgdOptions> {
+  constructor(params: Params<SgdOptions>, o: SgdOptions) {
+    super('sgd', params, o, check, ({ momentum }) => (momentum ? ['momentum_buffer'] : []));
   }
 
-  protected override update({ kernels, param, grad, state }: Update, first: boolean): void {
-    const { lr, momentum, nesterov, weightDecay } = this;
+  protected override update(
+    { options, kernels, param, grad, state }: Update<Required<SgdOptions>>,
+    first: boolean,
+  ): void {
+    const { lr, momentum, nesterov, weightDecay } = options;
     kernels.sgd({ param, grad, velocity: state[0] ?? null, first, lr, momentum, nesterov, weightDecay });
   }
 }
@@ -31,9 +34,10 @@ class Sgd extends Optimizer {
 /**
  * Stochastic gradient descent: g = grad + weightDecay·p; v = momentum·v + g (v = g at first); p −= lr·v, or with
  * `nesterov` p −= lr·(g + momentum·v).
+ * @param params tensors, or groups of them with options of their own, as PyTorch's
  * @throws ArgumentError when an option is out of its range
  * @see https://pytorch.org/docs/1.13/generated/torch.optim.SGD.html
  */
-export function sgd(params: Iterable<Tensor>, o: SgdOptions): Optimizer {
+export function sgd(params: Params<SgdOptions>, o: SgdOptions): Optimizer {
   return new Sgd(params, o);
 }

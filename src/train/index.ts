@@ -12,7 +12,9 @@ export {
   restoreCheckpoint,
 } from './checkpoint.js';
 export { deviceOf, type EvaluateOptions, evaluateAccuracy, predictLogits } from './evaluate.js';
+export { freeze } from './freeze.js';
 export { hashWeights } from './hash.js';
+export { type NoDecayGroup, noDecayGroups } from './noDecay.js';
 export { finiteState, firstNonFinite, NonFiniteLossError, NonFiniteParameterError } from './nonFinite.js';
 export { Replicas, replicas } from './replicas.js';
 export {
@@ -28,6 +30,6 @@ export {
   stepSchedule,
   withWarmup,
 } from './schedule.js';
-export type { HistoryPoint, TrainerState } from './state.js';
-export { type StepResult, trainStep } from './step.js';
+export { bestPoint, epochsSinceBest, type HistoryPoint, type TrainerState } from './state.js';
+export { type StepOptions, type StepResult, trainStep } from './step.js';
 export { type StepEvent, Trainer, type TrainerHooks, type TrainerOptions } from './trainer.js';

@@ -94,7 +94,7 @@ export class Replicas {
       for (const [i, model] of models.entries()) {
         const all = model.namedParameters();
         const params = names.map((name) => all.get(name) as Tensor);
-        made.push(differentiate(model, params, shards[i], step, shards[i].shape[0] / total));
+        made.push(differentiate(model, params, shards[i], step, { share: shards[i].shape[0] / total }));
       }
       const losses = await Promise.all(made.map(({ loss }) => loss.data()));
       const logits = await Promise.all(made.map((one) => one.logits.data()));

@@ -36,6 +36,23 @@ export interface TrainerState {
   readonly history: readonly HistoryPoint[];
 }
 
+const tested = (history: readonly HistoryPoint[]): HistoryPoint[] => history.filter(({ testAcc }) => testAcc !== null);
+
+/** The point of the best test accuracy, the first of equals; null before the first test. */
+export function bestPoint(history: readonly HistoryPoint[]): HistoryPoint | null {
+  return tested(history).reduce<HistoryPoint | null>(
+    (best, point) => (best === null || (point.testAcc as number) > (best.testAcc as number) ? point : best),
+    null,
+  );
+}
+
+/** Epochs tested since the best one: 0 right after it, and before the first. */
+export function epochsSinceBest(history: readonly HistoryPoint[]): number {
+  const all = tested(history);
+  const best = bestPoint(all);
+  return best === null ? 0 : all.length - 1 - all.indexOf(best);
+}
+
 /** A JSON object's fields, one by one, or an error that names file and field. */
 class Fields {
   private readonly object: Readonly<Record<string, unknown>>;

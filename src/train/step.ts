@@ -15,6 +15,11 @@ export interface StepResult {
   readonly correct: number;
 }
 
+export interface StepOptions {
+  /** Share of the target that is spread over all classes; see `crossEntropy`. Default 0. */
+  readonly labelSmoothing?: number;
+}
+
 /** What one batch gives before an update; to be disposed. */
 export interface Gradients {
   readonly loss: Tensor;
@@ -39,7 +44,7 @@ export function differentiate(
   params: readonly Tensor[],
   batch: Pick<Batch, 'images' | 'shape' | 'labels'>,
   step: number,
-  share = 1,
+  { share = 1, labelSmoothing }: StepOptions & { readonly share?: number } = {},
 ): Gradients {
   const [{ device }] = params;
   const kept: Tensor[] = [];
@@ -47,7 +52,7 @@ export function differentiate(
     return device.scope(() => {
       const x = tensor(batch.images, batch.shape, { device });
       const logits = model.forward(x);
-      const loss = crossEntropy(logits, batch.labels);
+      const loss = crossEntropy(logits, batch.labels, { labelSmoothing });
       // The logits are an intermediate, which grad would free.
       kept.push(keep(loss), keep(logits));
       if (device.readSync && !Number.isFinite(loss.item()))
@@ -68,8 +73,14 @@ export function differentiate(
  * @throws NonFiniteLossError when the loss is NaN or infinite; nothing was updated then, except the running statistics
  *   of batch norm. (On a device that the CPU cannot read at once it is noticed after the update.)
  */
-export async function trainStep(model: Module, optimizer: Optimizer, batch: Batch, step: number): Promise<StepResult> {
-  const { loss, logits, grads } = differentiate(model, optimizer.params, batch, step);
+export async function trainStep(
+  model: Module,
+  optimizer: Optimizer,
+  batch: Batch,
+  step: number,
+  { labelSmoothing }: StepOptions = {},
+): Promise<StepResult> {
+  const { loss, logits, grads } = differentiate(model, optimizer.params, batch, step, { labelSmoothing });
   try {
     optimizer.step(grads);
     for (const t of grads) t.dispose();

@@ -17,13 +17,13 @@ import { evaluateAccuracy } from './evaluate.js';
 import { checkLastBatch } from './lastBatch.js';
 import { finiteState } from './nonFinite.js';
 import { constantSchedule, type Schedule } from './schedule.js';
-import type { HistoryPoint, TrainerState } from './state.js';
+import { bestPoint, epochsSinceBest, type HistoryPoint, type TrainerState } from './state.js';
 import { trainStep } from './step.js';
 import { yieldToEventLoop } from './yieldToEventLoop.js';
 
 export interface TrainerOptions {
   readonly model: Module;
-  /** Over the model's parameters, on its device. Its `lr` is what `schedule` multiplies. */
+  /** Over the model's parameters, on its device. The `lr` of each of its groups is what `schedule` multiplies. */
   readonly optimizer: Optimizer;
   /** Images to train on; each epoch takes all of them in a new order. */
   readonly trainData: ImageDataset;
@@ -50,6 +50,10 @@ export interface TrainerOptions {
   readonly init: 'xavierUniform' | 'asIs';
   /** Constant by default. */
   readonly schedule?: Schedule;
+  /** Share of each target that is spread over all classes; see `crossEntropy`. Default 0. */
+  readonly labelSmoothing?: number;
+  /** Ends the run once so many epochs in a row have not bettered the test accuracy; never by default. */
+  readonly patience?: number;
   readonly prefetch?: Prefetch;
 }
 
@@ -65,7 +69,7 @@ export interface StepEvent {
   readonly totalSteps: number;
   /** This batch's mean loss before the update. */
   readonly loss: number;
-  /** Learning rate of this step. */
+  /** Learning rate of this step, that of the first group. */
   readonly lr: number;
   /** Means over the images of the epoch so far. */
   readonly trainLoss: number;
@@ -83,6 +87,8 @@ export interface TrainerHooks {
   onPoint?(point: HistoryPoint): void | Promise<void>;
   /** After each test batch. */
   onTest?(done: number, total: number): void;
+  /** After an epoch whose test accuracy is the best so far, before `onEpoch`: the moment to keep its weights. */
+  onBest?(point: HistoryPoint): void | Promise<void>;
   /** After each epoch, tested; another moment to save. */
   onEpoch?(point: HistoryPoint): void | Promise<void>;
   /** When it aborts, the step at hand is finished and `run` returns 'stopped'. */
@@ -103,7 +109,8 @@ export class Trainer {
   readonly optimizer: Optimizer;
   readonly epochs: number;
   readonly batchesPerEpoch: number;
-  private readonly baseLr: number;
+  /** Of each group of the optimizer. */
+  private readonly baseLrs: readonly number[];
   private readonly imageCount: number;
   private readonly schedule: Schedule;
   private now: TrainerState;
@@ -118,6 +125,14 @@ export class Trainer {
     if (init !== 'xavierUniform' && init !== 'asIs') {
       throw new ArgumentError(`Trainer: init is ${JSON.stringify(init)}; want 'xavierUniform' or 'asIs'`);
     }
+    if (o.labelSmoothing !== undefined && !(o.labelSmoothing >= 0 && o.labelSmoothing <= 1)) {
+      throw new ArgumentError(`Trainer: labelSmoothing is ${o.labelSmoothing}; want a number from 0 to 1`);
+    }
+    if (o.patience !== undefined) {
+      whole('patience', o.patience);
+      if (o.testData === undefined)
+        throw new ArgumentError('Trainer: patience without testData; want images to test on');
+    }
     this.imageCount = trainData.shape[0];
     this.batchesPerEpoch = countBatches(trainData, { batchSize });
     if (this.batchesPerEpoch === 0) throw new ArgumentError('Trainer: trainData has no image; want at least one');
@@ -126,7 +141,7 @@ export class Trainer {
     this.model = model;
     this.optimizer = optimizer;
     this.epochs = epochs;
-    this.baseLr = optimizer.lr;
+    this.baseLrs = optimizer.paramGroups.map(({ lr }) => lr);
     this.schedule = o.schedule ?? constantSchedule;
     if (init === 'xavierUniform') initXavierUniform(model, generator);
     this.now = {
@@ -188,17 +203,28 @@ export class Trainer {
   }
 
   /**
-   * Trains to the end, or until `hooks.signal` aborts; called again, it goes on.
+   * Trains to the end, which `patience` may bring early, or until `hooks.signal` aborts; called again, it goes on.
    * @throws NonFiniteLossError when the loss is NaN or infinite, NonFiniteParameterError when an epoch ends with a
    *   weight that is
    * @throws ArgumentError when the last batch of an epoch is one image and the model cannot train on one alone
    */
   async run(hooks: TrainerHooks = {}): Promise<'finished' | 'stopped'> {
-    if (this.now.epoch < this.epochs) await checkLastBatch(this.model, this.o);
-    while (this.now.epoch < this.epochs) {
+    if (!this.done) await checkLastBatch(this.model, this.o);
+    while (!this.done) {
       if (!(await this.trainEpoch(hooks)) || !(await this.finishEpoch(hooks))) return 'stopped';
     }
     return 'finished';
+  }
+
+  /** Whether `patience` has ended the run, or will when it goes on: always between two epochs. */
+  get stoppedEarly(): boolean {
+    const { epoch, position, history } = this.now;
+    const { patience = Number.POSITIVE_INFINITY } = this.o;
+    return epoch < this.epochs && position === 0 && epochsSinceBest(history) >= patience;
+  }
+
+  private get done(): boolean {
+    return this.now.epoch === this.epochs || this.stoppedEarly;
   }
 
   /** The rest of the running epoch's steps; false when it was stopped before the last. */
@@ -223,9 +249,12 @@ export class Trainer {
   private async step(batch: Batch, hooks: TrainerHooks): Promise<void> {
     const { model, optimizer, batchesPerEpoch, totalSteps, now } = this;
     const began = performance.now();
-    const lr = this.baseLr * this.schedule(now.step, totalSteps);
-    optimizer.lr = lr;
-    const { loss, correct } = await trainStep(model, optimizer, batch, now.step + 1);
+    const factor = this.schedule(now.step, totalSteps);
+    optimizer.paramGroups.forEach((group, i) => {
+      group.lr = this.baseLrs[i] * factor;
+    });
+    const { lr } = optimizer;
+    const { loss, correct } = await trainStep(model, optimizer, batch, now.step + 1, this.o);
     const seconds = (performance.now() - began) / 1000;
     const images = batch.labels.length;
     this.now = {
@@ -261,6 +290,7 @@ export class Trainer {
     const { now } = this;
     const fresh = { position: 0, lossSum: 0, correct: 0, count: 0, generator: this.nextOrder };
     this.now = { ...now, ...fresh, epoch: now.epoch + 1 };
+    if (bestPoint(this.now.history) === point) await hooks.onBest?.(point);
     await hooks.onEpoch?.(point);
     return true;
   }
