@@ -203,6 +203,11 @@ describe('atalho train, eval, predict', () => {
     const without = (text: string) => {
       const { math, ...config } = JSON.parse(text);
       expect(math).toBe('exact');
+      // Nor was there any of these.
+      for (const name of ['decay', 'stepSize', 'milestones', 'gamma', 'warmup', 'labelSmoothing', 'patience']) {
+        expect(config[name]).toBe(CHAPTER[name as keyof typeof CHAPTER]);
+        delete config[name];
+      }
       return JSON.stringify(config);
     };
     const folder = place.file('older', 'checkpoints');
@@ -216,6 +221,37 @@ describe('atalho train, eval, predict', () => {
     const { stdout: text, code } = await place.run('train', '--resume', 'older');
     expect(text).toContain('going on after step 12');
     expect(code).toBe(0);
+  });
+
+  it('trains with every option of the trainer, ends early, keeps the best weights, and resumes to the same', async () => {
+    const flags = [...TRAIN, '--epochs', '9', '--limit', '32', '--test-limit', '10', '--lr', '0.001'];
+    const options = '--schedule multiStep --milestones 1,3 --gamma 0.5 --warmup 3 --decay weights --weight-decay 0.01';
+    const more = ['--label-smoothing', '0.1', '--patience', '1', '--checkpoint-every', '1', '--momentum', '0.5'];
+    const all = [...flags, ...options.split(' '), ...more];
+    const { stdout: text, code, messages } = await place.run(...all, '--out', 'options');
+    expect([code, messages]).toEqual([0, '']);
+    const [, best, after] =
+      /^ended early: 1 epoch without a better test acc; the best, ([\d.]+) after epoch (\d+), is best/m.exec(
+        text,
+      ) as RegExpExecArray;
+    expect(text).not.toContain('epoch 9:');
+    const file = readSafetensors(readFileSync(place.file('options', 'best.safetensors')));
+    expect(file.metadata).toMatchObject({ epoch: after, model: 'd2l-resnet-tiny' });
+    expect(file.metadata.sha256).not.toBe(hashIn(text));
+    const model = d2lResnet({ device: reference(), channels: [8, 16, 32, 64], blocks: [1, 1, 1, 1] });
+    model.loadStateDict(file);
+    expect(await hashWeights(model)).toBe(file.metadata.sha256);
+    expect(text).toContain(`epoch ${after}: train loss`);
+    expect(Number(best)).toBeGreaterThanOrEqual(0);
+    // From the checkpoint before the last, and once more at its end.
+    const last = place.file('options', 'checkpoints');
+    rmSync(join(last, readdirSync(last).sort().at(-1) as string));
+    const again = await place.run('train', '--resume', 'options');
+    expect([again.code, hashIn(again.stdout)]).toEqual([0, hashIn(text)]);
+    expect(again.stdout).toContain('ended early');
+    expect((await place.run('train', '--resume', 'options')).stdout).toContain('ended early');
+    const other = await place.run('train', '--resume', 'options', '--patience', '2');
+    expect(other.messages).toContain('was begun with patience 1; it cannot go on with 2');
   });
 
   it('trains in fast mode to other weights, which are the same on reference and on several threads', async () => {
@@ -534,6 +570,16 @@ describe('errors are one line and exit code 1', () => {
       'options that do not go together',
       ['train', '--optimizer', 'adam', '--momentum', '0.9'],
       /^error: momentum is 0\.9 with optimizer adam; want it with sgd or rmsprop\n$/,
+    ],
+    [
+      'milestones without their schedule',
+      ['train', '--milestones', '3'],
+      /^error: milestones is 3 with schedule constant; want it with multiStep\n$/,
+    ],
+    [
+      'the multiStep schedule without milestones',
+      ['train', '--schedule', 'multiStep'],
+      /^error: schedule is multiStep without milestones; want the epochs, such as 30,60\n$/,
     ],
     [
       'data that is not there',

@@ -5,6 +5,8 @@ import { modelNames, WANT_MODEL } from './models.js';
 import { NORMALIZATION_WANTED, parseNormalization } from './normalization.js';
 
 export const mathNames = ['exact', 'fast', 'relaxed'] as const;
+/** What weight decay is for: all parameters, or all but biases and batch norms. */
+export const decayNames = ['all', 'weights'] as const;
 export const optimizerNames = ['sgd', 'adam', 'adamw', 'rmsprop'] as const;
 
 /** A type and not an interface, so that it is a `RunConfig`. */
@@ -32,7 +34,20 @@ export type TrainConfig = {
   readonly optimizer: string;
   readonly momentum: number;
   readonly weightDecay: number;
+  /** What weight decay is for. */
+  readonly decay: string;
   readonly schedule: string;
+  /** Epochs from one step of the step schedule to the next. */
+  readonly stepSize: number;
+  /** Epochs at which the multiStep schedule steps, such as "30,60"; '' for none. */
+  readonly milestones: string;
+  /** What a step multiplies the rate by. */
+  readonly gamma: number;
+  /** Steps over which the rate rises at first. */
+  readonly warmup: number;
+  readonly labelSmoothing: number;
+  /** Epochs without a better test accuracy that end the run; 0 for never. */
+  readonly patience: number;
   /** Arithmetic: exact, fast or relaxed. */
   readonly math: string;
 };
@@ -141,7 +156,54 @@ export const FIELDS: Readonly<Record<keyof TrainConfig, Field>> = {
     want: 'a number of at least 0',
     valid: number((v) => v >= 0),
   },
+  decay: {
+    flag: '--decay <which>',
+    help: 'what weight decay is for: all parameters, or weights: neither biases nor batch norms',
+    absent: 'all',
+    ...oneOf(decayNames),
+  },
   schedule: { flag: '--schedule <name>', help: 'course of the learning rate', ...oneOf(scheduleNames) },
+  stepSize: { flag: '--step-size <epochs>', help: 'of the step schedule', absent: 30, ...count },
+  milestones: {
+    flag: '--milestones <epochs>',
+    help: 'of the multiStep schedule, such as 30,60',
+    absent: '',
+    numeric: false,
+    want: 'whole numbers of at least 1 with commas between',
+    valid: (value) => typeof value === 'string' && /^(?:[1-9]\d{0,8}(?:,[1-9]\d{0,8})*)?$/.test(value),
+  },
+  gamma: {
+    flag: '--gamma <factor>',
+    help: 'what each step of these two multiplies the rate by',
+    absent: 0.1,
+    numeric: true,
+    want: 'a number above 0, at most 1',
+    valid: number((v) => v > 0 && v <= 1),
+  },
+  warmup: {
+    flag: '--warmup <steps>',
+    help: 'steps over which the rate rises at first',
+    absent: 0,
+    numeric: true,
+    want: 'a whole number of at least 0',
+    valid: whole(0, 1e9),
+  },
+  labelSmoothing: {
+    flag: '--label-smoothing <share>',
+    help: 'share of each target that is spread over all classes',
+    absent: 0,
+    numeric: true,
+    want: 'a number from 0 to 1',
+    valid: number((v) => v >= 0 && v <= 1),
+  },
+  patience: {
+    flag: '--patience <epochs>',
+    help: 'end once so many epochs in a row have not bettered the test accuracy; 0 for never',
+    absent: 0,
+    numeric: true,
+    want: 'a whole number of at least 0',
+    valid: whole(0, 1e9),
+  },
   math: {
     flag: '--math <mode>',
     help: 'exact: bits of the plain loops; fast: Winograd, other bits, as reproducible; relaxed: fused multiply-adds too, bits of this engine',
@@ -159,13 +221,19 @@ export function withAbsentOptions<C extends Readonly<Record<string, unknown>>>(c
 }
 
 /** Throws `ArgumentError` when options do not go together. */
-export function checkTogether({ optimizer, momentum, normalize, channels }: TrainConfig): void {
+export function checkTogether({ optimizer, momentum, normalize, channels, schedule, milestones }: TrainConfig): void {
   const given = parseNormalization(normalize)?.mean.length ?? channels;
   if (given !== channels) {
     throw new ArgumentError(`normalize is ${normalize} with channels ${channels}; want a number a channel`);
   }
   if (momentum !== 0 && optimizer !== 'sgd' && optimizer !== 'rmsprop') {
     throw new ArgumentError(`momentum is ${momentum} with optimizer ${optimizer}; want it with sgd or rmsprop`);
+  }
+  if (milestones !== '' && schedule !== 'multiStep') {
+    throw new ArgumentError(`milestones is ${milestones} with schedule ${schedule}; want it with multiStep`);
+  }
+  if (milestones === '' && schedule === 'multiStep') {
+    throw new ArgumentError('schedule is multiStep without milestones; want the epochs, such as 30,60');
   }
 }
 

@@ -18,7 +18,14 @@ export const CHAPTER: TrainConfig = {
   optimizer: 'sgd',
   momentum: 0,
   weightDecay: 0,
+  decay: 'all',
   schedule: 'constant',
+  stepSize: 30,
+  milestones: '',
+  gamma: 0.1,
+  warmup: 0,
+  labelSmoothing: 0,
+  patience: 0,
   math: 'exact',
 };
 

@@ -1,4 +1,4 @@
-/** The folder of a run: config.json, metrics.jsonl, curves.svg, weights.safetensors, checkpoints/ and, while it trains, lock. */
+/** The folder of a run: config.json, metrics.jsonl, curves.svg, weights.safetensors, best.safetensors, checkpoints/ and, while it trains, lock. */
 import { appendFileSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { ArgumentError, AtalhoError, FormatError } from '../errors.js';

@@ -11,6 +11,8 @@ import type { Optimizer } from '../optim/optimizer.js';
 import { rmsprop } from '../optim/rmsprop.js';
 import { sgd } from '../optim/sgd.js';
 import { loadModel } from '../train/checkpoint.js';
+import { noDecayGroups } from '../train/noDecay.js';
+import { type Schedule, type ScheduleName, scheduleOf, withWarmup } from '../train/schedule.js';
 import { loadClassFolder } from './classFolders.js';
 import type { TrainConfig } from './config.js';
 import { makeDevice, type Threads } from './devices.js';
@@ -55,10 +57,19 @@ export function augmentationOf({ cropPadding, flip }: TrainConfig): Augmentation
   return { cropPadding, horizontalFlip: flip === 'horizontal' };
 }
 
+/** The course of the learning rate that the config asks for, whose epochs have so many steps. */
+export function makeSchedule(config: TrainConfig, batchesPerEpoch: number): Schedule {
+  const { schedule, stepSize, milestones, gamma, warmup } = config;
+  const epochs = milestones === '' ? [] : milestones.split(',').map(Number);
+  const inSteps = { stepSize: stepSize * batchesPerEpoch, milestones: epochs.map((e) => e * batchesPerEpoch), gamma };
+  const main = scheduleOf(schedule as ScheduleName, inSteps);
+  return warmup === 0 ? main : withWarmup(main, warmup);
+}
+
 /** The optimizer that the config asks for, over all parameters of `model`. */
 export function makeOptimizer(model: Module, config: TrainConfig): Optimizer {
   const { optimizer, lr, momentum, weightDecay } = config;
-  const parameters = model.parameters();
+  const parameters = config.decay === 'all' ? model.parameters() : noDecayGroups(model);
   switch (optimizer) {
     case 'adam':
       return adam(parameters, { lr, weightDecay });

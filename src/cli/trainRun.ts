@@ -1,13 +1,13 @@
 /** Carries out a training run in its folder: resuming, checkpoints, metrics, curves, the chapter's last lines. */
 import { basename } from 'node:path';
+import { countBatches } from '../data/loader.js';
 import { AtalhoError } from '../errors.js';
 import { writeSafetensors } from '../io/safetensors.js';
 import { Generator } from '../random.js';
 import { encodeCheckpoint, type RunConfig, restoreCheckpoint } from '../train/checkpoint.js';
 import { hashWeights } from '../train/hash.js';
 import { finiteState } from '../train/nonFinite.js';
-import { type ScheduleName, scheduleOf } from '../train/schedule.js';
-import type { HistoryPoint } from '../train/state.js';
+import { bestPoint, type HistoryPoint } from '../train/state.js';
 import { Trainer } from '../train/trainer.js';
 import { hashImages } from './classFolders.js';
 import { FIELD_NAMES, type TrainConfig, withAbsentOptions } from './config.js';
@@ -20,7 +20,7 @@ import { print, warn } from './output.js';
 import { CHAPTER, CHAPTER_COMMAND, PRESETS, type Presets } from './presets.js';
 import { Progress } from './progress.js';
 import type { RunFolder, RunSettings } from './runFolder.js';
-import { augmentationOf, loadImages, makeOptimizer, sizesOfData } from './runParts.js';
+import { augmentationOf, loadImages, makeOptimizer, makeSchedule, sizesOfData } from './runParts.js';
 import { VERSION, WRITER } from './version.js';
 
 const DIFFERENT_EXIT_CODE = 1;
@@ -65,6 +65,17 @@ function compareWithPublished(config: TrainConfig, hash: string, presets: Preset
   }
 }
 
+/** The trained weights as a file of their own. */
+async function weightsFile(
+  trainer: Trainer,
+  config: TrainConfig,
+  more: Readonly<Record<string, string>> = {},
+): Promise<Uint8Array> {
+  const weights = await finiteState(trainer.model, trainer.state().step);
+  const sha256 = await hashWeights(trainer.model);
+  return writeSafetensors(weights, { model: config.model, sha256, writer: WRITER, ...more });
+}
+
 /** The chapter's two lines, the hash, the weights as a file of their own, and what to do next. */
 async function finish(
   run: RunFolder,
@@ -73,10 +84,16 @@ async function finish(
   deviceName: string,
   presets: Presets,
 ): Promise<void> {
-  const { images, seconds, history, step } = trainer.state();
-  const weights = await finiteState(trainer.model, step);
+  const { images, seconds, history } = trainer.state();
   const hash = await hashWeights(trainer.model);
-  run.replace('weights.safetensors', writeSafetensors(weights, { model: config.model, sha256: hash, writer: WRITER }));
+  run.replace('weights.safetensors', await weightsFile(trainer, config));
+  if (trainer.stoppedEarly) {
+    const { epoch, testAcc } = bestPoint(history) as HistoryPoint;
+    const best = `the best, ${(testAcc as number).toFixed(3)} after epoch ${epoch}, is best.safetensors`;
+    print(
+      `ended early: ${config.patience} epoch${config.patience === 1 ? '' : 's'} without a better test acc; ${best}`,
+    );
+  }
   print(summary(history[history.length - 1]));
   print(`${(images / seconds).toFixed(1)} examples/sec on ${deviceName}`);
   print(`sha256 of the trained weights: ${hash}`);
@@ -121,20 +138,12 @@ export async function trainRun(
     const modelOptions = { device, generator, ...sizesOfData(settings) };
     const model = makeModel(config.model, modelOptions);
     const optimizer = makeOptimizer(model, config);
-    const { epochs, batchSize, resize } = config;
-    const schedule = scheduleOf(config.schedule as ScheduleName);
-    const normalization = normalizationOf(config);
-    const augment = augmentationOf(config);
-    const options = {
-      epochs,
-      batchSize,
-      resize,
-      normalization,
-      augment,
-      generator,
-      init: 'xavierUniform',
-      schedule,
-    } as const;
+    const { epochs, batchSize, resize, labelSmoothing } = config;
+    const schedule = makeSchedule(config, countBatches(trainData, { batchSize }));
+    const patience = config.patience === 0 ? undefined : config.patience;
+    const pictures = { resize, normalization: normalizationOf(config), augment: augmentationOf(config) };
+    const recipe = { schedule, labelSmoothing, patience, init: 'xavierUniform' } as const;
+    const options = { epochs, batchSize, generator, ...pictures, ...recipe };
     const trainer = new Trainer({ model, optimizer, trainData, testData, ...options });
     const [trainImages, testImages] = [trainData.shape[0], testData.shape[0]];
     print(
@@ -163,6 +172,10 @@ export async function trainRun(
       onPoint(point) {
         run.appendMetrics(point);
         draw();
+      },
+      // Before the checkpoint: a run that is killed between the two tests this epoch again.
+      async onBest(point) {
+        run.replace('best.safetensors', await weightsFile(trainer, config, { epoch: String(point.epoch) }));
       },
       onTest: (done, total) => progress.test(done, total),
       async onEpoch(point) {

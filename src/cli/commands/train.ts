@@ -87,7 +87,7 @@ export function trainCommand(): Command {
     .addOption(
       new Option('--preset <name>', 'start from a preset; other flags change it').choices(Object.keys(PRESETS)),
     );
-  for (const name of FIELD_NAMES) command.addOption(fieldOption(name, String(CHAPTER[name] ?? 'all')));
+  for (const name of FIELD_NAMES) command.addOption(fieldOption(name, String(CHAPTER[name] ?? 'all') || 'none'));
   return command
     .addOption(
       new Option('--device <name>', `where to compute; the bits are the same (default: ${DEFAULT_DEVICE})`).choices(
