@@ -111,7 +111,7 @@ function against(residual, block, from, device) {
 }
 
 /** @param {import('atalho').Device} device */
-export async function run(device) {
+export async function measure(device) {
   const init = { device, generator: new Generator(1) };
   const shape = [1, CHANNELS, EXTENT, EXTENT];
   const paths = inceptionPaths(WIDTHS, init);
@@ -170,6 +170,12 @@ export async function run(device) {
   joined.dispose();
   summed.dispose();
 
+  for (const [, block] of steps) block.dispose();
+  return { rows, compared, alike };
+}
+
+/** @param {Awaited<ReturnType<typeof measure>>} found */
+export function write({ rows, compared, alike }) {
   const page = new Page('inception', 'Exercise 1: the Inception block and the residual block');
   page.add(
     '> What are the main differences between the Inception block and the residual block? After removing some paths in the Inception block, how are they related?',
@@ -188,6 +194,5 @@ export async function run(device) {
     table(['block', 'outputs, training mode', 'outputs, eval mode', 'gradient of the input'], compared),
     `Concatenation and addition are closer than they look: concatenating is adding paths that are zero in the others' channels. With \`cat\` replaced by \`pad\` and \`add\`, ${alike.different} of the ${grouped(alike.numbers)} outputs of the Inception block differ. So a sum of paths is the general form, and the Inception block the case in which each channel has one path.`,
   );
-  for (const [, block] of steps) block.dispose();
   return page;
 }

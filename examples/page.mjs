@@ -10,6 +10,12 @@ export function table(headings, rows) {
   return [line(headings), line(rule), ...rows.map(line)].join('\n');
 }
 
+/** The sentence, where the run bears it out; a page is not written with one that it contradicts. */
+export function holds(condition, sentence) {
+  if (!condition) throw new Error(`examples: the run contradicts the sentence "${sentence}"`);
+  return sentence;
+}
+
 export class Page {
   /** @type {string[]} */
   #blocks = [];

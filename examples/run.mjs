@@ -37,8 +37,8 @@ const folder = options.out ?? fileURLToPath(new URL('pages', import.meta.url));
 const device = await wasm({ math: 'exact', threads: 'auto' });
 for (const name of options.names) {
   const began = performance.now();
-  const { run } = await import(`./${name}.mjs`);
-  const files = (await run(device)).write(folder);
+  const { measure, write } = await import(`./${name}.mjs`);
+  const files = write(await measure(device)).write(folder);
   const seconds = ((performance.now() - began) / 1000).toFixed(1);
   console.log(`${name}, ${seconds} s: ${files.map((file) => relative(process.cwd(), file)).join(', ')}`);
 }

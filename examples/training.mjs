@@ -53,7 +53,7 @@ function bar(label, total) {
  * @param {string} label for the progress bar
  * @param {import('atalho').Module} model
  * @param {{ trainData: import('atalho/data').ImageDataset, testData: import('atalho/data').ImageDataset, epochs: number,
- *   batchSize: number, lr: number, weightDecay?: number, seed: number }} o
+ *   batchSize: number, resize?: number, lr: number, weightDecay?: number, seed: number }} o
  * @returns {Promise<Result>}
  */
 export async function train(label, model, { lr, weightDecay = 1e-4, seed, ...o }) {
