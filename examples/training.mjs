@@ -1,7 +1,7 @@
 /** Short trainings on a slice of Fashion-MNIST. */
 import { Generator, sgd } from 'atalho';
 import { fashionMnist } from 'atalho/data';
-import { Trainer } from 'atalho/train';
+import { cosineSchedule, Trainer } from 'atalho/train';
 import { SingleBar } from 'cli-progress';
 
 /** The first `count` images of a data set. */
@@ -49,7 +49,8 @@ function bar(label, total) {
  */
 
 /**
- * Trains from the model's own first weights by SGD with momentum 0.9, in an order that the seed fixes.
+ * Trains from the model's own first weights by SGD with momentum 0.9, the learning rate falling to 0 along half a cosine, in
+ * an order that the seed fixes.
  * @param {string} label for the progress bar
  * @param {import('atalho').Module} model
  * @param {{ trainData: import('atalho/data').ImageDataset, testData: import('atalho/data').ImageDataset, epochs: number,
@@ -58,7 +59,14 @@ function bar(label, total) {
  */
 export async function train(label, model, { lr, weightDecay = 1e-4, seed, ...o }) {
   const optimizer = sgd(model.parameters(), { lr, momentum: 0.9, weightDecay });
-  const trainer = new Trainer({ ...o, model, optimizer, generator: new Generator(seed), init: 'asIs' });
+  const trainer = new Trainer({
+    ...o,
+    model,
+    optimizer,
+    schedule: cosineSchedule,
+    generator: new Generator(seed),
+    init: 'asIs',
+  });
   const progress = bar(label, trainer.totalSteps);
   const window = Math.max(1, Math.floor(trainer.batchesPerEpoch / 5));
   const [losses, testErrors, recent] = [[], [], []];
@@ -91,3 +99,8 @@ export async function train(label, model, { lr, weightDecay = 1e-4, seed, ...o }
 
 /** A share as per cent with one digit. */
 export const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
+/** How `train` trained, in words. */
+export function inWords({ train: count }, { epochs, batchSize, resize, weightDecay = 1e-4 }, rate) {
+  return `the first ${count} training images of Fashion-MNIST at ${resize}×${resize}, ${epochs} epochs of SGD with momentum 0.9, batch ${batchSize}, weight decay ${weightDecay}, the learning rate falling from ${rate} to 0 along half a cosine`;
+}
