@@ -254,6 +254,39 @@ describe('atalho train, eval, predict', () => {
     expect(other.messages).toContain('was begun with patience 1; it cannot go on with 2');
   });
 
+  it('goes on from weights of a file with parts frozen, and tests the best of a run', async () => {
+    const first = readFileSync(place.file('options', 'best.safetensors'));
+    const tested = await place.run('eval', 'options', '--best', '--test-limit', '10');
+    expect(tested.stdout).toContain(`sha256 of the weights: ${readSafetensors(first).metadata.sha256}`);
+    const flags = [...TRAIN, '--epochs', '1', '--weights', 'options/best.safetensors', '--freeze', '0,1'];
+    const { stdout: text, code } = await place.run(...flags, '--out', 'tuned', '--checkpoint-every', '2');
+    expect(code).toBe(0);
+    expect(text).toMatch(/^weights of options\/best\.safetensors$/m);
+    const [before, after] = [first, readFileSync(place.file('tuned', 'weights.safetensors'))].map(readSafetensors);
+    for (const [name, { data }] of before) {
+      // Parameters and running statistics of what is frozen are as they were; all else has moved.
+      const stays = /^[01]\./.test(name);
+      expect(
+        [...(after.get(name)?.data ?? [])].every((v, i) => v === data[i]),
+        name,
+      ).toBe(stays);
+    }
+    // From the last checkpoint but one: frozen again, and not from the file.
+    const last = place.file('tuned', 'checkpoints');
+    rmSync(join(last, readdirSync(last).sort().at(-1) as string));
+    const again = await place.run('train', '--resume', 'tuned');
+    expect([again.code, hashIn(again.stdout)]).toEqual([0, hashIn(text)]);
+    expect(again.stdout).not.toContain('weights of');
+    const none = await place.run('eval', 'nothing', '--best');
+    expect(none.code).toBe(1);
+    const wrong = await place.run(...TRAIN, '--freeze', '0,nine', '--out', 'wrong');
+    expect(wrong.messages).toBe('error: freeze: the model has nothing called "nine"; want names of its parts\n');
+    const misfit = ['--model', 'cifar-resnet20', '--weights', 'options/best.safetensors', '--out', 'misfit'];
+    expect((await place.run(...TRAIN, ...misfit)).messages).toContain(
+      "options/best.safetensors: no weight has the name and the shape of one of the network's",
+    );
+  });
+
   it('trains in fast mode to other weights, which are the same on reference and on several threads', async () => {
     const flags = [...TRAIN, '--epochs', '1', '--limit', '32', '--test-limit', '8', '--math', 'fast'];
     const hashes: unknown[] = [];

@@ -46,6 +46,10 @@ export type TrainConfig = {
   /** Steps over which the rate rises at first. */
   readonly warmup: number;
   readonly labelSmoothing: number;
+  /** File of the first weights; '' to draw them. */
+  readonly weights: string;
+  /** Parts of the network that stay as they are, with commas; '' for none. */
+  readonly freeze: string;
   /** Epochs without a better test accuracy that end the run; 0 for never. */
   readonly patience: number;
   /** Arithmetic: exact, fast or relaxed. */
@@ -70,6 +74,7 @@ const whole =
     Number.isInteger(value) && (value as number) >= min && (value as number) <= max;
 const number = (good: (value: number) => boolean) => (value: unknown) =>
   typeof value === 'number' && Number.isFinite(value) && good(value);
+const text = (value: unknown): boolean => typeof value === 'string' && value.length <= 4096;
 const oneOf = (names: readonly string[]) => ({
   numeric: false,
   want: `one of ${names.join(', ')}`,
@@ -195,6 +200,22 @@ export const FIELDS: Readonly<Record<keyof TrainConfig, Field>> = {
     numeric: true,
     want: 'a number from 0 to 1',
     valid: number((v) => v >= 0 && v <= 1),
+  },
+  weights: {
+    flag: '--weights <file>',
+    help: 'begin from the weights of a .safetensors or .pth file, as far as they fit',
+    absent: '',
+    numeric: false,
+    want: 'the path of a file',
+    valid: text,
+  },
+  freeze: {
+    flag: '--freeze <parts>',
+    help: 'parts of the network that stay as they are, such as conv1,bn1,layer1',
+    absent: '',
+    numeric: false,
+    want: 'names of parts with commas between',
+    valid: text,
   },
   patience: {
     flag: '--patience <epochs>',

@@ -25,3 +25,8 @@ export function threadsOption(): Option {
     'threads to compute on; the bits are the same (default: one for each processor)',
   ).argParser((text: string) => (text === 'auto' ? text : wholeNumber(text)));
 }
+
+/** The best weights of a run in the place of its newest. */
+export function bestOption(): Option {
+  return new Option('--best', 'the weights of the epoch that tested best, in the place of the newest');
+}

@@ -25,6 +25,8 @@ export const CHAPTER: TrainConfig = {
   gamma: 0.1,
   warmup: 0,
   labelSmoothing: 0,
+  weights: '',
+  freeze: '',
   patience: 0,
   math: 'exact',
 };

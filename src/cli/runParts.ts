@@ -1,4 +1,6 @@
 /** What the commands make from a run's settings: data, optimizer, the trained network. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Augmentation } from '../data/augment.js';
 import type { ImageDataset } from '../data/dataset.js';
 import { fashionMnist, fashionMnistClasses } from '../data/fashionMnist.js';
@@ -19,6 +21,7 @@ import { makeDevice, type Threads } from './devices.js';
 import { makeModel } from './models.js';
 import { warn } from './output.js';
 import type { RunFolder, RunSettings } from './runFolder.js';
+import { loadWeights, readWeights } from './weights.js';
 
 /** Classes of the run's data set, and channels of its images. */
 export function sizesOfData({ config, classes = fashionMnistClasses }: RunSettings): {
@@ -82,18 +85,31 @@ export function makeOptimizer(model: Module, config: TrainConfig): Optimizer {
   }
 }
 
+/** The weights of the epoch that tested best, in the run folder. */
+export const BEST = 'best.safetensors';
+
+/** Which of a run's weights, and where to compute. */
+export interface TrainedFlags {
+  readonly device: string;
+  readonly threads?: Threads;
+  /** Those of the best test accuracy, in the place of the newest. */
+  readonly best?: boolean;
+}
+
 /**
- * The run's network with the weights of its newest whole checkpoint.
+ * The run's network with the weights of its newest whole checkpoint, or of its best epoch.
  * @throws AtalhoError when it has saved none yet
  */
-export async function loadTrained(
-  run: RunFolder,
-  deviceName: string,
-  threads?: Threads,
-): Promise<{ model: Module; device: Device }> {
-  const device = await makeDevice(deviceName, threads, run.settings.config.math);
+export async function loadTrained(run: RunFolder, flags: TrainedFlags): Promise<{ model: Module; device: Device }> {
+  const device = await makeDevice(flags.device, flags.threads, run.settings.config.math);
   const options = { device, ...sizesOfData(run.settings) };
   const model = makeModel(run.settings.config.model, options);
+  if (flags.best) {
+    const file = join(run.path, BEST);
+    if (!existsSync(file)) throw new AtalhoError(`${run.path} has no ${BEST} yet: no epoch is tested`);
+    loadWeights(model, file, readWeights(file));
+    return { model, device };
+  }
   const load = run.checkpoints.newest(
     (checkpoint) => {
       loadModel(model, checkpoint);

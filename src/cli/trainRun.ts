@@ -5,6 +5,7 @@ import { AtalhoError } from '../errors.js';
 import { writeSafetensors } from '../io/safetensors.js';
 import { Generator } from '../random.js';
 import { encodeCheckpoint, type RunConfig, restoreCheckpoint } from '../train/checkpoint.js';
+import { freeze } from '../train/freeze.js';
 import { hashWeights } from '../train/hash.js';
 import { finiteState } from '../train/nonFinite.js';
 import { bestPoint, type HistoryPoint } from '../train/state.js';
@@ -20,8 +21,9 @@ import { print, warn } from './output.js';
 import { CHAPTER, CHAPTER_COMMAND, PRESETS, type Presets } from './presets.js';
 import { Progress } from './progress.js';
 import type { RunFolder, RunSettings } from './runFolder.js';
-import { augmentationOf, loadImages, makeOptimizer, makeSchedule, sizesOfData } from './runParts.js';
+import { augmentationOf, BEST, loadImages, makeOptimizer, makeSchedule, sizesOfData } from './runParts.js';
 import { VERSION, WRITER } from './version.js';
+import { loadFitting, readWeights } from './weights.js';
 
 const DIFFERENT_EXIT_CODE = 1;
 
@@ -89,7 +91,7 @@ async function finish(
   run.replace('weights.safetensors', await weightsFile(trainer, config));
   if (trainer.stoppedEarly) {
     const { epoch, testAcc } = bestPoint(history) as HistoryPoint;
-    const best = `the best, ${(testAcc as number).toFixed(3)} after epoch ${epoch}, is best.safetensors`;
+    const best = `the best, ${(testAcc as number).toFixed(3)} after epoch ${epoch}, is ${BEST}`;
     print(
       `ended early: ${config.patience} epoch${config.patience === 1 ? '' : 's'} without a better test acc; ${best}`,
     );
@@ -137,12 +139,19 @@ export async function trainRun(
     const generator = new Generator(config.seed);
     const modelOptions = { device, generator, ...sizesOfData(settings) };
     const model = makeModel(config.model, modelOptions);
+    const pretrained = config.weights !== '';
+    // A checkpoint has them all.
+    if (pretrained && (!resuming || run.checkpoints.list().length === 0)) {
+      const drawn = loadFitting(model, config.weights, readWeights(config.weights));
+      print(`weights of ${config.weights}${drawn.length === 0 ? '' : `; as drawn: ${drawn.join(', ')}`}`);
+    }
+    if (config.freeze !== '') freeze(model, config.freeze.split(','));
     const optimizer = makeOptimizer(model, config);
     const { epochs, batchSize, resize, labelSmoothing } = config;
     const schedule = makeSchedule(config, countBatches(trainData, { batchSize }));
     const patience = config.patience === 0 ? undefined : config.patience;
     const pictures = { resize, normalization: normalizationOf(config), augment: augmentationOf(config) };
-    const recipe = { schedule, labelSmoothing, patience, init: 'xavierUniform' } as const;
+    const recipe = { schedule, labelSmoothing, patience, init: pretrained ? 'asIs' : 'xavierUniform' } as const;
     const options = { epochs, batchSize, generator, ...pictures, ...recipe };
     const trainer = new Trainer({ model, optimizer, trainData, testData, ...options });
     const [trainImages, testImages] = [trainData.shape[0], testData.shape[0]];
@@ -175,7 +184,7 @@ export async function trainRun(
       },
       // Before the checkpoint: a run that is killed between the two tests this epoch again.
       async onBest(point) {
-        run.replace('best.safetensors', await weightsFile(trainer, config, { epoch: String(point.epoch) }));
+        run.replace(BEST, await weightsFile(trainer, config, { epoch: String(point.epoch) }));
       },
       onTest: (done, total) => progress.test(done, total),
       async onEpoch(point) {

@@ -5,6 +5,7 @@ import { pthStateDict } from '../io/pth/stateDict.js';
 import { readFileBounded } from '../io/readFile.js';
 import { readSafetensors } from '../io/safetensors.js';
 import type { Module } from '../nn/module.js';
+import { sameShape } from '../shape.js';
 import type { StateEntry } from '../stateDict.js';
 import { attempt } from './errors.js';
 
@@ -51,19 +52,38 @@ export function sizesOf(path: string, weights: StateDict): { inChannels: number;
 }
 
 /**
- * Puts the weights of a file into `model`. PyTorch's files from before batch norm counted its batches have no counts: they
- * are 0 then, as when PyTorch reads them.
+ * Puts the weights of a file into `model`.
  * @throws FormatError that names the file and every entry that does not fit; nothing has changed then
  */
 export function loadWeights(model: Module, path: string, weights: StateDict): void {
-  const entries = new Map(weights);
-  const counts = [...model.stateDict().keys()].filter((name) => /(^|\.)num_batches_tracked$/.test(name));
-  if (!counts.some((name) => entries.has(name))) {
-    for (const name of counts) entries.set(name, { shape: [], data: [0] });
-  }
   try {
-    model.loadStateDict(entries);
+    model.loadStateDict(weights);
   } catch (error) {
     throw naming(path, error);
   }
+}
+
+/**
+ * Puts those of a file's weights into `model` that have the name and the shape of one of its own, for a network with another
+ * head. The names of parameters that stay as they were drawn.
+ * @throws FormatError that names the file when none fits
+ */
+export function loadFitting(model: Module, path: string, weights: StateDict): string[] {
+  const own = model.stateDict();
+  const fitting = new Map(
+    [...weights].filter(([name, { shape }]) => {
+      const target = own.get(name);
+      return target !== undefined && sameShape(target.shape, shape);
+    }),
+  );
+  const drawn = [...model.namedParameters().keys()].filter((name) => !fitting.has(name));
+  if (drawn.length === model.parameters().length) {
+    throw new FormatError(`${path}: no weight has the name and the shape of one of the network's`);
+  }
+  try {
+    model.loadStateDict(fitting, { strict: false });
+  } catch (error) {
+    throw naming(path, error);
+  }
+  return drawn;
 }

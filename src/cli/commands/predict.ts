@@ -10,15 +10,15 @@ import { softmax } from '../../ops/softmax.js';
 import type { Shape } from '../../shape.js';
 import { tensor } from '../../tensor.js';
 import { deviceOf, predictLogits } from '../../train/evaluate.js';
-import { DEFAULT_DEVICE, deviceNames, makeDevice, type Threads } from '../devices.js';
+import { DEFAULT_DEVICE, deviceNames, makeDevice } from '../devices.js';
 import { usePicture } from '../images.js';
 import { readLabels } from '../labels.js';
 import { makeModel } from '../models.js';
 import { normalizationOf } from '../normalization.js';
-import { threadsOption, wholeNumber } from '../options.js';
+import { bestOption, threadsOption, wholeNumber } from '../options.js';
 import { print } from '../output.js';
 import { RunFolder, type RunSettings } from '../runFolder.js';
-import { loadTrained } from '../runParts.js';
+import { loadTrained, type TrainedFlags } from '../runParts.js';
 import { loadWeights, readWeights, sizesOf } from '../weights.js';
 
 /** Classes that are shown: of a run, and of a network with weights from a file. */
@@ -28,9 +28,7 @@ const SHOWN_OF_MODEL = 5;
 const DEFAULT_RESIZE = 256;
 const DEFAULT_CROP = 224;
 
-interface PredictFlags {
-  readonly device: string;
-  readonly threads?: Threads;
+interface PredictFlags extends TrainedFlags {
   readonly model?: string;
   readonly weights?: string;
   readonly labels?: string;
@@ -108,12 +106,13 @@ async function predictWithRun(path: string, images: readonly string[], flags: Pr
   if (images.length === 0) throw new ArgumentError(`predict: no picture after the run ${path}; want at least one`);
   // Before the network is loaded, so that a bad file is told at once.
   const pictures = images.map((image) => asInTraining(image, run.settings));
-  const { model } = await loadTrained(run, flags.device, flags.threads);
+  const { model } = await loadTrained(run, flags);
   await rank(model, pictures, run.settings.classes ?? fashionMnistClasses, SHOWN);
 }
 
 async function predictWithModel(name: string, images: readonly string[], flags: PredictFlags): Promise<void> {
   const { weights: file, labels: labelFile } = flags;
+  if (flags.best) throw new ArgumentError('--best with --model; want it with a run');
   if (file === undefined) throw new ArgumentError('--model without --weights; want the file of its weights');
   const weights = readWeights(file);
   const { inChannels, numClasses } = sizesOf(file, weights);
@@ -150,6 +149,7 @@ export function predictCommand(): Command {
     )
     .usage('[options] <run> <image...>\n       atalho predict --model <name> --weights <file> [options] <image...>')
     .argument('<path...>', 'run folder (without --model), then PNG or JPEG files, gray or colour')
+    .addOption(bestOption())
     .option('--model <name>', 'network, in the place of a run; a name that `atalho summary` lists')
     .option('--weights <file>', 'its weights: .safetensors, or a .pth that holds a state dict')
     .option('--labels <file>', "names of its classes: one a line, or JSON (default: the classes' numbers)")
