@@ -17,7 +17,7 @@ import {
   tensor,
 } from 'atalho';
 import { countMacs, countParameters, grouped } from './count.mjs';
-import { Page, table } from './page.mjs';
+import { holds, Page, table } from './page.mjs';
 
 /** GoogLeNet's first Inception block, 3a: 28×28 maps of 192 channels come in. */
 const CHANNELS = 192;
@@ -190,7 +190,10 @@ export function write({ rows, compared, alike }) {
       '- **The identity.** Every path of an Inception block transforms. Only the block of the last step passes what a ReLU made through unchanged when the weight of its last batch norm is zero (see [exercise 5](nested.md)).',
     ].join('\n'),
     '## The same bits',
-    'The claim can be checked to the last bit: two paths and an addition, put together by this program from `Conv2d`, `BatchNorm2d`, `ReLU`, `add` and `relu`, against the library’s `Residual` with the same weights. Numbers that differ in any bit, for two random images:',
+    holds(
+      compared.every(([, ...counts]) => counts.every((count) => count.startsWith('0 of '))) && alike.different === 0,
+      'The claim can be checked to the last bit: two paths and an addition, put together by this program from `Conv2d`, `BatchNorm2d`, `ReLU`, `add` and `relu`, against the library’s `Residual` with the same weights. Numbers that differ in any bit, for two random images:',
+    ),
     table(['block', 'outputs, training mode', 'outputs, eval mode', 'gradient of the input'], compared),
     `Concatenation and addition are closer than they look: concatenating is adding paths that are zero in the others' channels. With \`cat\` replaced by \`pad\` and \`add\`, ${alike.different} of the ${grouped(alike.numbers)} outputs of the Inception block differ. So a sum of paths is the general form, and the Inception block the case in which each channel has one path.`,
   );
