@@ -119,7 +119,7 @@ export function write({ results, gradients }) {
         post.trainLoss < fastPre.trainLoss,
         `So on this slice pre-activation is easier to start, not better: with its better rate the first version is ahead.`,
       ),
-      'That is not what the paper found, nor does it contradict it. There 50,000 images were trained on for some 160 epochs, and on CIFAR-10 the error went from 6.61 % to 6.37 % with 110 layers, and from 7.61 % to 4.92 % with 1001: little at the depth of this page, much where the first version has trouble starting at all.',
+      'That is not what the paper found, nor does it contradict it. There 50,000 images were trained on for some 160 epochs, and on CIFAR-10 the error went from 6.61 % to 6.37 % with 110 layers, and from 7.61 % to 4.92 % with 1001: the gain comes with depths far beyond this page’s.',
     ].join(' '),
     '## Gradients by depth',
     `The gradient of the loss with respect to what goes into each block: root mean square of its elements, for the first 128 training images in training mode, at the lower learning rate. Block 0 is the one behind the stem; the last point is what leaves the last block.`,
