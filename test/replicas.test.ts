@@ -18,7 +18,7 @@ import {
   tensor,
   wasm,
 } from '../src/index.js';
-import { hashWeights, NonFiniteLossError, Replicas, replicas, trainStep } from '../src/train/index.js';
+import { freeze, hashWeights, NonFiniteLossError, Replicas, replicas, trainStep } from '../src/train/index.js';
 
 const SIZE = 16;
 
@@ -169,6 +169,19 @@ describe('replicas', () => {
     expect(changed.filter((name) => !/^[12]\.0\.bn|\.num_batches/.test(name))).toEqual(['5.weight', '5.bias']);
     expect(changed).not.toContain('0.1.running_mean');
     expect(values(team.models[1])).toEqual(after);
+  });
+
+  it('leaves what is frozen as it is, on every device, running statistics too', async () => {
+    const team = replicas([reference(), reference()], small);
+    freeze(team.model, ['0', '1']);
+    const before = [...team.model.stateDict()].map(([name, t]) => [name, [...t.dataSync()]] as const);
+    await team.step(momentum(team.model), whole(draw(6, 1)), 1);
+    await team.step(momentum(team.model), whole(draw(6, 2)), 2);
+    const after = team.model.stateDict();
+    for (const [name, values] of before) {
+      const same = [...(after.get(name) as Tensor).dataSync()].every((v, i) => v === values[i]);
+      expect(same, name).toBe(/^[01]\./.test(name));
+    }
   });
 
   it('learns, and leaves no memory behind', async () => {

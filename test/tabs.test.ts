@@ -30,6 +30,7 @@ import {
   type Module,
   maxPool2d,
   meta,
+  mul,
   noGrad,
   ReLU,
   reference,
@@ -281,6 +282,33 @@ describe('lazy layers', () => {
     expect(() => lazy.parameters()).toThrow(/LazyConv2d 0/);
     // And they can still become what a forward pass says.
     expect(lazy.forward(x).shape).toEqual([2, 2]);
+  });
+
+  it('made while another mode was set for once, are in the mode of before', () => {
+    const lazy = make(new Generator(0));
+    lazy.inMode(false, () => lazy.forward(x));
+    const modes: boolean[] = [];
+    lazy.apply((module) => modes.push(module.training));
+    expect(modes).toEqual(modes.map(() => true));
+  });
+
+  it('that are not made give nothing back, and do not keep the others from it', () => {
+    const own = reference();
+    const net = new Sequential(new Linear(10, 10, { device: own }), new LazyLinear(3, { device: own }));
+    expect(own.memory().used).toBeGreaterThan(0);
+    net.dispose();
+    expect(own.memory().used).toBe(0);
+  });
+
+  it('of a class of their own keep its forward pass behind a ReLU', () => {
+    class Doubled extends LazyBatchNorm2d {
+      override forward(t: Tensor): Tensor {
+        return mul(super.forward(t), 2);
+      }
+    }
+    const net = new Sequential(new Doubled({ device }), new ReLU());
+    const [first, second] = [net.forward(x), net.forward(x)].map((y) => [...y.dataSync()]);
+    expect(second).toEqual(first);
   });
 
   it('say what they are given that fits no more', () => {

@@ -141,7 +141,8 @@ export async function trainRun(
     const model = makeModel(config.model, modelOptions);
     const pretrained = config.weights !== '';
     // A checkpoint has them all.
-    if (pretrained && (!resuming || run.checkpoints.list().length === 0)) {
+    const fromFile = pretrained && (!resuming || run.checkpoints.list().length === 0);
+    if (fromFile) {
       const drawn = loadFitting(model, config.weights, readWeights(config.weights));
       print(`weights of ${config.weights}${drawn.length === 0 ? '' : `; as drawn: ${drawn.join(', ')}`}`);
     }
@@ -168,6 +169,8 @@ export async function trainRun(
     const draw = (): void =>
       run.replace('curves.svg', curvesSvg(trainer.state().history, epochs, `${config.model}, ${basename(run.path)}`));
     draw();
+    // The file may be another when the run goes on.
+    if (fromFile) await save();
     const progress = new Progress({ epochs, trainImages, testImages });
     bar = progress;
     let saved = false;

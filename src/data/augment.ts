@@ -37,7 +37,7 @@ export function checkAugmentation(op: string, { cropPadding = 0, horizontalFlip 
 
 /** What is drawn for image `index` in the epoch of `key`: all places and both directions are equally likely. */
 export function drawFor(index: number, key: EpochKey, { cropPadding = 0, horizontalFlip = false }: Augmentation): Draw {
-  // A bijection of the images, and 21 bits more: 53, as many as a seed has.
+  // A bijection of the images within an epoch; the generator folds its seed into 32 bits.
   const generator = new Generator((key[1] & 0x1fffff) * 2 ** 32 + fmix32(index ^ key[0]));
   const top = generator.int(2 * cropPadding + 1) - cropPadding;
   const left = generator.int(2 * cropPadding + 1) - cropPadding;

@@ -35,7 +35,13 @@ function byCodePoint(a: string, b: string): number {
 type Files = typeof import('node:fs');
 
 function isFolder({ statSync }: Files, path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+  } catch (error) {
+    // A link to itself, or what may not be looked at, is no folder, as os.path.isdir has it.
+    if (['ELOOP', 'EACCES', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return false;
+    throw error;
+  }
 }
 
 function classesIn(fs: Files, root: string): string[] {
@@ -110,6 +116,9 @@ function allocate(count: number, bytes: number): Uint8Array<ArrayBuffer> {
  */
 export async function imageFolder(o: ImageFolderOptions): Promise<ImageDataset> {
   const { root, size, decode, limit = Number.POSITIVE_INFINITY, maxFileBytes = 2 ** 26 } = o;
+  if (limit !== Number.POSITIVE_INFINITY && !(Number.isInteger(limit) && limit >= 1)) {
+    throw new ArgumentError(`imageFolder: limit is ${limit}; want a whole number of at least 1`);
+  }
   const [fs, { readFileBounded }] = await Promise.all([import('node:fs'), import('../io/readFile.js')]);
   const classes = classesIn(fs, root);
   const files = classes.map((name) => picturesIn(fs, `${root}/${name}`));
@@ -141,8 +150,9 @@ export async function imageFolder(o: ImageFolderOptions): Promise<ImageDataset> 
         }
         images.set(picture.data, at * picture.data.length);
       } catch (error) {
-        if (!(error instanceof FormatError || error instanceof ArgumentError)) throw error;
-        throw new FormatError(`${path}: ${error.message}`, { cause: error });
+        if (error instanceof AtalhoError && !(error instanceof FormatError || error instanceof ArgumentError))
+          throw error;
+        throw new FormatError(`${path}: ${(error as Error).message}`, { cause: error });
       }
       labels[at++] = label;
     }

@@ -123,7 +123,12 @@ export abstract class Module {
     try {
       return fn();
     } finally {
-      for (const [module, mode] of modes) module.training = mode;
+      const known = new Set(modes.map(([module]) => module));
+      for (const [module, mode] of modes) {
+        module.training = mode;
+        // What a lazy layer has made meanwhile has no mode of before.
+        for (const child of module.children().values()) if (!known.has(child)) child.train(mode);
+      }
     }
   }
 
@@ -136,7 +141,10 @@ export abstract class Module {
 
   /** Gives the memory of all parameters and buffers back. */
   dispose(): void {
-    for (const t of this.stateDict().values()) t.dispose();
+    // Module by module, since one that is still to be made has nothing to give back.
+    this.apply((module) => {
+      for (const t of walk(module, isTensor).values()) t.dispose();
+    });
   }
 
   /** Throws where the module's parameters are still to be made. `name`: the module's, for messages. */

@@ -10,7 +10,9 @@ const wereParameters = new WeakSet<Tensor>();
 /** Every batch norm in `module` under its full name; '' for itself. */
 function batchNorms(module: Module, name = ''): [string, BatchNorm2d][] {
   if (module instanceof BatchNorm2d) return [[name, module]];
-  return [...module.children()].flatMap(([child, part]) => batchNorms(part, name === '' ? child : `${name}.${child}`));
+  return [...module.children()].flatMap(([child, part]) =>
+    batchNorms(part, [name, child].filter((one) => one !== '').join('.')),
+  );
 }
 
 /**

@@ -2,6 +2,7 @@
 import type { Batch } from '../data/loader.js';
 import type { Device } from '../device/device.js';
 import { ArgumentError, DeviceError } from '../errors.js';
+import { BatchNorm2d } from '../nn/batchNorm2d.js';
 import type { Module } from '../nn/module.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import { formatShape, sameShape } from '../shape.js';
@@ -35,13 +36,15 @@ function shardsOf({ images, shape, labels }: Shard, count: number): Shard[] {
   });
 }
 
-/** Brings the modes of all modules inside `to` to those of `from`. */
+/** Brings the modes of all modules inside `to` to those of `from`, and what is frozen. */
 function copyModes(from: Module, to: Module): void {
-  const modes: boolean[] = [];
-  from.apply((module) => modes.push(module.training));
+  const all: Module[] = [];
+  from.apply((module) => all.push(module));
   let next = 0;
   to.apply((module) => {
-    module.training = modes[next++];
+    const one = all[next++];
+    module.training = one.training;
+    if (module instanceof BatchNorm2d && one instanceof BatchNorm2d) module.frozen = one.frozen;
   });
 }
 
@@ -147,16 +150,20 @@ export class Replicas {
     for (const { grads } of others) {
       for (const [i, g] of grads.entries()) {
         const x = tensor(await g.data(), g.shape, { device });
-        device.kernels.accumulate({ x: x.buffer, out: first.grads[i].buffer });
-        x.dispose();
+        try {
+          device.kernels.accumulate({ x: x.buffer, out: first.grads[i].buffer });
+        } finally {
+          x.dispose();
+        }
       }
     }
   }
 
   private async averageBuffers(): Promise<void> {
+    // A frozen parameter is a buffer of the first model alone, and the same in all.
     const all = this.models.map((model) => model.namedBuffers());
     for (const [name, own] of all[0]) {
-      if (own.dtype === 'int64') continue;
+      if (own.dtype === 'int64' || !all.every((one) => one.has(name))) continue;
       own.write(meanOf((await Promise.all(all.map((one) => (one.get(name) as Tensor).data()))) as Float32Array[]));
     }
   }

@@ -269,7 +269,11 @@ export class Trainer {
     };
     const { epoch, position, step } = this.now;
     // The epoch's own point comes when it is tested.
-    if (position % this.pointEvery === 0 && position < batchesPerEpoch) await this.addPoint(null, hooks);
+    if (position % this.pointEvery === 0 && position < batchesPerEpoch) {
+      const point = this.pointNow(null);
+      this.now = { ...this.now, history: [...this.now.history, point] };
+      await hooks.onPoint?.(point);
+    }
     const { trainLoss, trainAcc } = this.means();
     const where = { epoch, position, batchesPerEpoch, step, totalSteps };
     await hooks.onStep?.({ ...where, loss, lr, trainLoss, trainAcc, images, seconds });
@@ -286,10 +290,12 @@ export class Trainer {
       testAcc = await evaluateAccuracy(this.model, testData, options);
       if (testAcc === null) return false;
     }
-    const point = await this.addPoint(testAcc, hooks);
+    const point = this.pointNow(testAcc);
     const { now } = this;
     const fresh = { position: 0, lossSum: 0, correct: 0, count: 0, generator: this.nextOrder };
-    this.now = { ...now, ...fresh, epoch: now.epoch + 1 };
+    // At once, before any hook: whatever a hook throws, the state is one that a run can go on from.
+    this.now = { ...now, ...fresh, epoch: now.epoch + 1, history: [...now.history, point] };
+    await hooks.onPoint?.(point);
     if (bestPoint(this.now.history) === point) await hooks.onBest?.(point);
     await hooks.onEpoch?.(point);
     return true;
@@ -300,12 +306,9 @@ export class Trainer {
     return { trainLoss: lossSum / count, trainAcc: correct / count };
   }
 
-  private async addPoint(testAcc: number | null, hooks: TrainerHooks): Promise<HistoryPoint> {
+  private pointNow(testAcc: number | null): HistoryPoint {
     const { epoch, position, step, seconds } = this.now;
     const done = epoch + position / this.batchesPerEpoch;
-    const point: HistoryPoint = { epoch: done, step, ...this.means(), testAcc, seconds };
-    this.now = { ...this.now, history: [...this.now.history, point] };
-    await hooks.onPoint?.(point);
-    return point;
+    return { epoch: done, step, ...this.means(), testAcc, seconds };
   }
 }
