@@ -109,7 +109,7 @@ export const FIELDS: Readonly<Record<keyof TrainConfig, Field>> = {
   },
   channels: {
     flag: '--channels <n>',
-    help: 'channels of the images: 1 gray, 3 colour',
+    help: 'channels of the images: 1 gray, 3 colour, as pictures of folders have',
     numeric: true,
     want: '1 or 3',
     valid: (value) => value === 1 || value === 3,
@@ -214,8 +214,8 @@ export const FIELDS: Readonly<Record<keyof TrainConfig, Field>> = {
     help: 'parts of the network that stay as they are, such as conv1,bn1,layer1',
     absent: '',
     numeric: false,
-    want: 'names of parts with commas between',
-    valid: text,
+    want: 'names of parts with commas between, such as conv1,bn1; `atalho summary MODEL` shows them',
+    valid: (value) => text(value) && (value === '' || (value as string).split(',').every((part) => part.trim() !== '')),
   },
   patience: {
     flag: '--patience <epochs>',

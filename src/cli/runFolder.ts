@@ -1,5 +1,5 @@
 /** The folder of a run: config.json, metrics.jsonl, curves.svg, weights.safetensors, best.safetensors, checkpoints/ and, while it trains, lock. */
-import { appendFileSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readdirSync, rmdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { ArgumentError, AtalhoError, FormatError } from '../errors.js';
 import { removeLeftovers, writeFileAtomic } from '../io/atomic.js';
@@ -58,6 +58,9 @@ export class RunFolder {
   /** Gives the lock back; null while it is not held. */
   private release: (() => void) | null = null;
 
+  /** Whether training has begun in it: set by `trainRun`. */
+  begun = false;
+
   private constructor(
     readonly path: string,
     readonly settings: RunSettings,
@@ -88,6 +91,21 @@ export class RunFolder {
       }
     });
     return run;
+  }
+
+  /** Gives up a new run that has failed before it began, so that the folder is free for the next. */
+  abandon(): void {
+    for (const name of ['config.json', 'curves.svg']) rmSync(join(this.path, name), { force: true });
+    this.unlock();
+    for (const folder of [this.checkpoints.path, this.path]) {
+      try {
+        rmdirSync(folder);
+      } catch (error) {
+        // What the user keeps there stays.
+        if (!['ENOTEMPTY', 'EEXIST', 'ENOENT'].includes(systemCode(error) ?? '')) throw error;
+        return;
+      }
+    }
   }
 
   private checkEmpty(): void {

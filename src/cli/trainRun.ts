@@ -1,7 +1,7 @@
 /** Carries out a training run in its folder: resuming, checkpoints, metrics, curves, the chapter's last lines. */
 import { basename } from 'node:path';
 import { countBatches } from '../data/loader.js';
-import { AtalhoError } from '../errors.js';
+import { ArgumentError, AtalhoError } from '../errors.js';
 import { writeSafetensors } from '../io/safetensors.js';
 import { Generator } from '../random.js';
 import { encodeCheckpoint, type RunConfig, restoreCheckpoint } from '../train/checkpoint.js';
@@ -146,7 +146,13 @@ export async function trainRun(
       const drawn = loadFitting(model, config.weights, readWeights(config.weights));
       print(`weights of ${config.weights}${drawn.length === 0 ? '' : `; as drawn: ${drawn.join(', ')}`}`);
     }
-    if (config.freeze !== '') freeze(model, config.freeze.split(','));
+    if (config.freeze !== '') {
+      freeze(
+        model,
+        config.freeze.split(',').map((part) => part.trim()),
+      );
+      if (model.parameters().length === 0) throw new ArgumentError('--freeze leaves nothing to train');
+    }
     const optimizer = makeOptimizer(model, config);
     const { epochs, batchSize, resize, labelSmoothing } = config;
     const schedule = makeSchedule(config, countBatches(trainData, { batchSize }));
@@ -168,6 +174,7 @@ export async function trainRun(
       run.checkpoints.save(trainer.state().step, await encodeCheckpoint(trainer, identity, WRITER));
     const draw = (): void =>
       run.replace('curves.svg', curvesSvg(trainer.state().history, epochs, `${config.model}, ${basename(run.path)}`));
+    run.begun = true;
     draw();
     // The file may be another when the run goes on.
     if (fromFile) await save();

@@ -39,7 +39,9 @@ export function freeze(model: Module, prefixes: readonly string[], frozen = true
   const tensors = [...model.stateDict()].filter(([name]) => chosen(name)).map(([, t]) => t);
   const unknown = [...parts].filter(([, found]) => !found).map(([prefix]) => JSON.stringify(prefix));
   if (unknown.length > 0) {
-    throw new ArgumentError(`freeze: the model has nothing called ${unknown.join(', ')}; want names of its parts`);
+    throw new ArgumentError(
+      `freeze: the model has nothing called ${unknown.join(', ')}; want names of its parts, such as ${[...model.children().keys()].slice(0, 3).join(', ')}`,
+    );
   }
   for (const t of tensors) {
     if (frozen ? !t.requiresGrad : !wereParameters.delete(t)) continue;

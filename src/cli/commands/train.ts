@@ -30,13 +30,17 @@ function absoluteSource(data: string | null): string | null {
   return data === null || isAddress(data) ? data : resolve(data);
 }
 
+/** The same of a file; '' for none. */
+const absoluteFile = (path: string): string => (path === '' ? '' : resolve(path));
+
 /** The folder of a new run, locked, with its settings. */
 async function beginRun(flags: TrainFlags): Promise<RunFolder> {
   const asked = Object.fromEntries(FIELD_NAMES.filter((name) => flags[name] !== undefined).map((n) => [n, flags[n]]));
   const base = flags.preset === undefined ? CHAPTER : PRESETS[flags.preset].config;
   const data = absoluteSource(flags.data ?? null);
   const own = isClassFolders(data) ? { classes: await classesOf(data) } : {};
-  const config: TrainConfig = { ...base, ...('classes' in own && { channels: 3 }), ...asked };
+  const given: TrainConfig = { ...base, ...('classes' in own && { channels: 3 }), ...asked };
+  const config = { ...given, weights: absoluteFile(given.weights) };
   checkTogether(config);
   const { device = DEFAULT_DEVICE, checkpointEvery = DEFAULT_CHECKPOINT_EVERY, out = null } = flags;
   return RunFolder.create(out, flags.preset ?? config.model, {
@@ -55,7 +59,8 @@ function settingsToResume(run: RunFolder, flags: TrainFlags): RunSettings {
   const asked: Partial<TrainConfig> =
     flags.preset === undefined ? flags : { ...PRESETS[flags.preset].config, ...flags };
   for (const name of FIELD_NAMES) {
-    const [got, has] = [asked[name], settings.config[name]];
+    const has = settings.config[name];
+    const got = name === 'weights' && asked.weights !== undefined ? absoluteFile(asked.weights) : asked[name];
     if (got === undefined || got === has) continue;
     throw new ArgumentError(`${run.path} was begun with ${name} ${has ?? 'not set'}; it cannot go on with ${got}`);
   }
@@ -74,6 +79,9 @@ async function train(flags: TrainFlags): Promise<void> {
   }
   try {
     await trainRun(run, resuming ? settingsToResume(run, flags) : run.settings, resuming, flags.threads);
+  } catch (error) {
+    if (!resuming && !run.begun) run.abandon();
+    throw error;
   } finally {
     run.unlock();
   }
