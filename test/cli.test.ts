@@ -271,6 +271,10 @@ describe('atalho train, eval, predict', () => {
         name,
       ).toBe(stays);
     }
+    // Saved before the first step, since the file may be another later.
+    const early = [...flags, '--out', 'early', '--limit', '32'];
+    expect((await place.run(...early)).code).toBe(0);
+    expect(readdirSync(place.file('early', 'checkpoints'))[0]).toMatch(/^step-0+\.safetensors$/);
     // From the last checkpoint but one: frozen again, and not from the file.
     const last = place.file('tuned', 'checkpoints');
     rmSync(join(last, readdirSync(last).sort().at(-1) as string));

@@ -98,6 +98,20 @@ describe('imageFolder', () => {
     expect(few.labels).toBeInstanceOf(Uint8Array);
   });
 
+  it('passes over a link to itself, names the file that any decoder fails on, and refuses a limit that is no count', async () => {
+    const root = join(folder, 'odd');
+    write(join(root, 'a', '1.png'), Uint8Array.of(1));
+    symlinkSync('loop', join(root, 'a', 'loop'));
+    symlinkSync('loop', join(root, 'loop'));
+    expect(await order(root)).toEqual(['a 1']);
+    const broken = (): never => {
+      throw new Error('bad SOI');
+    };
+    await expect(imageFolder({ root, size: 1, decode: broken })).rejects.toThrow(/^\S+odd\/a\/1\.png: bad SOI$/);
+    for (const limit of [-1, 0, 0.5])
+      await expect(order(root, limit)).rejects.toThrow(`limit is ${limit}; want a whole`);
+  });
+
   it('says which folder or file is at fault', async () => {
     const root = join(folder, 'bad');
     const read = () => imageFolder({ root, size: 1, decode: (bytes) => decodeImage(bytes) });

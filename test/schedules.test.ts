@@ -2,6 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import type { ImageDataset } from '../src/data/index.js';
 import {
+  BatchNorm2d,
+  ChannelsLast,
   crossEntropy,
   d2lResnet,
   Flatten,
@@ -279,6 +281,13 @@ describe('freeze', () => {
     expect(() => {
       loss.requiresGrad = false;
     }).toThrow(/requiresGrad: tensor \[\] is the result of an op; want a leaf/);
+  });
+
+  it('freezes the batch norm inside a module that shares the names of what it holds', () => {
+    const norm = new BatchNorm2d(1, { device });
+    const model = new Sequential(new ChannelsLast(new Sequential({ norm })));
+    freeze(model, ['0.norm']);
+    expect([norm.frozen, model.parameters()]).toEqual([true, []]);
   });
 
   it('refuses names that are nothing, and then freezes nothing', () => {

@@ -388,6 +388,26 @@ describe('a weight that is not finite', () => {
     });
   }
 
+  it('goes on from the state that a hook at the end of an epoch leaves when it throws, to the same bits', async () => {
+    const device = await wasm();
+    const whole = setup(device);
+    await whole.trainer.run();
+    for (const hook of ['onPoint', 'onBest', 'onEpoch'] as const) {
+      const { trainer, model } = setup(device);
+      const throws = (point: { testAcc: number | null }): void => {
+        if (point.testAcc !== null) throw new Error('the disk is full');
+      };
+      await expect(trainer.run({ [hook]: throws })).rejects.toThrow('the disk is full');
+      expect(trainer.state().epoch, hook).toBe(1);
+      // One that a checkpoint could hold.
+      trainer.restore(trainer.state());
+      expect(await trainer.run()).toBe('finished');
+      expect(await hashWeights(model), hook).toBe(await hashWeights(whole.model));
+      expect(withoutSeconds(trainer), hook).toEqual(withoutSeconds(whole.trainer));
+    }
+    device.dispose();
+  });
+
   it('ends an epoch with an error that names it, though no loss was', async () => {
     const device = await wasm();
     const { trainer } = setup(device, (m) => sgd(m.parameters(), { lr: 1e39 }), { batchSize: 22, epochs: 1 });
