@@ -1,0 +1,16 @@
+/** resnet18 and resnet50 by PyTorch 1.13's values, on every device. */
+import { resnet18, resnet50 } from '../src/index.js';
+import { devices, fastDevices } from './devices.js';
+import { goldens } from './goldens.js';
+import { DEEP, describeNet, SHALLOW } from './goldens-net.js';
+
+const on = [...devices, ...fastDevices];
+
+describeNet({
+  ...{ name: 'resnet18', make: resnet18, parameters: 11_689_512, single: SHALLOW },
+  ...{ file: goldens('resnet18'), prefix: '', on },
+});
+describeNet({
+  ...{ name: 'resnet50', make: resnet50, parameters: 25_557_032, single: DEEP },
+  ...{ file: goldens('resnet50'), prefix: '', on },
+});
