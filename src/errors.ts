@@ -18,6 +18,11 @@ export class DeviceError extends AtalhoError {
   override name = 'DeviceError';
 }
 
+/** The GPU went away: a driver's reset, a device that was destroyed. All of its tensors are gone. */
+export class DeviceLostError extends DeviceError {
+  override name = 'DeviceLostError';
+}
+
 /** The device has no memory left for a request; nothing was changed by the call that threw it. */
 export class OutOfMemoryError extends AtalhoError {
   override name = 'OutOfMemoryError';

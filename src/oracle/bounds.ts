@@ -27,6 +27,8 @@ export interface Precision {
   readonly root: number;
   /** A prepared convolution folds batch norm into its weights, rounding them once more. */
   readonly folds?: boolean;
+  /** In a convolution's gradients a tap that misses adds the product with a zero, so that NaN and infinities spread. */
+  readonly missesAdd?: boolean;
   /** Which convolutions are Winograd's F(m × m, 3 × 3), and with which m; 0 for a direct sum. None by default. */
   readonly winograd?: (direction: 'forward' | 'input' | 'weight', g: ConvGeometry) => 0 | Tile;
 }
@@ -54,6 +56,9 @@ export const NARROW: Precision = {
   quotient: 5,
   root: 10,
 };
+
+/** `webgpu()`: all in float32, gradients of convolutions by implicit im2col, batch norm folded where weights stay. */
+export const WEBGPU: Precision = { ...NARROW, folds: true, missesAdd: true };
 
 /** A float32 device in a fast mode: Winograd's convolution where `winogradTile` says so; else as WIDE. */
 export const FAST: Precision = { ...WIDE, folds: true, winograd: winogradTile };
@@ -126,13 +131,14 @@ export function sumOfProducts(sums: Sums, extra: (precision: Precision) => numbe
 
 /**
  * The sums of a convolution: as `sumOfProducts`, or by Winograd's algorithm, of which `paths` tells how far it may be off,
- * where the device's precision says so.
+ * where the device's precision says so. `misses`: what products with zero come to where the precision has them; 0 or NaN.
  */
 export function convolution(
   sums: Sums,
   direction: 'forward' | 'input' | 'weight',
   geometry: ConvGeometry,
   paths: (m: Tile) => Paths,
+  misses?: () => Float64Array,
 ): Expected {
   const direct = sumOfProducts(sums);
   const tile = (precision: Precision): 0 | Tile => precision.winograd?.(direction, geometry) ?? 0;
@@ -140,12 +146,16 @@ export function convolution(
     value: sums.value,
     error(precision) {
       const m = tile(precision);
-      if (m === 0) return direct.error(precision);
+      if (m === 0) {
+        const error = direct.error(precision);
+        const added = precision.missesAdd ? misses?.() : undefined;
+        return added === undefined ? error : error.map((e, i) => e + added[i]);
+      }
       const { roundings, magnitude, underflows } = paths(m);
       const factor = gamma(roundings, precision.unit);
       return magnitude.map((v, i) => factor * v + underflows[i] * precision.tiny);
     },
-    spreads: (precision) => tile(precision) !== 0,
+    spreads: (precision) => tile(precision) !== 0 || (misses !== undefined && precision.missesAdd === true),
   };
 }
 

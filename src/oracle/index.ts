@@ -10,6 +10,7 @@ export {
   NARROW,
   type Precision,
   sumOfProducts,
+  WEBGPU,
   WIDE,
 } from './bounds.js';
 export {

@@ -375,6 +375,30 @@ export function conv2dBackward(x: Values, weight: Values, g: NaiveConv, dy: Valu
   return { dx, dweight, dbias };
 }
 
+/**
+ * What the products with zero come to where taps that miss are not left out: 0, or NaN by an infinity or a NaN among the
+ * weights of an input channel, or among the gradients of an output channel.
+ */
+export function missedProducts(weight: Values, dy: Values, g: NaiveConv): { dx: Float64Array; dweight: Float64Array } {
+  const [outHeight, outWidth] = convOutput(g);
+  const inGroup = g.inChannels / g.groups;
+  const outGroup = g.outChannels / g.groups;
+  const taps = g.kernel[0] * g.kernel[1];
+  const byInput = new Float64Array(g.inChannels);
+  for (let i = 0; i < weight.length; i++) {
+    const group = Math.floor(i / (inGroup * taps * outGroup));
+    byInput[group * inGroup + (Math.floor(i / taps) % inGroup)] += 0 * weight[i];
+  }
+  const byOutput = new Float64Array(g.outChannels);
+  for (let i = 0; i < dy.length; i++) byOutput[Math.floor(i / (outHeight * outWidth)) % g.outChannels] += 0 * dy[i];
+  const plane = g.inHeight * g.inWidth;
+  const dx = new Float64Array(g.batch * g.inChannels * plane);
+  for (let i = 0; i < dx.length; i++) dx[i] = byInput[Math.floor(i / plane) % g.inChannels];
+  const dweight = new Float64Array(weight.length);
+  for (let i = 0; i < dweight.length; i++) dweight[i] = byOutput[Math.floor(i / (inGroup * taps))];
+  return { dx, dweight };
+}
+
 // Pooling -----------------------------------------------------------------------------------------------
 
 export interface NaivePool {

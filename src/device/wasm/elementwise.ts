@@ -1,30 +1,11 @@
 /** Elementwise kernels, reductions and the optimizers on linear memory; the loops are in assembly/. */
 
 import { reach, sizeOf } from '../../shape.js';
+import { joinAxes } from '../axes.js';
 import type { BinaryOperator, Kernels } from '../device.js';
 import type { WasmContext } from './context.js';
 
 const OPERATOR: Record<BinaryOperator, number> = { add: 0, sub: 1, mul: 2, div: 3 };
-
-interface Axis {
-  extent: number;
-  strides: number[];
-}
-
-/** Drops axes of extent 1 and joins neighbours that one stride walks, so that the inner loop is as long as it can be. */
-function joinAxes(shape: readonly number[], ...strides: (readonly number[])[]): Axis[] {
-  const axes: Axis[] = [];
-  shape.forEach((extent, i) => {
-    if (extent === 1) return;
-    const own = strides.map((s) => s[i]);
-    const before = axes.at(-1);
-    if (before?.strides.every((stride, j) => stride === own[j] * extent)) {
-      before.extent *= extent;
-      before.strides = own;
-    } else axes.push({ extent, strides: own });
-  });
-  return axes.length > 0 ? axes : [{ extent: 1, strides: strides.map(() => 1) }];
-}
 
 export function elementwiseKernels(
   w: WasmContext,

@@ -463,9 +463,12 @@ export const conv2dCase = defineCase<ConvOptions>({
       },
       backward([x, w], dy) {
         const { dx, dweight, dbias } = naive.conv2dBackward(x, w, geometry, dy);
+        const misses = () => naive.missedProducts(w, dy, geometry);
+        const inputPaths = (m: winograd.Tile) => winograd.inputGradientPaths(m, dy, w, geometry);
+        const weightPaths = (m: winograd.Tile) => winograd.weightGradientPaths(m, x, dy, geometry);
         const grads: Record<string, Expected> = {
-          x: convolution(dx, 'input', plain, (m) => winograd.inputGradientPaths(m, dy, w, geometry)),
-          weight: convolution(dweight, 'weight', plain, (m) => winograd.weightGradientPaths(m, x, dy, geometry)),
+          x: convolution(dx, 'input', plain, inputPaths, () => misses().dx),
+          weight: convolution(dweight, 'weight', plain, weightPaths, () => misses().dweight),
         };
         if (o.bias) grads.bias = wideSum(dbias);
         return grads;

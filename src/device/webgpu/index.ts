@@ -1,0 +1,131 @@
+/** The WebGPU device: the whole contract in WGSL, one shader a file, in a browser or on Dawn in Node. */
+import { ArgumentError, DeviceError } from '../../errors.js';
+import type { Buffer, Device, DType, Kernels, MemoryUse, TypedArray } from '../device.js';
+import { ScopeStack } from '../scope.js';
+import { WebgpuContext, type WebgpuCounts } from './context.js';
+import { convKernels } from './conv2d.js';
+import { elementwiseKernels } from './elementwise.js';
+import { hostGpu } from './host.js';
+import { matmulKernels } from './matmul.js';
+import { normalizationKernels } from './normalization.js';
+import { poolKernels } from './pool.js';
+
+export type { WebgpuCounts } from './context.js';
+
+export interface WebgpuOptions {
+  /** A device of the caller's own, which stays theirs: `dispose` leaves it be. Default: one of the host's first adapter. */
+  device?: GPUDevice;
+  /** Which adapter to ask the host for. */
+  powerPreference?: GPUPowerPreference;
+  /** Most memory that the device may take, in bytes; the default is no limit but the GPU's. */
+  maxMemoryBytes?: number;
+}
+
+/** A device on a GPU. */
+export interface WebgpuDevice extends Device {
+  /** What computes, as the adapter tells: vendor, architecture, description. */
+  readonly adapter: string;
+  /** Calls, submits and reads since it was made. */
+  readonly counts: Readonly<WebgpuCounts>;
+  /** Waits until the GPU has done what was asked. @throws the first error that it tells of */
+  finished(): Promise<void>;
+}
+
+class GpuDevice implements WebgpuDevice {
+  readonly name = 'webgpu';
+  readonly dtype = 'float32';
+  readonly scopes = new ScopeStack();
+  readonly kernels: Kernels;
+  private depth = 0;
+
+  constructor(
+    private readonly context: WebgpuContext,
+    readonly adapter: string,
+    private readonly owned: boolean,
+  ) {
+    this.kernels = {
+      ...convKernels(context),
+      ...elementwiseKernels(context),
+      ...matmulKernels(context),
+      ...normalizationKernels(context),
+      ...poolKernels(context),
+    };
+  }
+
+  get counts(): Readonly<WebgpuCounts> {
+    return { ...this.context.counts };
+  }
+
+  alloc(size: number, dtype: DType = this.dtype): Buffer {
+    return this.context.alloc(size, dtype);
+  }
+
+  write(buffer: Buffer, data: ArrayLike<number> | ArrayLike<bigint>): void {
+    this.context.write(buffer, data);
+  }
+
+  read(buffer: Buffer): Promise<TypedArray> {
+    return this.context.read(buffer);
+  }
+
+  /** What was recorded inside goes to the GPU when the outermost scope ends: a training step is one submit. */
+  scope<T>(fn: () => T): T {
+    this.depth++;
+    try {
+      return this.scopes.run(fn);
+    } finally {
+      if (--this.depth === 0) this.context.submit();
+    }
+  }
+
+  finished(): Promise<void> {
+    return this.context.finished();
+  }
+
+  memory(): MemoryUse {
+    return this.context.memory.use();
+  }
+
+  dispose(): void {
+    this.context.dispose(this.owned);
+  }
+}
+
+/** What an adapter says of itself, in words. */
+function describe(info: GPUAdapterInfo | undefined): string {
+  const { vendor = '', architecture = '', device = '', description = '' } = info ?? {};
+  const words = description === '' ? [vendor, architecture, device] : [description];
+  return words.filter((word) => word !== '').join(' ') || 'an adapter that does not tell its name';
+}
+
+/**
+ * A device on a GPU: the same contract in float32, judged by the error bound, since WGSL fixes no rounding of its own and has no
+ * float64. Two runs on one GPU give the same bits.
+ * @throws DeviceError where the host has no WebGPU or no adapter, or the adapter refuses
+ */
+export async function webgpu(options: WebgpuOptions = {}): Promise<WebgpuDevice> {
+  const { device, powerPreference, maxMemoryBytes = Infinity } = options;
+  if (!(maxMemoryBytes > 0)) {
+    throw new ArgumentError(`webgpu: maxMemoryBytes is ${maxMemoryBytes}; want more than 0`);
+  }
+  if (device !== undefined) {
+    return new GpuDevice(new WebgpuContext(device, maxMemoryBytes), describe(device.adapterInfo), false);
+  }
+  const gpu = await hostGpu();
+  const adapter = await gpu.requestAdapter({ powerPreference });
+  if (adapter === null) {
+    throw new DeviceError(
+      'webgpu: this host offers no adapter (no GPU, or none that its driver or its browser allows); use wasm()',
+    );
+  }
+  const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
+  let own: GPUDevice;
+  try {
+    own = await adapter.requestDevice({ requiredLimits: { maxBufferSize, maxStorageBufferBindingSize } });
+  } catch (error) {
+    throw new DeviceError(
+      `webgpu: the adapter gives no device: ${error instanceof Error ? error.message : String(error)}`,
+    );
+  }
+  return new GpuDevice(new WebgpuContext(own, maxMemoryBytes), describe(adapter.info), true);
+}

@@ -1,0 +1,78 @@
+/**
+ * What a shader is: its buffers, its scalar parameters and its WGSL. The declarations are written from the description,
+ * so that names and types are stated once, and TypeScript checks each call against them.
+ */
+
+/** How WGSL sees a buffer: elements read, or also written (`out`). `words` are 32 bits of whatever kind. */
+export type Access = 'f32' | 'f32 out' | 'i32' | 'i32 out' | 'words' | 'words out' | 'vec4f' | 'vec4f out';
+
+/** A uniform of 4 bytes, or a vector of 16. Vectors come first in a description, which keeps every field aligned. */
+export type ParamType = 'u32' | 'i32' | 'f32' | 'vec4u';
+
+export type Constant = number | boolean;
+
+export interface Shader<B extends string = string, P extends string = string> {
+  readonly name: string;
+  /** In the order of their bindings, at most 8: what every adapter has. A buffer `x` that may be missing is told by `has_x`. */
+  readonly buffers: Readonly<Record<B, Access>>;
+  readonly params: Readonly<Record<P, ParamType>>;
+  /** WGSL without its declarations, with an entry point `main`; may depend on the constants that it is specialised by. */
+  readonly code: string | ((constants: Readonly<Record<string, Constant>>) => string);
+}
+
+/** A shader, with the names of its buffers and parameters kept in its type. */
+export function shader<B extends string, P extends string>(description: Shader<B, P>): Shader<B, P> {
+  return description;
+}
+
+/** Parameters that several shaders share, with their names kept in their type. */
+export function params<P extends string>(types: Readonly<Record<P, ParamType>>): Readonly<Record<P, ParamType>> {
+  return types;
+}
+
+/** Invocations in a workgroup of a `flat` shader. */
+export const FLAT = 256;
+
+/** An entry point of one invocation an element: `body` computes element `i`, and returns where `i` is past the end. */
+export function flat(body: string): string {
+  return `
+@compute @workgroup_size(${FLAT})
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let i = id.y * groups.x * ${FLAT}u + id.x;
+  ${body}
+}`;
+}
+
+/**
+ * WGSL lets a compiler assume that there is no NaN and no infinity, so they are told apart by their bits; and its exp and
+ * log may make a number of NaN.
+ * https://www.w3.org/TR/WGSL/#floating-point-evaluation
+ */
+const PRELUDE = `
+fn isNan(v: f32) -> bool { return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u; }
+fn expOf(v: f32) -> f32 { return select(exp(v), v, isNan(v)); }
+fn logOf(v: f32) -> f32 { return select(log(v), v, isNan(v)); }
+`;
+
+const ELEMENT: Readonly<Record<string, string>> = { f32: 'f32', i32: 'i32', words: 'u32', vec4f: 'vec4f' };
+
+function constantText(value: Constant): string {
+  if (typeof value === 'boolean') return String(value);
+  // Whole numbers stay abstract: they serve as i32, u32 and f32.
+  return Number.isInteger(value) ? String(value) : `f32(${value})`;
+}
+
+/** The whole WGSL of a shader: parameters at binding 0, buffers after it in their order. */
+export function wgsl(s: Shader, constants: Readonly<Record<string, Constant>>): string {
+  const fields = Object.entries(s.params).map(([name, type]) => `  ${name}: ${type},`);
+  // An empty struct is not allowed.
+  if (fields.length === 0) fields.push('  none: u32,');
+  const lines = ['struct Params {', ...fields, '}', '@group(0) @binding(0) var<uniform> p: Params;'];
+  Object.entries(s.buffers).forEach(([name, access], i) => {
+    const [element, out] = access.split(' ');
+    const mode = out === undefined ? 'read' : 'read_write';
+    lines.push(`@group(0) @binding(${i + 1}) var<storage, ${mode}> ${name}: array<${ELEMENT[element]}>;`);
+  });
+  for (const [name, value] of Object.entries(constants)) lines.push(`const ${name} = ${constantText(value)};`);
+  return `${lines.join('\n')}\n${PRELUDE}${typeof s.code === 'string' ? s.code : s.code(constants)}\n`;
+}
