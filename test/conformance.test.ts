@@ -5,8 +5,7 @@
  * ATALHO_RUNS sets the draws per row (default 25), ATALHO_SEED repeats the draws of a failure, whose message names
  * it.
  */
-import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { grad } from '../src/autograd.js';
 import type { Buffer, Device, Kernels } from '../src/device/device.js';
 import { reference } from '../src/device/reference.js';
@@ -19,10 +18,8 @@ import {
   conformance,
   conv2dCase,
   DOUBLE,
-  drawFrom,
   examine,
   examineBadInput,
-  type Finding,
   NARROW,
   numbers,
   reluCase,
@@ -34,40 +31,11 @@ import { specialsFor, withSpecials } from '../src/oracle/special.js';
 import { type ConvGeometry, sizeOf } from '../src/shape.js';
 import { tensor } from '../src/tensor.js';
 import { devices, fastDevices } from './devices.js';
+import { failures, judgeByTable } from './table.js';
 
 const RUNS = Number(process.env.ATALHO_RUNS ?? 25);
-const SEED = process.env.ATALHO_SEED === undefined ? {} : { seed: Number(process.env.ATALHO_SEED) };
-const MINUTES = 60_000;
 
-const failures = (findings: readonly Finding[]): string[] => findings.filter((f) => !f.passed).map((f) => f.detail);
-
-describe.each([...devices, ...fastDevices])('conformance of $name', ({ make, against: makeReference, precision }) => {
-  let device: Device;
-  let against: Device | null = null;
-  beforeAll(async () => {
-    device = await make();
-    against = makeReference?.() ?? null;
-  });
-  afterAll(() => {
-    device.dispose();
-    against?.dispose();
-  });
-
-  it.each(cases)(
-    '$name',
-    async (row) => {
-      await fc.assert(
-        fc.asyncProperty(fc.gen(), async (g) => {
-          const trial = row.draw(drawFrom((min, max) => g(fc.integer, { min, max })));
-          expect(failures(await examine(row, trial, device, against, precision))).toEqual([]);
-        }),
-        { numRuns: RUNS, ...SEED },
-      );
-      expect(failures(examineBadInput(row, device))).toEqual([]);
-    },
-    5 * MINUTES,
-  );
-});
+describe.each([...devices, ...fastDevices])('conformance of $name', (maker) => judgeByTable(maker, RUNS));
 
 /** The geometry of a drawn convolution, as `winogradTile` takes it. */
 const geometryOf = (trial: Trial): ConvGeometry =>
