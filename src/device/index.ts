@@ -26,4 +26,4 @@ export {
   type WorkerLike,
   wasm,
 } from './wasm/index.js';
-export { type WebgpuCounts, type WebgpuDevice, type WebgpuOptions, webgpu } from './webgpu/index.js';
+export { type ShaderTime, type WebgpuCounts, type WebgpuDevice, type WebgpuOptions, webgpu } from './webgpu/index.js';

@@ -6,6 +6,7 @@ import { type AtalhoError, DeviceError, DeviceLostError, OutOfMemoryError } from
 import type { Buffer, DType, TypedArray } from '../device.js';
 import { copyInto } from '../hostData.js';
 import { type Block, GpuMemory, USAGE, WebgpuBuffer } from './memory.js';
+import type { Profiler, ShaderTime } from './profile.js';
 import { type Access, type Constant, FLAT, type ParamType, type Shader, wgsl } from './shader.js';
 
 /** Bytes of parameters that a call may have, and where calls' parameters begin: every adapter's alignment divides it. */
@@ -34,8 +35,8 @@ const DTYPES: Readonly<Record<string, readonly DType[]>> = {
   words: ['float32', 'float64', 'int32', 'int64'],
 };
 
-/** How a call is spread over the GPU: one invocation an element of a `flat` shader, or workgroups along three axes. */
-export type Extent = { readonly invocations: number } | { readonly groups: readonly [number, number, number] };
+/** How a call is spread over the GPU: the elements of a `flat` shader, or workgroups along three axes. */
+export type Extent = { readonly elements: number } | { readonly groups: readonly [number, number, number] };
 
 /** Calls since the device was made: what the bench and the tests count. */
 export interface WebgpuCounts {
@@ -68,6 +69,7 @@ export class WebgpuContext {
   constructor(
     readonly gpu: GPUDevice,
     maxBytes: number,
+    private readonly profiler: Profiler | null = null,
   ) {
     this.memory = new GpuMemory(gpu, maxBytes, () => this.submit());
     this.openScopes();
@@ -186,6 +188,13 @@ export class WebgpuContext {
     return dtype === 'float64' ? Float64Array.from(floats) : floats;
   }
 
+  /** Time by shader since it was last asked; null where it is not measured. */
+  async profile(): Promise<ReadonlyMap<string, ShaderTime> | null> {
+    if (this.profiler === null) return null;
+    await this.finished();
+    return this.profiler.take();
+  }
+
   /** Submits what is recorded and waits until all is done. */
   async finished(): Promise<void> {
     this.check();
@@ -247,6 +256,7 @@ export class WebgpuContext {
   submit(): void {
     if (this.encoder === null || this.disposed) return;
     const encoder = this.commands();
+    this.profiler?.endBatch(encoder);
     if (this.calls > 0) {
       this.gpu.queue.writeBuffer(this.params, 0, this.paramWords, 0, (this.calls * SLOT) / 4);
     }
@@ -319,7 +329,7 @@ export class WebgpuContext {
       const dtypes = DTYPES[s.buffers[name].split(' ')[0]];
       blocks.push(buffer === null ? null : this.block(`${s.name}: ${name}`, buffer, 0, dtypes));
     }
-    const groups = 'groups' in extent ? extent.groups : grid(Math.ceil(extent.invocations / FLAT));
+    const groups = 'groups' in extent ? extent.groups : grid(Math.ceil(extent.elements / FLAT));
     if (groups.includes(0)) return;
     if (groups.some((n) => n > MOST_GROUPS)) {
       throw new DeviceError(
@@ -330,6 +340,10 @@ export class WebgpuContext {
     const pipeline = this.pipeline(s as Shader, all);
     this.writeParams(s.params, params);
     this.encoder ??= this.gpu.createCommandEncoder();
+    if (this.profiler !== null) {
+      this.pass?.end();
+      this.pass = this.profiler.pass(this.encoder, s.name);
+    }
     this.pass ??= this.encoder.beginComputePass();
     this.pass.setPipeline(pipeline.gpu);
     this.pass.setBindGroup(0, this.bindGroup(pipeline, blocks), [this.calls * SLOT]);

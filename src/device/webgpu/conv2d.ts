@@ -4,12 +4,16 @@ import type { Buffer, ChannelNorm, Kernels, Prepared } from '../device.js';
 import type { WebgpuContext } from './context.js';
 import { conv2d } from './shaders/conv2d.js';
 import { conv2dBackwardInput } from './shaders/conv2dBackwardInput.js';
-import { conv2dBackwardWeight, sumParts } from './shaders/conv2dBackwardWeight.js';
+import { conv2dBackwardWeight, conv2dBackwardWeightSmall, sumParts } from './shaders/conv2dBackwardWeight.js';
 import { convParams, windowConstants } from './shaders/convParams.js';
 import { foldNorm } from './shaders/foldNorm.js';
 
 /** Workgroups from which on a GPU counts as busy; fewer split a long sum. */
 const BUSY = 512;
+/** Columns below which lanes lie along the rows of a product. */
+const FEW_COLUMNS = 256;
+/** Output pixels below which lanes of a weight's gradient lie along the channels, not along the pixels. */
+const SMALL_MAP = 256;
 /** Pixels that an invocation should at least see before a sum is split further. */
 const LEAST_TURNS = 16;
 
@@ -27,12 +31,57 @@ function sizesOf(o: ConvGeometry): Sizes {
   };
 }
 
-/** Rows and columns of an invocation's tile, and the lanes of a workgroup, for a product of this size. */
-function tileFor(rows: number, columns: number): { ROWS: number; COLUMNS: number; LANES: number } {
-  const ROWS = rows >= 8 ? 8 : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
-  const LANES = columns >= 64 ? 64 : 32;
-  const COLUMNS = columns >= 4 * LANES ? 4 : columns >= 2 * LANES ? 2 : 1;
-  return { ROWS, COLUMNS, LANES };
+/** Rows and columns of an invocation's tile, the lanes of a workgroup and whether they lie along the rows. */
+interface Tile {
+  readonly ROWS: number;
+  readonly COLUMNS: number;
+  readonly LANES: number;
+  readonly ALONG_ROWS: boolean;
+}
+
+/** The largest of 8, 4, 2 and 1 of which `count` has `per`. */
+const several = (count: number, per = 1): number => [8, 4, 2].find((n) => count >= n * per) ?? 1;
+
+/** The tile for a product of this size. */
+function tileFor(rows: number, columns: number): Tile {
+  if (columns < FEW_COLUMNS && rows >= 32) {
+    const LANES = rows >= 64 ? 64 : 32;
+    return { ROWS: Math.min(4, several(rows, LANES)), COLUMNS: several(columns), LANES, ALONG_ROWS: true };
+  }
+  const LANES = columns >= 64 ? 64 : columns >= 32 ? 32 : columns >= 16 ? 16 : 8;
+  return { ROWS: several(rows), COLUMNS: several(columns, 4 * LANES), LANES, ALONG_ROWS: false };
+}
+
+/** Workgroups of a product along columns and rows. */
+function groupsOf(rows: number, columns: number, { ROWS, COLUMNS, LANES, ALONG_ROWS }: Tile): [number, number] {
+  return ALONG_ROWS
+    ? [Math.ceil(columns / COLUMNS), Math.ceil(rows / (ROWS * LANES))]
+    : [Math.ceil(columns / (COLUMNS * LANES)), Math.ceil(rows / ROWS)];
+}
+
+/** The same for the gradient of weights, and over how many workgroups its long sum is split. */
+function weightTile(o: ConvGeometry): {
+  readonly across: number;
+  readonly down: number;
+  readonly parts: number;
+  readonly small: boolean;
+  readonly constants: Readonly<Record<string, number>>;
+} {
+  const [inGroup, outGroup] = [o.inChannels / o.groups, o.outChannels / o.groups];
+  const taps = o.kernelHeight * o.kernelWidth;
+  // A window of up to nine taps at once, of larger ones a row.
+  const held = taps <= 9 ? taps : Math.min(o.kernelWidth, 9);
+  const tapBlocks = Math.ceil(taps / held);
+  const ROWS = several(outGroup);
+  const down = Math.ceil(outGroup / ROWS);
+  const small = o.outHeight * o.outWidth < SMALL_MAP && inGroup >= 16;
+  const LANES = small && inGroup >= 64 ? 64 : 32;
+  const CHANNELS = Math.min(inGroup, Math.max(1, Math.floor(8 / held)));
+  const across = o.groups * tapBlocks * Math.ceil(inGroup / (small ? LANES : CHANNELS));
+  const turns = small ? (o.batch * o.outHeight) / 2 : (o.batch * o.outHeight * o.outWidth) / (LANES * LEAST_TURNS);
+  const parts = Math.max(1, Math.min(Math.floor(turns), Math.ceil(BUSY / (across * down))));
+  const constants = { ROWS, TAPS_HELD: held, LANES, ...(small ? {} : { CHANNELS }) };
+  return { across, down, parts, small, constants };
 }
 
 /** What a convolution ends with. */
@@ -59,7 +108,7 @@ export function convKernels(
     const rows = o.outChannels / o.groups;
     const columns = o.batch * o.outHeight * o.outWidth;
     const tile = tileFor(rows, columns);
-    const groups = [Math.ceil(columns / (tile.LANES * tile.COLUMNS)), Math.ceil(rows / tile.ROWS), o.groups] as const;
+    const groups = [...groupsOf(rows, columns, tile), o.groups] as const;
     const constants = { ...windowConstants(o), ...tile, RELU: relu };
     g.dispatch(conv2d, { x, weight, bias, residual, out }, convParams(o), { groups }, constants);
   };
@@ -94,7 +143,7 @@ export function convKernels(
           foldNorm,
           { ...buffers, foldedWeight, foldedBias },
           { size: sizes.weight, filterSize, eps },
-          { invocations: sizes.weight },
+          { elements: sizes.weight },
         );
       } else {
         g.keepCopy(weight, foldedWeight, sizes.weight);
@@ -120,11 +169,7 @@ export function convKernels(
       // Of the largest phase.
       const columns = o.batch * Math.ceil(o.inHeight / strideHeight) * Math.ceil(o.inWidth / strideWidth);
       const tile = tileFor(rows, columns);
-      const groups = [
-        Math.ceil(columns / (tile.LANES * tile.COLUMNS)),
-        Math.ceil(rows / tile.ROWS),
-        o.groups * phases,
-      ] as const;
+      const groups = [...groupsOf(rows, columns, tile), o.groups * phases] as const;
       const constants = { ...windowConstants(o), ...tile };
       g.dispatch(conv2dBackwardInput, { dy, weight, dx }, convParams(o), { groups }, constants);
     },
@@ -136,25 +181,19 @@ export function convKernels(
       g.expect('conv2dBackwardWeight', 'dweight', dweight, sizes.weight);
       const size = sizes.weight;
       if (size === 0) return;
-      const [inGroup, outGroup] = [o.inChannels / o.groups, o.outChannels / o.groups];
-      const taps = o.kernelHeight * o.kernelWidth;
-      const pixels = o.batch * o.outHeight * o.outWidth;
-      const ROWS = outGroup >= 8 ? 8 : outGroup >= 4 ? 4 : outGroup >= 2 ? 2 : 1;
-      const TAPS_HELD = Math.min(taps, 9);
-      const CHANNELS = Math.min(inGroup, Math.max(1, Math.floor(8 / TAPS_HELD)));
-      const LANES = 64;
-      const across = Math.ceil(taps / TAPS_HELD) * Math.ceil(inGroup / CHANNELS) * o.groups;
-      const down = Math.ceil(outGroup / ROWS);
-      const parts = Math.max(
-        1,
-        Math.min(Math.floor(pixels / (LANES * LEAST_TURNS)), Math.ceil(BUSY / (across * down))),
-      );
-      const constants = { ...windowConstants(o), ROWS, CHANNELS, TAPS_HELD, LANES };
+      const tile = weightTile(o);
+      const { across, down, parts, small, constants } = tile;
       const out = parts === 1 ? dweight : g.scratch(parts * size);
       const params = { ...convParams(o), parts, size };
-      g.dispatch(conv2dBackwardWeight, { x, dy, out }, params, { groups: [across, down, parts] }, constants);
+      g.dispatch(
+        small ? conv2dBackwardWeightSmall : conv2dBackwardWeight,
+        { x, dy, out },
+        params,
+        { groups: [across, down, parts] },
+        { ...windowConstants(o), ...constants },
+      );
       if (parts === 1) return;
-      g.dispatch(sumParts, { x: out, out: dweight }, { size, parts }, { invocations: size });
+      g.dispatch(sumParts, { x: out, out: dweight }, { size, parts }, { elements: size });
       out.release();
     },
   };

@@ -47,7 +47,7 @@ export function elementwiseKernels(
   return {
     fill({ out, value }) {
       g.expect('fill', 'out', out, 0);
-      g.dispatch(fill, { out }, { size: out.size, bits: bitsOf(value) }, { invocations: out.size });
+      g.dispatch(fill, { out }, { size: out.size, bits: bitsOf(value) }, { elements: out.size });
     },
 
     copy({ x, out, shape, xOffset, xStrides, outOffset, outStrides }) {
@@ -60,7 +60,7 @@ export function elementwiseKernels(
       const [xLow, xHigh] = halves('copy', axes, (axis) => axis.strides[0], 0);
       const [outLow, outHigh] = halves('copy', axes, (axis) => axis.strides[1], 0);
       const params = { shapeLow, shapeHigh, xLow, xHigh, outLow, outHigh, size, xOffset, outOffset };
-      g.dispatch(copy, { x, out }, params, { invocations: size });
+      g.dispatch(copy, { x, out }, params, { elements: size }, { AXES: axes.length });
     },
 
     binary({ operator, a, b, out, shape, aStrides, bStrides }) {
@@ -71,28 +71,28 @@ export function elementwiseKernels(
       const constants = { OPERATOR: OPERATOR[operator] };
       const axes = joinAxes(shape, aStrides, bStrides);
       if (axes.length === 1 && axes[0].strides[0] === 1 && axes[0].strides[1] === 1) {
-        g.dispatch(binary, { a, b, out }, { size }, { invocations: size }, constants);
+        g.dispatch(binary, { a, b, out }, { size }, { elements: size }, constants);
         return;
       }
       const [shapeLow, shapeHigh] = halves('binary', axes, (axis) => axis.extent, 1);
       const [aLow, aHigh] = halves('binary', axes, (axis) => axis.strides[0], 0);
       const [bLow, bHigh] = halves('binary', axes, (axis) => axis.strides[1], 0);
       const params = { shapeLow, shapeHigh, aLow, aHigh, bLow, bHigh, size };
-      g.dispatch(binaryBroadcast, { a, b, out }, params, { invocations: size }, constants);
+      g.dispatch(binaryBroadcast, { a, b, out }, params, { elements: size }, { ...constants, AXES: axes.length });
     },
 
     accumulate({ x, out }) {
       g.expect('accumulate', 'x', x, out.size);
-      g.dispatch(accumulate, { x, out }, { size: out.size }, { invocations: out.size });
+      g.dispatch(accumulate, { x, out }, { size: out.size }, { elements: out.size });
     },
     relu({ x, out }) {
       g.expect('relu', 'x', x, out.size);
-      g.dispatch(relu, { x, out }, { size: out.size }, { invocations: out.size });
+      g.dispatch(relu, { x, out }, { size: out.size }, { elements: out.size });
     },
     reluBackward({ y, dy, dx }) {
       g.expect('reluBackward', 'y', y, dx.size);
       g.expect('reluBackward', 'dy', dy, dx.size);
-      g.dispatch(reluBackward, { y, dy, dx }, { size: dx.size }, { invocations: dx.size });
+      g.dispatch(reluBackward, { y, dy, dx }, { size: dx.size }, { elements: dx.size });
     },
 
     sum({ x, out, shape, reduce, divisor }) {
@@ -113,23 +113,38 @@ export function elementwiseKernels(
       const [reducedLow, reducedHigh] = halves('sum', reduced, (axis) => axis.extent, 1);
       const [strideLow, strideHigh] = halves('sum', reduced, (axis) => axis.strides[0], 0);
       const axes = { shapeLow, shapeHigh, keptLow, keptHigh, reducedLow, reducedHigh, strideLow, strideHigh };
+      const counts = { KEPT_AXES: kept.length, REDUCED_AXES: reduced.length };
       const parts = Math.min(
         MOST_PARTS,
         Math.max(1, Math.floor(terms / SHARED_TERMS)),
         Math.max(1, Math.floor(1024 / results)),
       );
-      const run = (from: Buffer, to: Buffer, params: typeof axes, count: number, share: number, by: number): void => {
+      const run = (
+        from: Buffer,
+        to: Buffer,
+        params: typeof axes,
+        count: number,
+        share: number,
+        by: number,
+        constants = { KEPT_AXES: 1, REDUCED_AXES: 1 },
+      ): void => {
         const groups = results * share;
         const rows = Math.ceil(groups / MOST_GROUPS);
         const sizes = { results, terms: count, parts: share, divisor: by };
-        g.dispatch(sum, { x: from, out: to }, { ...params, ...sizes }, { groups: [Math.ceil(groups / rows), rows, 1] });
+        g.dispatch(
+          sum,
+          { x: from, out: to },
+          { ...params, ...sizes },
+          { groups: [Math.ceil(groups / rows), rows, 1] },
+          constants,
+        );
       };
       if (parts === 1) {
-        run(x, out, axes, terms, 1, divisor);
+        run(x, out, axes, terms, 1, divisor, counts);
         return;
       }
       const partial = g.scratch(results * parts);
-      run(x, partial, axes, terms, parts, 1);
+      run(x, partial, axes, terms, parts, 1, counts);
       // The second level: rows of `parts` numbers.
       const [one, zero] = [
         [1, 1, 1, 1],
@@ -150,7 +165,7 @@ export function elementwiseKernels(
       const [shapeLow, shapeHigh] = halves('expand', axes, (axis) => axis.extent, 1);
       const [xLow, xHigh] = halves('expand', axes, (axis) => axis.strides[0], 0);
       const params = { shapeLow, shapeHigh, xLow, xHigh, size: out.size, divisor };
-      g.dispatch(expand, { x, out }, params, { invocations: out.size });
+      g.dispatch(expand, { x, out }, params, { elements: out.size }, { AXES: axes.length });
     },
 
     sgd({ param, grad, velocity, first, lr, momentum, nesterov, weightDecay }) {
@@ -158,7 +173,7 @@ export function elementwiseKernels(
       g.expect('sgd', 'velocity', velocity, param.size);
       const constants = { DECAYS: weightDecay !== 0, FIRST: first, NESTEROV: nesterov };
       const params = { size: param.size, lr, momentum, weightDecay };
-      g.dispatch(sgd, { param, grad, velocity }, params, { invocations: param.size }, constants);
+      g.dispatch(sgd, { param, grad, velocity }, params, { elements: param.size }, constants);
     },
     adam({ param, grad, m, v, lr, beta1, beta2, eps, weightDecay, decoupled, correction1, correction2 }) {
       g.expect('adam', 'grad', grad, param.size);
@@ -169,7 +184,7 @@ export function elementwiseKernels(
         ...{ beta2, rest2: 1 - beta2, rate: lr / correction1, root: Math.sqrt(correction2), eps },
       };
       const constants = { DECAYS: weightDecay !== 0, DECOUPLED: decoupled };
-      g.dispatch(adam, { param, grad, m, v }, params, { invocations: param.size }, constants);
+      g.dispatch(adam, { param, grad, m, v }, params, { elements: param.size }, constants);
     },
     rmsprop({ param, grad, v, velocity, lr, alpha, eps, weightDecay, momentum }) {
       g.expect('rmsprop', 'grad', grad, param.size);
@@ -177,7 +192,7 @@ export function elementwiseKernels(
       g.expect('rmsprop', 'velocity', velocity, param.size);
       const params = { size: param.size, lr, alpha, rest: 1 - alpha, eps, weightDecay, momentum };
       const constants = { DECAYS: weightDecay !== 0 };
-      g.dispatch(rmsprop, { param, grad, v, velocity }, params, { invocations: param.size }, constants);
+      g.dispatch(rmsprop, { param, grad, v, velocity }, params, { elements: param.size }, constants);
     },
   };
 }

@@ -9,8 +9,10 @@ import { hostGpu } from './host.js';
 import { matmulKernels } from './matmul.js';
 import { normalizationKernels } from './normalization.js';
 import { poolKernels } from './pool.js';
+import { Profiler, type ShaderTime } from './profile.js';
 
 export type { WebgpuCounts } from './context.js';
+export type { ShaderTime } from './profile.js';
 
 export interface WebgpuOptions {
   /** A device of the caller's own, which stays theirs: `dispose` leaves it be. Default: one of the host's first adapter. */
@@ -19,6 +21,8 @@ export interface WebgpuOptions {
   powerPreference?: GPUPowerPreference;
   /** Most memory that the device may take, in bytes; the default is no limit but the GPU's. */
   maxMemoryBytes?: number;
+  /** Measures the time on the GPU by shader, which `profile()` tells; takes the feature `timestamp-query`. Default false. */
+  profile?: boolean;
 }
 
 /** A device on a GPU. */
@@ -29,6 +33,8 @@ export interface WebgpuDevice extends Device {
   readonly counts: Readonly<WebgpuCounts>;
   /** Waits until the GPU has done what was asked. @throws the first error that it tells of */
   finished(): Promise<void>;
+  /** Time on the GPU by shader since it was last asked, the longest first; null unless it was made to measure. */
+  profile(): Promise<ReadonlyMap<string, ShaderTime> | null>;
 }
 
 class GpuDevice implements WebgpuDevice {
@@ -82,6 +88,10 @@ class GpuDevice implements WebgpuDevice {
     return this.context.finished();
   }
 
+  profile(): Promise<ReadonlyMap<string, ShaderTime> | null> {
+    return this.context.profile();
+  }
+
   memory(): MemoryUse {
     return this.context.memory.use();
   }
@@ -104,13 +114,18 @@ function describe(info: GPUAdapterInfo | undefined): string {
  * @throws DeviceError where the host has no WebGPU or no adapter, or the adapter refuses
  */
 export async function webgpu(options: WebgpuOptions = {}): Promise<WebgpuDevice> {
-  const { device, powerPreference, maxMemoryBytes = Infinity } = options;
+  const { device, powerPreference, maxMemoryBytes = Infinity, profile = false } = options;
   if (!(maxMemoryBytes > 0)) {
     throw new ArgumentError(`webgpu: maxMemoryBytes is ${maxMemoryBytes}; want more than 0`);
   }
-  if (device !== undefined) {
-    return new GpuDevice(new WebgpuContext(device, maxMemoryBytes), describe(device.adapterInfo), false);
-  }
+  const contextOf = (gpu: GPUDevice): WebgpuContext => {
+    if (!profile) return new WebgpuContext(gpu, maxMemoryBytes);
+    if (!gpu.features.has('timestamp-query')) {
+      throw new DeviceError('webgpu: profile takes the feature timestamp-query, which this device lacks');
+    }
+    return new WebgpuContext(gpu, maxMemoryBytes, new Profiler(gpu));
+  };
+  if (device !== undefined) return new GpuDevice(contextOf(device), describe(device.adapterInfo), false);
   const gpu = await hostGpu();
   const adapter = await gpu.requestAdapter({ powerPreference });
   if (adapter === null) {
@@ -121,11 +136,14 @@ export async function webgpu(options: WebgpuOptions = {}): Promise<WebgpuDevice>
   const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
   let own: GPUDevice;
   try {
-    own = await adapter.requestDevice({ requiredLimits: { maxBufferSize, maxStorageBufferBindingSize } });
+    own = await adapter.requestDevice({
+      requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
+      requiredFeatures: profile && adapter.features.has('timestamp-query') ? ['timestamp-query'] : [],
+    });
   } catch (error) {
     throw new DeviceError(
       `webgpu: the adapter gives no device: ${error instanceof Error ? error.message : String(error)}`,
     );
   }
-  return new GpuDevice(new WebgpuContext(own, maxMemoryBytes), describe(adapter.info), true);
+  return new GpuDevice(contextOf(own), describe(adapter.info), true);
 }

@@ -12,6 +12,11 @@ import {
 import { crossEntropy, crossEntropyBackward } from './shaders/crossEntropy.js';
 import { softmax, softmaxBackward } from './shaders/softmax.js';
 
+/** Invocations that share a channel of so many elements. */
+function channelGroup(count: number): number {
+  return count >= 4096 ? 256 : count >= 1024 ? 64 : 32;
+}
+
 export function normalizationKernels(
   g: WebgpuContext,
 ): Pick<
@@ -49,7 +54,7 @@ export function normalizationKernels(
     g.expect(name, 'x', x, size);
     g.expect(name, 'out', out, size);
     if (size === 0) return;
-    g.dispatch(softmax, { x, out }, o, { invocations: o.outer * o.inner }, { LOGARITHM: name === 'logSoftmax' });
+    g.dispatch(softmax, { x, out }, o, { elements: o.outer * o.inner }, { LOGARITHM: name === 'logSoftmax' });
   };
   const softmaxGradient = (
     name: string,
@@ -60,7 +65,7 @@ export function normalizationKernels(
     g.expect(name, 'dy', dy, size);
     g.expect(name, 'dx', dx, size);
     const constants = { LOGARITHM: name === 'logSoftmaxBackward' };
-    g.dispatch(softmaxBackward, { y, dy, dx }, o, { invocations: o.outer * o.inner }, constants);
+    g.dispatch(softmaxBackward, { y, dy, dx }, o, { elements: o.outer * o.inner }, constants);
   };
 
   return {
@@ -74,9 +79,10 @@ export function normalizationKernels(
         { x, saved, runningMean, runningVar },
         { ...geometry, momentum, rest: 1 - momentum, correction, eps },
         { groups: [channels, 1, 1] },
+        { GROUP: channelGroup(batch * spatial) },
       );
       const buffers = { x, weight, bias, residual, saved, out };
-      g.dispatch(batchNormApply, buffers, { ...geometry, size }, { invocations: size }, { RELU: relu });
+      g.dispatch(batchNormApply, buffers, { ...geometry, size }, { elements: size }, { RELU: relu });
     },
     batchNormEval({ x, weight, bias, residual, runningMean, runningVar, saved, out, ...o }) {
       const { batch, channels, spatial, eps, relu } = o;
@@ -86,7 +92,7 @@ export function normalizationKernels(
         batchNormEval,
         { x, weight, bias, residual, runningMean, runningVar, saved, out },
         { batch, channels, spatial, size, eps },
-        { invocations: Math.max(size, channels) },
+        { elements: Math.max(size, channels) },
         { RELU: relu },
       );
     },
@@ -97,13 +103,17 @@ export function normalizationKernels(
       // Where dy goes through relu, what passes lies in the residual's gradient, or waits in dx.
       const masked = y === null ? null : (dresidual ?? dx);
       const sums = g.scratch(2 * channels);
-      g.dispatch(batchNormSums, { x, dy, y, saved, masked, sums, dweight, dbias }, geometry, {
-        groups: [channels, 1, 1],
-      });
+      g.dispatch(
+        batchNormSums,
+        { x, dy, y, saved, masked, sums, dweight, dbias },
+        geometry,
+        { groups: [channels, 1, 1] },
+        { GROUP: channelGroup(batch * spatial) },
+      );
       if (dx !== null) {
         const from = masked === null ? dy : masked === dx ? null : masked;
         const buffers = { x, dy: from, weight, saved, sums, dx };
-        g.dispatch(batchNormBackward, buffers, { ...geometry, size }, { invocations: size }, { TRAINING: training });
+        g.dispatch(batchNormBackward, buffers, { ...geometry, size }, { elements: size }, { TRAINING: training });
       }
       sums.release();
     },
@@ -137,7 +147,7 @@ export function normalizationKernels(
       g.expect('crossEntropyBackward', 'dy', dy, 1);
       g.expect('crossEntropyBackward', 'dlogits', dlogits, rows * classes);
       const params = { rows, classes, own: 1 - labelSmoothing, spread: labelSmoothing / classes };
-      g.dispatch(crossEntropyBackward, { logits, labels, saved, dy, dlogits }, params, { invocations: rows * classes });
+      g.dispatch(crossEntropyBackward, { logits, labels, saved, dy, dlogits }, params, { elements: rows * classes });
     },
   };
 }

@@ -25,40 +25,40 @@ export function poolKernels(
       g.expect('maxPool2d', 'x', x, inputSize(o));
       g.expect('maxPool2d', 'out', out, size);
       g.expect('maxPool2d', 'indices', indices, size, 'int32');
-      g.dispatch(maxPool2d, { x, out, indices }, { ...o, size }, { invocations: size });
+      g.dispatch(maxPool2d, { x, out, indices }, { ...o, size }, { elements: size });
     },
     maxPool2dBackward({ dy, indices, dx, ...o }) {
       const size = inputSize(o);
       g.expect('maxPool2dBackward', 'dy', dy, outputSize(o));
       g.expect('maxPool2dBackward', 'indices', indices, outputSize(o), 'int32');
       g.expect('maxPool2dBackward', 'dx', dx, size);
-      g.dispatch(maxPool2dBackward, { dy, indices, dx }, { ...o, size }, { invocations: size });
+      g.dispatch(maxPool2dBackward, { dy, indices, dx }, { ...o, size }, { elements: size });
     },
     avgPool2d({ x, out, countIncludePad, ...o }) {
       const size = outputSize(o);
       g.expect('avgPool2d', 'x', x, inputSize(o));
       g.expect('avgPool2d', 'out', out, size);
       const constants = { COUNT_INCLUDE_PAD: countIncludePad };
-      g.dispatch(avgPool2d, { x, out }, { ...o, size }, { invocations: size }, constants);
+      g.dispatch(avgPool2d, { x, out }, { ...o, size }, { elements: size }, constants);
     },
     avgPool2dBackward({ dy, dx, countIncludePad, ...o }) {
       const size = inputSize(o);
       g.expect('avgPool2dBackward', 'dy', dy, outputSize(o));
       g.expect('avgPool2dBackward', 'dx', dx, size);
       const constants = { COUNT_INCLUDE_PAD: countIncludePad };
-      g.dispatch(avgPool2dBackward, { dy, dx }, { ...o, size }, { invocations: size }, constants);
+      g.dispatch(avgPool2dBackward, { dy, dx }, { ...o, size }, { elements: size }, constants);
     },
     adaptiveAvgPool2d({ x, out, ...o }) {
       const size = outputSize(o);
       g.expect('adaptiveAvgPool2d', 'x', x, inputSize(o));
       g.expect('adaptiveAvgPool2d', 'out', out, size);
-      g.dispatch(adaptiveAvgPool2d, { x, out }, { ...o, size }, { invocations: size });
+      g.dispatch(adaptiveAvgPool2d, { x, out }, { ...o, size }, { elements: size });
     },
     adaptiveAvgPool2dBackward({ dy, dx, ...o }) {
       const size = inputSize(o);
       g.expect('adaptiveAvgPool2dBackward', 'dy', dy, outputSize(o));
       g.expect('adaptiveAvgPool2dBackward', 'dx', dx, size);
-      g.dispatch(adaptiveAvgPool2dBackward, { dy, dx }, { ...o, size }, { invocations: size });
+      g.dispatch(adaptiveAvgPool2dBackward, { dy, dx }, { ...o, size }, { elements: size });
     },
   };
 }

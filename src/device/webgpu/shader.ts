@@ -30,16 +30,22 @@ export function params<P extends string>(types: Readonly<Record<P, ParamType>>):
   return types;
 }
 
-/** Invocations in a workgroup of a `flat` shader. */
-export const FLAT = 256;
+/** Invocations in a workgroup of a `flat` shader, and the elements that each computes. */
+const LANES = 256;
+const HELD = 4;
+/** Elements that a workgroup of a `flat` shader computes. */
+export const FLAT = LANES * HELD;
 
-/** An entry point of one invocation an element: `body` computes element `i`, and returns where `i` is past the end. */
+/** A shader of one element after the other: `body` computes element `i`, and returns where `i` is past the end. */
 export function flat(body: string): string {
   return `
-@compute @workgroup_size(${FLAT})
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = id.y * groups.x * ${FLAT}u + id.x;
+fn element(i: u32) {
   ${body}
+}
+@compute @workgroup_size(${LANES})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let first = (group.y * groups.x + group.x) * ${FLAT}u + lane;
+  ${Array.from({ length: HELD }, (_, k) => `element(first + ${k * LANES}u);`).join('\n  ')}
 }`;
 }
 

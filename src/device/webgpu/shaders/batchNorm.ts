@@ -1,10 +1,8 @@
 import { flat, params, shader } from '../shader.js';
 
-/** Invocations that share a channel. */
-export const CHANNEL_GROUP = 256;
 /** Elements that an invocation keeps in registers, so that it reads them once. */
 const HELD = 8;
-/** Invocations that gather what all have found. */
+/** Invocations that gather what all have found, where there are more. */
 const GATHERERS = 16;
 
 const GEOMETRY = params({ batch: 'u32', channels: 'u32', spatial: 'u32' });
@@ -16,6 +14,24 @@ fn place(k: u32, channel: u32) -> u32 {
 }
 `;
 
+/** `all` of lane 0 becomes that of the whole workgroup; `join` adds `found[j]` to `all`. */
+const gather = (group: number, join: string): string => `
+  found[lane] = all;
+  workgroupBarrier();
+  ${
+    group > GATHERERS * 4
+      ? `
+  if (lane < ${GATHERERS}u) {
+    for (var j = lane + ${GATHERERS}u; j < ${group}u; j += ${GATHERERS}u) { ${join} }
+  }
+  workgroupBarrier();
+  if (lane < ${GATHERERS}u) { found[lane] = all; }
+  workgroupBarrier();
+  if (lane == 0u) { for (var j = 1u; j < ${GATHERERS}u; j++) { ${join} } }`
+      : `
+  if (lane == 0u) { for (var j = 1u; j < ${group}u; j++) { ${join} } }`
+  }`;
+
 /**
  * Mean and variance of each channel, a workgroup a channel, each element read once and nothing cancelled: an invocation
  * takes the mean of the elements it holds, then their squared distances from it, and joins these with what it has.
@@ -25,7 +41,7 @@ export const batchNormStatistics = shader({
   name: 'batchNormStatistics',
   buffers: { x: 'f32', saved: 'f32 out', runningMean: 'f32 out', runningVar: 'f32 out' },
   params: { ...GEOMETRY, momentum: 'f32', rest: 'f32', correction: 'f32', eps: 'f32' },
-  code: `${PLACE}
+  code: ({ GROUP }) => `${PLACE}
 /** So many numbers, their sum, the sum of their squared distances from its mean. */
 struct Moments { count: f32, sum: f32, squares: f32 }
 
@@ -37,19 +53,19 @@ fn join(a: Moments, b: Moments) -> Moments {
   return Moments(count, a.sum + b.sum, a.squares + b.squares + apart * apart * (a.count * (b.count / count)));
 }
 
-var<workgroup> found: array<Moments, ${CHANNEL_GROUP}>;
+var<workgroup> found: array<Moments, ${GROUP}>;
 
-@compute @workgroup_size(${CHANNEL_GROUP})
+@compute @workgroup_size(${GROUP})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   let channel = group.x;
   let count = p.batch * p.spatial;
   var all = Moments(0.0, 0.0, 0.0);
-  for (var start = lane; start < count; start += ${HELD * CHANNEL_GROUP}u) {
+  for (var start = lane; start < count; start += ${HELD * Number(GROUP)}u) {
     var held: array<f32, ${HELD}>;
     var total = 0.0;
     var n = 0.0;
     for (var j = 0u; j < ${HELD}u; j++) {
-      let k = start + j * ${CHANNEL_GROUP}u;
+      let k = start + j * ${GROUP}u;
       if (k < count) {
         held[j] = x[place(k, channel)];
         total += held[j];
@@ -59,20 +75,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     let mean = total / n;
     var squares = 0.0;
     for (var j = 0u; j < ${HELD}u; j++) {
-      if (start + j * ${CHANNEL_GROUP}u < count) { squares += (held[j] - mean) * (held[j] - mean); }
+      if (start + j * ${GROUP}u < count) { squares += (held[j] - mean) * (held[j] - mean); }
     }
     all = join(all, Moments(n, total, squares));
   }
-  found[lane] = all;
-  workgroupBarrier();
-  if (lane < ${GATHERERS}u) {
-    for (var j = lane + ${GATHERERS}u; j < ${CHANNEL_GROUP}u; j += ${GATHERERS}u) { all = join(all, found[j]); }
-  }
-  workgroupBarrier();
-  if (lane < ${GATHERERS}u) { found[lane] = all; }
-  workgroupBarrier();
+  ${gather(Number(GROUP), 'all = join(all, found[j]);')}
   if (lane == 0u) {
-    for (var j = 1u; j < ${GATHERERS}u; j++) { all = join(all, found[j]); }
     let variance = all.squares / f32(count);
     let mean = all.sum / f32(count);
     saved[channel] = mean;
@@ -143,16 +151,16 @@ export const batchNormSums = shader({
     ...{ masked: 'f32 out', sums: 'f32 out', dweight: 'f32 out', dbias: 'f32 out' },
   },
   params: GEOMETRY,
-  code: `${PLACE}
-var<workgroup> found: array<vec2f, ${CHANNEL_GROUP}>;
+  code: ({ GROUP }) => `${PLACE}
+var<workgroup> found: array<vec2f, ${GROUP}>;
 
-@compute @workgroup_size(${CHANNEL_GROUP})
+@compute @workgroup_size(${GROUP})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   let channel = group.x;
   let count = p.batch * p.spatial;
   let mean = saved[channel];
   var all = vec2f(0.0);
-  for (var k = lane; k < count; k += ${CHANNEL_GROUP}u) {
+  for (var k = lane; k < count; k += ${GROUP}u) {
     let i = place(k, channel);
     var g = dy[i];
     if (has_y) {
@@ -162,16 +170,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     }
     all += vec2f(g, g * (x[i] - mean));
   }
-  found[lane] = all;
-  workgroupBarrier();
-  if (lane < ${GATHERERS}u) {
-    for (var j = lane + ${GATHERERS}u; j < ${CHANNEL_GROUP}u; j += ${GATHERERS}u) { all += found[j]; }
-  }
-  workgroupBarrier();
-  if (lane < ${GATHERERS}u) { found[lane] = all; }
-  workgroupBarrier();
+  ${gather(Number(GROUP), 'all += found[j];')}
   if (lane == 0u) {
-    for (var j = 1u; j < ${GATHERERS}u; j++) { all += found[j]; }
     sums[channel] = all.x;
     sums[p.channels + channel] = all.y;
     if (has_dbias) { dbias[channel] = all.x; }

@@ -1,5 +1,5 @@
 import { flat, shader } from '../shader.js';
-import { OFFSETS } from './strided.js';
+import { offsets } from './strided.js';
 
 const OPERATIONS = `
 fn operate(a: f32, b: f32) -> f32 {
@@ -28,7 +28,8 @@ export const binaryBroadcast = shader({
     ...{ shapeLow: 'vec4u', shapeHigh: 'vec4u', aLow: 'vec4u', aHigh: 'vec4u', bLow: 'vec4u', bHigh: 'vec4u' },
     size: 'u32',
   },
-  code: `${OPERATIONS}${OFFSETS}${flat(`
+  code: ({ AXES }) =>
+    `${OPERATIONS}${offsets(AXES)}${flat(`
   if (i >= p.size) { return; }
   out[i] = operate(a[at(i, p.aLow, p.aHigh)], b[at(i, p.bLow, p.bHigh)]);`)}`,
 });

@@ -1,25 +1,25 @@
 import { shader } from '../shader.js';
 import { CONV_PARAMS, WINDOW } from './convParams.js';
-import { step, sums, times } from './tile.js';
+import { place, step, sums, times } from './tile.js';
 
 /**
  * Convolution as a product, im2col implicit: rows are output channels, columns output pixels of the whole batch, and the
  * sum runs over (kernel row, kernel column, input channel). A workgroup computes ROWS rows of COLUMNS·LANES columns of one
- * group, lanes along the columns: they load neighbouring pixels, and all the same weight. Then bias, residual and relu.
+ * group, or along rows where columns are few. Then bias, residual and relu.
  */
 export const conv2d = shader({
   name: 'conv2d',
   buffers: { x: 'f32', weight: 'f32', bias: 'f32', residual: 'f32', out: 'f32 out' },
   params: CONV_PARAMS,
-  code({ ROWS, COLUMNS, LANES }) {
+  code({ ROWS, COLUMNS, LANES, ALONG_ROWS }) {
     const [rows, columns, lanes] = [Number(ROWS), Number(COLUMNS), Number(LANES)];
     return `${WINDOW}
-fn finish(sum: f32, channel: u32, at: u32) -> f32 {
+fn finish(sum: f32, channel: u32, at: u32) {
   var v = sum;
   if (has_bias) { v = v + bias[channel]; }
   if (has_residual) { v = v + residual[at]; }
   if (RELU) { v = select(0.0, v, v > 0.0 || isNan(v)); }
-  return v;
+  out[at] = v;
 }
 
 @compute @workgroup_size(${lanes})
@@ -27,12 +27,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   let plane = p.inHeight * p.inWidth;
   let outPlane = p.outHeight * p.outWidth;
   let pixels = p.batch * outPlane;
-  let row = group.y * ${rows}u;
+  ${place(rows, columns, lanes, ALONG_ROWS === true)}
   let channel = group.z * p.outGroup + row;
   ${times(
     columns,
     (j) => `
-  let n_${j} = group.x * ${lanes * columns}u + ${j * lanes}u + lane;
   let image_${j} = n_${j} / outPlane;
   let pixel_${j} = n_${j} % outPlane;
   let top_${j} = (pixel_${j} / p.outWidth) * u32(STRIDE_HEIGHT) - p.padTop;
@@ -55,7 +54,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       var w = channel * filter_size + r * u32(KERNEL_WIDTH) + s;
       for (var c = 0u; c < p.inGroup; c++) {
         ${times(columns, (j) => `let b_${j} = select(0.0, x[from_${j}], hits_${j}); from_${j} += plane;`)}
-        ${times(rows, (i) => `let a_${i} = weight[w + ${i}u * filter_size];`)}
+        ${times(rows, (i) => `let a_${i} = weight[w + ${i}u * row_step * filter_size];`)}
         ${step(rows, columns)}
         w += TAPS;
       }
@@ -66,7 +65,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     (j) => `
   if (n_${j} < pixels) {
     let at = (image_${j} * p.outChannels + channel) * outPlane + pixel_${j};
-    ${times(rows, (i) => `if (row + ${i}u < p.outGroup) { out[at + ${i}u * outPlane] = finish(sum_${i}_${j}, channel + ${i}u, at + ${i}u * outPlane); }`)}
+    ${times(rows, (i) => `if (row + ${i}u * row_step < p.outGroup) { finish(sum_${i}_${j}, channel + ${i}u * row_step, at + ${i}u * row_step * outPlane); }`)}
   }`,
   )}
 }`;

@@ -1,6 +1,6 @@
 import { shader } from '../shader.js';
 import { CONV_PARAMS, WINDOW } from './convParams.js';
-import { step, sums, times } from './tile.js';
+import { place, step, sums, times } from './tile.js';
 
 /**
  * The gradient of a convolution's input as a product: rows are input channels, columns input pixels, and the sum runs over
@@ -11,7 +11,7 @@ export const conv2dBackwardInput = shader({
   name: 'conv2dBackwardInput',
   buffers: { dy: 'f32', weight: 'f32', dx: 'f32 out' },
   params: CONV_PARAMS,
-  code({ ROWS, COLUMNS, LANES }) {
+  code({ ROWS, COLUMNS, LANES, ALONG_ROWS }) {
     const [rows, columns, lanes] = [Number(ROWS), Number(COLUMNS), Number(LANES)];
     return `${WINDOW}
 @compute @workgroup_size(${lanes})
@@ -29,13 +29,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   let height = (p.inHeight - phaseY + strideHeight - 1u) / strideHeight;
   let width = (p.inWidth - phaseZ + strideWidth - 1u) / strideWidth;
   let pixels = p.batch * height * width;
-  let row = group.y * ${rows}u;
-  let firstColumn = group.x * ${lanes * columns}u;
-  if (firstColumn >= pixels) { return; }
+  ${place(rows, columns, lanes, ALONG_ROWS === true)}
+  if (first_column >= pixels) { return; }
   ${times(
     columns,
     (j) => `
-  let n_${j} = firstColumn + ${j * lanes}u + lane;
   let image_${j} = n_${j} / (height * width);
   let y_${j} = ((n_${j} / width) % height) * strideHeight + phaseY;
   let z_${j} = (n_${j} % width) * strideWidth + phaseZ;
@@ -61,7 +59,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       var w = (channels * p.outGroup * p.inGroup + row) * TAPS + r * u32(KERNEL_WIDTH) + s;
       for (var c = 0u; c < p.outGroup; c++) {
         ${times(columns, (j) => `let b_${j} = select(0.0, dy[from_${j}], hits_${j}); from_${j} += outPlane;`)}
-        ${times(rows, (i) => `let a_${i} = weight[w + ${i}u * TAPS];`)}
+        ${times(rows, (i) => `let a_${i} = weight[w + ${i}u * row_step * TAPS];`)}
         ${step(rows, columns)}
         w += filter_size;
       }
@@ -72,7 +70,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     (j) => `
   if (n_${j} < pixels) {
     let at = (image_${j} * p.inChannels + channels * p.inGroup + row) * plane + y_${j} * p.inWidth + z_${j};
-    ${times(rows, (i) => `if (row + ${i}u < p.inGroup) { dx[at + ${i}u * plane] = sum_${i}_${j}; }`)}
+    ${times(rows, (i) => `if (row + ${i}u * row_step < p.inGroup) { dx[at + ${i}u * row_step * plane] = sum_${i}_${j}; }`)}
   }`,
   )}
 }`;

@@ -2,11 +2,30 @@ import { flat, shader } from '../shader.js';
 import { CONV_PARAMS, WINDOW } from './convParams.js';
 import { step, sums, times } from './tile.js';
 
+/** Each result of a workgroup, at row `row`, input channel `channel` and tap `tap` of its group of channels. */
+const STORE = `
+fn store(part: u32, grouped: u32, row: u32, channel: u32, tap: u32, sum: f32) {
+  if (row < p.outGroup && channel < p.inGroup && tap < TAPS) {
+    out[part * p.size + ((grouped * p.outGroup + row) * p.inGroup + channel) * TAPS + tap] = sum;
+  }
+}
+`;
+
+/** Where the taps that a workgroup holds lie, from the first one on. */
+const tapOffsets = (taps: number): string =>
+  times(
+    taps,
+    (t) => `
+  let r_${t} = ((firstTap + ${t}u) / u32(KERNEL_WIDTH)) * u32(DILATION_HEIGHT) - p.padTop;
+  let s_${t} = ((firstTap + ${t}u) % u32(KERNEL_WIDTH)) * u32(DILATION_WIDTH) - p.padLeft;`,
+  );
+
 /**
- * The gradient of a convolution's weights: rows are output channels, columns pairs of an input channel and a tap, and the
- * long sum runs over the output pixels of the whole batch. It is split: lanes and `parts` workgroups take turns along the
- * pixels, each lane with sums of its own, which the workgroup then adds. A workgroup has ROWS rows, CHANNELS input
- * channels and TAPS_HELD taps. group.x = (group of channels, input channels, taps), group.y = rows, group.z = part.
+ * The gradient of a convolution's weights as a product: rows are output channels, columns pairs of an input channel and a
+ * tap, and the long sum runs over the output pixels of the whole batch. For large maps: lanes take turns along the pixels,
+ * each with sums of its own, which the workgroup adds at the end; so do `parts` workgroups. A workgroup has ROWS rows,
+ * CHANNELS input channels and TAPS_HELD taps. group.x = (group of channels, input channels, taps), group.y = rows,
+ * group.z = part.
  */
 export const conv2dBackwardWeight = shader({
   name: 'conv2dBackwardWeight',
@@ -14,25 +33,11 @@ export const conv2dBackwardWeight = shader({
   params: { ...CONV_PARAMS, parts: 'u32', size: 'u32' },
   code({ ROWS, CHANNELS, TAPS_HELD, LANES }) {
     const [rows, channels, taps, lanes] = [Number(ROWS), Number(CHANNELS), Number(TAPS_HELD), Number(LANES)];
-    return `${WINDOW}
-var<workgroup> shares: array<f32, ${lanes}>;
-
-fn total(lane: u32, own: f32) -> f32 {
-  shares[lane] = own;
-  workgroupBarrier();
-  var sum = 0.0;
-  if (lane < 8u) {
-    for (var i = lane; i < ${lanes}u; i += 8u) { sum += shares[i]; }
-  }
-  workgroupBarrier();
-  if (lane < 8u) { shares[lane] = sum; }
-  workgroupBarrier();
-  if (lane == 0u) {
-    for (var i = 1u; i < 8u; i++) { sum += shares[i]; }
-  }
-  workgroupBarrier();
-  return sum;
-}
+    const columns = channels * taps;
+    // One more, so that lanes that read a sum each do not meet in one bank.
+    const pitch = lanes + 1;
+    return `${WINDOW}${STORE}
+var<workgroup> shares: array<f32, ${rows * columns * pitch}>;
 
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -45,13 +50,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   let channel = ((group.x / tapBlocks) % channelBlocks) * ${channels}u;
   let grouped = group.x / (tapBlocks * channelBlocks);
   let row = group.y * ${rows}u;
-  ${times(
-    taps,
-    (t) => `
-  let r_${t} = ((firstTap + ${t}u) / u32(KERNEL_WIDTH)) * u32(DILATION_HEIGHT) - p.padTop;
-  let s_${t} = ((firstTap + ${t}u) % u32(KERNEL_WIDTH)) * u32(DILATION_WIDTH) - p.padLeft;`,
-  )}
-  ${sums(rows, channels * taps)}
+  ${tapOffsets(taps)}
+  ${sums(rows, columns)}
   for (var q = group.z * ${lanes}u + lane; q < pixels; q += p.parts * ${lanes}u) {
     let image = q / outPlane;
     let pixel = q % outPlane;
@@ -69,22 +69,70 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     let at_${t} = select(0u, first + y_${t} * p.inWidth + z_${t}, hits_${t});
     ${times(channels, (c) => `let b_${c * taps + t} = select(0.0, x[at_${t} + ${c}u * plane], hits_${t});`)}`,
     )}
-    ${step(rows, channels * taps)}
+    ${step(rows, columns)}
   }
-  ${times(rows, (i) =>
-    times(channels, (c) =>
-      times(
+  ${times(rows, (i) => times(columns, (j) => `shares[${(i * columns + j) * pitch}u + lane] = sum_${i}_${j};`))}
+  workgroupBarrier();
+  for (var own = lane; own < ${rows * columns}u; own += ${lanes}u) {
+    var sum = 0.0;
+    for (var i = 0u; i < ${lanes}u; i++) { sum += shares[own * ${pitch}u + i]; }
+    let column = own % ${columns}u;
+    store(group.z, grouped, row + own / ${columns}u, channel + column / ${taps}u, firstTap + column % ${taps}u, sum);
+  }
+}`;
+  },
+});
+
+/**
+ * The same for small maps with many channels: lanes lie along the input channels and nothing is left to add. `parts`
+ * workgroups take turns along the rows of the batch's outputs. A workgroup has ROWS rows and TAPS_HELD taps of LANES input
+ * channels. group.x = (group of channels, input channels, taps), group.y = rows, group.z = part.
+ */
+export const conv2dBackwardWeightSmall = shader({
+  name: 'conv2dBackwardWeightSmall',
+  buffers: { x: 'f32', dy: 'f32', out: 'f32 out' },
+  params: { ...CONV_PARAMS, parts: 'u32', size: 'u32' },
+  code({ ROWS, TAPS_HELD, LANES }) {
+    const [rows, taps, lanes] = [Number(ROWS), Number(TAPS_HELD), Number(LANES)];
+    return `${WINDOW}${STORE}
+@compute @workgroup_size(${lanes})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let plane = p.inHeight * p.inWidth;
+  let outPlane = p.outHeight * p.outWidth;
+  let tapBlocks = (TAPS + ${taps - 1}u) / ${taps}u;
+  let channelBlocks = (p.inGroup + ${lanes - 1}u) / ${lanes}u;
+  let firstTap = (group.x % tapBlocks) * ${taps}u;
+  let channel = ((group.x / tapBlocks) % channelBlocks) * ${lanes}u + lane;
+  let grouped = group.x / (tapBlocks * channelBlocks);
+  let row = group.y * ${rows}u;
+  ${tapOffsets(taps)}
+  ${sums(rows, taps)}
+  for (var line = group.z; line < p.batch * p.outHeight; line += p.parts) {
+    let image = line / p.outHeight;
+    let oy = line % p.outHeight;
+    let first = (image * p.inChannels + grouped * p.inGroup + min(channel, p.inGroup - 1u)) * plane;
+    var dyAt = (image * p.outChannels + grouped * p.outGroup + row) * outPlane + oy * p.outWidth;
+    ${times(
+      taps,
+      (t) => `
+    let y_${t} = oy * u32(STRIDE_HEIGHT) + r_${t};
+    let line_${t} = first + y_${t} * p.inWidth;`,
+    )}
+    for (var ox = 0u; ox < p.outWidth; ox++) {
+      let z = ox * u32(STRIDE_WIDTH);
+      ${times(rows, (i) => `let a_${i} = dy[dyAt + ${i}u * outPlane];`)}
+      ${times(
         taps,
         (t) => `
-  {
-    let sum = total(lane, sum_${i}_${c * taps + t});
-    if (lane == 0u && row + ${i}u < p.outGroup && channel + ${c}u < p.inGroup && firstTap + ${t}u < TAPS) {
-      out[group.z * p.size + ((grouped * p.outGroup + row + ${i}u) * p.inGroup + channel + ${c}u) * TAPS + firstTap + ${t}u] = sum;
+      let z_${t} = z + s_${t};
+      let hits_${t} = y_${t} < p.inHeight && z_${t} < p.inWidth;
+      let b_${t} = select(0.0, x[select(0u, line_${t} + z_${t}, hits_${t})], hits_${t});`,
+      )}
+      ${step(rows, taps)}
+      dyAt++;
     }
-  }`,
-      ),
-    ),
-  )}
+  }
+  ${times(rows, (i) => times(taps, (t) => `store(group.z, grouped, row + ${i}u, channel, firstTap + ${t}u, sum_${i}_${t});`))}
 }`;
   },
 });

@@ -3,18 +3,24 @@
 /** Axes that a shader can walk, once neighbours are joined. */
 export const MOST_AXES = 8;
 
-/** `at(i, strides)`: the offset of the i-th index of `p.shape`, walked from the last axis on. */
-export const OFFSETS = `
-fn at(i: u32, low: vec4u, high: vec4u) -> u32 {
+/** `name(i, strides)`: the offset of the i-th index of a shape whose last `axes` extents count, walked from the last on. */
+export function walk(name: string, shape: string, axes: number): string {
+  const part = (vectors: string, axis: number): string => `${vectors}${axis < 4 ? 'Low' : 'High'}[${axis % 4}]`;
+  const steps = Array.from({ length: axes }, (_, i) => MOST_AXES - 1 - i).map((axis, i) => {
+    const stride = `${axis < 4 ? 'low' : 'high'}[${axis % 4}]`;
+    // The first axis has what is left.
+    if (i === axes - 1) return `return offset + rest * ${stride};`;
+    const extent = part(shape, axis);
+    return `offset += (rest % ${extent}) * ${stride}; rest = rest / ${extent};`;
+  });
+  return `
+fn ${name}(i: u32, low: vec4u, high: vec4u) -> u32 {
   var rest = i;
   var offset = 0u;
-  for (var axis = 7i; axis >= 0; axis--) {
-    let extent = select(p.shapeLow[u32(axis) & 3u], p.shapeHigh[u32(axis) & 3u], axis >= 4);
-    if (extent == 1u) { continue; }
-    let step = select(low[u32(axis) & 3u], high[u32(axis) & 3u], axis >= 4);
-    offset += (rest % extent) * step;
-    rest = rest / extent;
-  }
-  return offset;
+  ${steps.join('\n  ')}
 }
 `;
+}
+
+/** `at(i, strides)` over the AXES last extents of `p.shape…`. */
+export const offsets = (axes: unknown): string => walk('at', 'p.shape', Number(axes));
