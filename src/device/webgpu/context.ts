@@ -47,6 +47,8 @@ export interface WebgpuCounts {
 
 export class WebgpuContext {
   readonly memory: GpuMemory;
+  /** Workgroups from which on the adapter has enough to do: many, unless it is a processor that acts as a GPU. */
+  readonly busy: number;
   readonly counts: WebgpuCounts = { dispatches: 0, submits: 0, reads: 0 };
   private readonly pipelines = new Map<string, Pipeline>();
   private readonly layouts = new Map<string, GPUBindGroupLayout>();
@@ -71,6 +73,7 @@ export class WebgpuContext {
     maxBytes: number,
     private readonly profiler: Profiler | null = null,
   ) {
+    this.busy = gpu.adapterInfo?.isFallbackAdapter ? 4 : 512;
     this.memory = new GpuMemory(gpu, maxBytes, () => this.submit());
     this.openScopes();
     this.params = gpu.createBuffer({ size: MOST_CALLS * SLOT, usage: USAGE.uniform | USAGE.copyDestination });

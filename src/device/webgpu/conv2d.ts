@@ -7,11 +7,8 @@ import { conv2dBackwardInput } from './shaders/conv2dBackwardInput.js';
 import { conv2dBackwardWeight, conv2dBackwardWeightSmall, sumParts } from './shaders/conv2dBackwardWeight.js';
 import { convParams, windowConstants } from './shaders/convParams.js';
 import { foldNorm } from './shaders/foldNorm.js';
+import { tileFor, workgroups } from './tiles.js';
 
-/** Workgroups from which on a GPU counts as busy; fewer split a long sum. */
-const BUSY = 512;
-/** Columns below which lanes lie along the rows of a product. */
-const FEW_COLUMNS = 256;
 /** Output pixels below which lanes of a weight's gradient lie along the channels, not along the pixels. */
 const SMALL_MAP = 256;
 /** Pixels that an invocation should at least see before a sum is split further. */
@@ -31,36 +28,14 @@ function sizesOf(o: ConvGeometry): Sizes {
   };
 }
 
-/** Rows and columns of an invocation's tile, the lanes of a workgroup and whether they lie along the rows. */
-interface Tile {
-  readonly ROWS: number;
-  readonly COLUMNS: number;
-  readonly LANES: number;
-  readonly ALONG_ROWS: boolean;
-}
-
 /** The largest of 8, 4, 2 and 1 of which `count` has `per`. */
 const several = (count: number, per = 1): number => [8, 4, 2].find((n) => count >= n * per) ?? 1;
 
-/** The tile for a product of this size. */
-function tileFor(rows: number, columns: number): Tile {
-  if (columns < FEW_COLUMNS && rows >= 32) {
-    const LANES = rows >= 64 ? 64 : 32;
-    return { ROWS: Math.min(4, several(rows, LANES)), COLUMNS: several(columns), LANES, ALONG_ROWS: true };
-  }
-  const LANES = columns >= 64 ? 64 : columns >= 32 ? 32 : columns >= 16 ? 16 : 8;
-  return { ROWS: several(rows), COLUMNS: several(columns, 4 * LANES), LANES, ALONG_ROWS: false };
-}
-
-/** Workgroups of a product along columns and rows. */
-function groupsOf(rows: number, columns: number, { ROWS, COLUMNS, LANES, ALONG_ROWS }: Tile): [number, number] {
-  return ALONG_ROWS
-    ? [Math.ceil(columns / COLUMNS), Math.ceil(rows / (ROWS * LANES))]
-    : [Math.ceil(columns / (COLUMNS * LANES)), Math.ceil(rows / ROWS)];
-}
-
-/** The same for the gradient of weights, and over how many workgroups its long sum is split. */
-function weightTile(o: ConvGeometry): {
+/** The tile for the gradient of weights, and over how many workgroups its long sum is split. */
+function weightTile(
+  o: ConvGeometry,
+  busy: number,
+): {
   readonly across: number;
   readonly down: number;
   readonly parts: number;
@@ -79,7 +54,7 @@ function weightTile(o: ConvGeometry): {
   const CHANNELS = Math.min(inGroup, Math.max(1, Math.floor(8 / held)));
   const across = o.groups * tapBlocks * Math.ceil(inGroup / (small ? LANES : CHANNELS));
   const turns = small ? (o.batch * o.outHeight) / 2 : (o.batch * o.outHeight * o.outWidth) / (LANES * LEAST_TURNS);
-  const parts = Math.max(1, Math.min(Math.floor(turns), Math.ceil(BUSY / (across * down))));
+  const parts = Math.max(1, Math.min(Math.floor(turns), Math.ceil(busy / (across * down))));
   const constants = { ROWS, TAPS_HELD: held, LANES, ...(small ? {} : { CHANNELS }) };
   return { across, down, parts, small, constants };
 }
@@ -107,8 +82,8 @@ export function convKernels(
     if (sizes.out === 0) return;
     const rows = o.outChannels / o.groups;
     const columns = o.batch * o.outHeight * o.outWidth;
-    const tile = tileFor(rows, columns);
-    const groups = [...groupsOf(rows, columns, tile), o.groups] as const;
+    const tile = tileFor(rows, columns, o.groups, g.busy);
+    const groups = [...workgroups(rows, columns, tile), o.groups] as const;
     const constants = { ...windowConstants(o), ...tile, RELU: relu };
     g.dispatch(conv2d, { x, weight, bias, residual, out }, convParams(o), { groups }, constants);
   };
@@ -168,8 +143,8 @@ export function convKernels(
       const phases = strideHeight * strideWidth;
       // Of the largest phase.
       const columns = o.batch * Math.ceil(o.inHeight / strideHeight) * Math.ceil(o.inWidth / strideWidth);
-      const tile = tileFor(rows, columns);
-      const groups = [...groupsOf(rows, columns, tile), o.groups * phases] as const;
+      const tile = tileFor(rows, columns, o.groups * phases, g.busy);
+      const groups = [...workgroups(rows, columns, tile), o.groups * phases] as const;
       const constants = { ...windowConstants(o), ...tile };
       g.dispatch(conv2dBackwardInput, { dy, weight, dx }, convParams(o), { groups }, constants);
     },
@@ -181,7 +156,7 @@ export function convKernels(
       g.expect('conv2dBackwardWeight', 'dweight', dweight, sizes.weight);
       const size = sizes.weight;
       if (size === 0) return;
-      const tile = weightTile(o);
+      const tile = weightTile(o, g.busy);
       const { across, down, parts, small, constants } = tile;
       const out = parts === 1 ? dweight : g.scratch(parts * size);
       const params = { ...convParams(o), parts, size };

@@ -1,5 +1,5 @@
 import { shader } from '../shader.js';
-import { CONV_PARAMS, WINDOW } from './convParams.js';
+import { CONV_PARAMS, GEOMETRY, WINDOW } from './convParams.js';
 import { place, step, sums, times } from './tile.js';
 
 /**
@@ -24,22 +24,23 @@ fn finish(sum: f32, channel: u32, at: u32) {
 
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let plane = p.inHeight * p.inWidth;
-  let outPlane = p.outHeight * p.outWidth;
-  let pixels = p.batch * outPlane;
+${GEOMETRY}
+  let plane = inHeight * inWidth;
+  let outPlane = outHeight * outWidth;
+  let pixels = batch * outPlane;
   ${place(rows, columns, lanes, ALONG_ROWS === true)}
-  let channel = group.z * p.outGroup + row;
+  let channel = group.z * outGroup + row;
   ${times(
     columns,
     (j) => `
   let image_${j} = n_${j} / outPlane;
   let pixel_${j} = n_${j} % outPlane;
-  let top_${j} = (pixel_${j} / p.outWidth) * u32(STRIDE_HEIGHT) - p.padTop;
-  let left_${j} = (pixel_${j} % p.outWidth) * u32(STRIDE_WIDTH) - p.padLeft;
-  let first_${j} = (image_${j} * p.inChannels + group.z * p.inGroup) * plane;`,
+  let top_${j} = (pixel_${j} / outWidth) * u32(STRIDE_HEIGHT) - padTop;
+  let left_${j} = (pixel_${j} % outWidth) * u32(STRIDE_WIDTH) - padLeft;
+  let first_${j} = (image_${j} * inChannels + group.z * inGroup) * plane;`,
   )}
   ${sums(rows, columns)}
-  let filter_size = p.inGroup * TAPS;
+  let filter_size = inGroup * TAPS;
   for (var r = 0u; r < u32(KERNEL_HEIGHT); r++) {
     for (var s = 0u; s < u32(KERNEL_WIDTH); s++) {
       ${times(
@@ -48,15 +49,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       // Rows above the input wrap around and are beyond it.
       let y_${j} = top_${j} + r * u32(DILATION_HEIGHT);
       let z_${j} = left_${j} + s * u32(DILATION_WIDTH);
-      let hits_${j} = n_${j} < pixels && y_${j} < p.inHeight && z_${j} < p.inWidth;
-      var from_${j} = select(0u, first_${j} + y_${j} * p.inWidth + z_${j}, hits_${j});`,
+      let hits_${j} = n_${j} < pixels && y_${j} < inHeight && z_${j} < inWidth;
+      let from_${j} = select(0u, first_${j} + y_${j} * inWidth + z_${j}, hits_${j});`,
       )}
-      var w = channel * filter_size + r * u32(KERNEL_WIDTH) + s;
-      for (var c = 0u; c < p.inGroup; c++) {
-        ${times(columns, (j) => `let b_${j} = select(0.0, x[from_${j}], hits_${j}); from_${j} += plane;`)}
-        ${times(rows, (i) => `let a_${i} = weight[w + ${i}u * row_step * filter_size];`)}
+      let w = channel * filter_size + r * u32(KERNEL_WIDTH) + s;
+      for (var c = 0u; c < inGroup; c++) {
+        let ahead = c * plane;
+        let tap = w + c * TAPS;
+        ${times(columns, (j) => `let b_${j} = select(0.0, x[from_${j} + ahead], hits_${j});`)}
+        ${times(rows, (i) => `let a_${i} = weight[tap + ${i}u * row_step * filter_size];`)}
         ${step(rows, columns)}
-        w += TAPS;
       }
     }
   }
@@ -64,8 +66,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     columns,
     (j) => `
   if (n_${j} < pixels) {
-    let at = (image_${j} * p.outChannels + channel) * outPlane + pixel_${j};
-    ${times(rows, (i) => `if (row + ${i}u * row_step < p.outGroup) { finish(sum_${i}_${j}, channel + ${i}u * row_step, at + ${i}u * row_step * outPlane); }`)}
+    let at = (image_${j} * outChannels + channel) * outPlane + pixel_${j};
+    ${times(rows, (i) => `if (row + ${i}u * row_step < outGroup) { finish(sum_${i}_${j}, channel + ${i}u * row_step, at + ${i}u * row_step * outPlane); }`)}
   }`,
   )}
 }`;

@@ -1,5 +1,5 @@
 import { flat, shader } from '../shader.js';
-import { CONV_PARAMS, WINDOW } from './convParams.js';
+import { CONV_PARAMS, GEOMETRY, WINDOW } from './convParams.js';
 import { step, sums, times } from './tile.js';
 
 /** Each result of a workgroup, at row `row`, input channel `channel` and tap `tap` of its group of channels. */
@@ -16,8 +16,8 @@ const tapOffsets = (taps: number): string =>
   times(
     taps,
     (t) => `
-  let r_${t} = ((firstTap + ${t}u) / u32(KERNEL_WIDTH)) * u32(DILATION_HEIGHT) - p.padTop;
-  let s_${t} = ((firstTap + ${t}u) % u32(KERNEL_WIDTH)) * u32(DILATION_WIDTH) - p.padLeft;`,
+  let r_${t} = ((firstTap + ${t}u) / u32(KERNEL_WIDTH)) * u32(DILATION_HEIGHT) - padTop;
+  let s_${t} = ((firstTap + ${t}u) % u32(KERNEL_WIDTH)) * u32(DILATION_WIDTH) - padLeft;`,
   );
 
 /**
@@ -41,11 +41,12 @@ var<workgroup> shares: array<f32, ${rows * columns * pitch}>;
 
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let plane = p.inHeight * p.inWidth;
-  let outPlane = p.outHeight * p.outWidth;
-  let pixels = p.batch * outPlane;
+${GEOMETRY}
+  let plane = inHeight * inWidth;
+  let outPlane = outHeight * outWidth;
+  let pixels = batch * outPlane;
   let tapBlocks = (TAPS + ${taps - 1}u) / ${taps}u;
-  let channelBlocks = (p.inGroup + ${channels - 1}u) / ${channels}u;
+  let channelBlocks = (inGroup + ${channels - 1}u) / ${channels}u;
   let firstTap = (group.x % tapBlocks) * ${taps}u;
   let channel = ((group.x / tapBlocks) % channelBlocks) * ${channels}u;
   let grouped = group.x / (tapBlocks * channelBlocks);
@@ -55,18 +56,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   for (var q = group.z * ${lanes}u + lane; q < pixels; q += p.parts * ${lanes}u) {
     let image = q / outPlane;
     let pixel = q % outPlane;
-    let y = (pixel / p.outWidth) * u32(STRIDE_HEIGHT);
-    let z = (pixel % p.outWidth) * u32(STRIDE_WIDTH);
-    let dyAt = (image * p.outChannels + grouped * p.outGroup + row) * outPlane + pixel;
-    let first = (image * p.inChannels + grouped * p.inGroup + channel) * plane;
+    let y = (pixel / outWidth) * u32(STRIDE_HEIGHT);
+    let z = (pixel % outWidth) * u32(STRIDE_WIDTH);
+    let dyAt = (image * outChannels + grouped * outGroup + row) * outPlane + pixel;
+    let first = (image * inChannels + grouped * inGroup + channel) * plane;
     ${times(rows, (i) => `let a_${i} = dy[dyAt + ${i}u * outPlane];`)}
     ${times(
       taps,
       (t) => `
     let y_${t} = y + r_${t};
     let z_${t} = z + s_${t};
-    let hits_${t} = y_${t} < p.inHeight && z_${t} < p.inWidth;
-    let at_${t} = select(0u, first + y_${t} * p.inWidth + z_${t}, hits_${t});
+    let hits_${t} = y_${t} < inHeight && z_${t} < inWidth;
+    let at_${t} = select(0u, first + y_${t} * inWidth + z_${t}, hits_${t});
     ${times(channels, (c) => `let b_${c * taps + t} = select(0.0, x[at_${t} + ${c}u * plane], hits_${t});`)}`,
     )}
     ${step(rows, columns)}
@@ -92,43 +93,47 @@ export const conv2dBackwardWeightSmall = shader({
   name: 'conv2dBackwardWeightSmall',
   buffers: { x: 'f32', dy: 'f32', out: 'f32 out' },
   params: { ...CONV_PARAMS, parts: 'u32', size: 'u32' },
-  code({ ROWS, TAPS_HELD, LANES }) {
+  code({ ROWS, TAPS_HELD, LANES, KERNEL_WIDTH, STRIDE_WIDTH, DILATION_WIDTH }) {
     const [rows, taps, lanes] = [Number(ROWS), Number(TAPS_HELD), Number(LANES)];
+    const width = Number(KERNEL_WIDTH);
+    // Whole rows of taps that move by one: all but the last tap of a row have their element from the turn before.
+    const slides = STRIDE_WIDTH === 1 && DILATION_WIDTH === 1 && width > 1 && taps % width === 0;
+    const load = (t: number, z: string): string =>
+      `load(line_${t}, ${z} + s_${t}, y_${t} < inHeight && ${z} + s_${t} < inWidth)`;
     return `${WINDOW}${STORE}
+fn load(line: u32, z: u32, hits: bool) -> f32 { return select(0.0, x[select(0u, line + z, hits)], hits); }
+
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let plane = p.inHeight * p.inWidth;
-  let outPlane = p.outHeight * p.outWidth;
+${GEOMETRY}
+  let plane = inHeight * inWidth;
+  let outPlane = outHeight * outWidth;
   let tapBlocks = (TAPS + ${taps - 1}u) / ${taps}u;
-  let channelBlocks = (p.inGroup + ${lanes - 1}u) / ${lanes}u;
+  let channelBlocks = (inGroup + ${lanes - 1}u) / ${lanes}u;
   let firstTap = (group.x % tapBlocks) * ${taps}u;
   let channel = ((group.x / tapBlocks) % channelBlocks) * ${lanes}u + lane;
   let grouped = group.x / (tapBlocks * channelBlocks);
   let row = group.y * ${rows}u;
   ${tapOffsets(taps)}
   ${sums(rows, taps)}
-  for (var line = group.z; line < p.batch * p.outHeight; line += p.parts) {
-    let image = line / p.outHeight;
-    let oy = line % p.outHeight;
-    let first = (image * p.inChannels + grouped * p.inGroup + min(channel, p.inGroup - 1u)) * plane;
-    var dyAt = (image * p.outChannels + grouped * p.outGroup + row) * outPlane + oy * p.outWidth;
+  for (var line = group.z; line < batch * outHeight; line += p.parts) {
+    let image = line / outHeight;
+    let oy = line % outHeight;
+    let first = (image * inChannels + grouped * inGroup + min(channel, inGroup - 1u)) * plane;
+    var dyAt = (image * outChannels + grouped * outGroup + row) * outPlane + oy * outWidth;
     ${times(
       taps,
       (t) => `
     let y_${t} = oy * u32(STRIDE_HEIGHT) + r_${t};
-    let line_${t} = first + y_${t} * p.inWidth;`,
+    let line_${t} = first + y_${t} * inWidth;`,
     )}
-    for (var ox = 0u; ox < p.outWidth; ox++) {
+    ${slides ? times(taps, (t) => (t % width === width - 1 ? '' : `var b_${t} = ${load(t, '0u')};`)) : ''}
+    for (var ox = 0u; ox < outWidth; ox++) {
       let z = ox * u32(STRIDE_WIDTH);
       ${times(rows, (i) => `let a_${i} = dy[dyAt + ${i}u * outPlane];`)}
-      ${times(
-        taps,
-        (t) => `
-      let z_${t} = z + s_${t};
-      let hits_${t} = y_${t} < p.inHeight && z_${t} < p.inWidth;
-      let b_${t} = select(0.0, x[select(0u, line_${t} + z_${t}, hits_${t})], hits_${t});`,
-      )}
+      ${times(taps, (t) => (slides && t % width !== width - 1 ? '' : `let b_${t} = ${load(t, 'z')};`))}
       ${step(rows, taps)}
+      ${slides ? times(taps, (t) => (t % width === width - 1 ? '' : `b_${t} = b_${t + 1};`)) : ''}
       dyAt++;
     }
   }

@@ -24,6 +24,11 @@ export function windowConstants(o: ConvGeometry): Record<string, number> {
   };
 }
 
+/** Every parameter as a value of its own, to be read once and not in each turn of a loop. */
+export const GEOMETRY = Object.keys(CONV_PARAMS)
+  .map((name) => `  let ${name} = p.${name};`)
+  .join('\n');
+
 /** `TAPS`: positions in the window. */
 export const WINDOW = `
 const TAPS = u32(KERNEL_HEIGHT * KERNEL_WIDTH);
