@@ -22,6 +22,13 @@ export class Counter extends Tensor {
     this.write([value]);
   }
 
+  override async to(device: Device): Promise<Counter> {
+    if (device === this.device) return this;
+    const copy = new Counter(device);
+    copy.value = this.value;
+    return copy;
+  }
+
   override write(data: ArrayLike<number> | ArrayLike<bigint>): void {
     const exact = BigInt64Array.of(BigInt(data[0]));
     super.write(exact);

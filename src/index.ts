@@ -15,10 +15,18 @@ export {
   wasm,
 } from './device/wasm/index.js';
 export {
+  type ShaderTime,
+  type WebgpuCounts,
+  type WebgpuDevice,
+  type WebgpuOptions,
+  webgpu,
+} from './device/webgpu/index.js';
+export {
   ArgumentError,
   AtalhoError,
   AutogradError,
   DeviceError,
+  DeviceLostError,
   FormatError,
   OutOfMemoryError,
   StateDictError,

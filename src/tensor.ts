@@ -90,6 +90,20 @@ export class Tensor implements Resource {
     return Number(this.dataSync()[0]);
   }
 
+  /**
+   * A copy on another device, without the graph behind this one and rounded to that device's dtype; this tensor itself where
+   * it is there already.
+   * @see https://pytorch.org/docs/stable/generated/torch.Tensor.to.html
+   */
+  async to(device: Device): Promise<Tensor> {
+    if (device === this.device) return this;
+    const data = await this.data();
+    const whole = this.dtype === 'int32' || this.dtype === 'int64';
+    const buffer = device.alloc(this.size, whole ? this.dtype : device.dtype);
+    device.write(buffer, data);
+    return new Tensor(device, this.shape, buffer, this.requiresGrad);
+  }
+
   /** Overwrites the elements in place; identity, shape and dtype stay. */
   write(data: ArrayLike<number> | ArrayLike<bigint>): void {
     if (data.length !== this.size) {

@@ -1,6 +1,7 @@
 /** Carries out a training run in its folder: resuming, checkpoints, metrics, curves, the chapter's last lines. */
 import { basename } from 'node:path';
 import { countBatches } from '../data/loader.js';
+import type { Device } from '../device/device.js';
 import { ArgumentError, AtalhoError } from '../errors.js';
 import { writeSafetensors } from '../io/safetensors.js';
 import { Generator } from '../random.js';
@@ -13,7 +14,7 @@ import { Trainer } from '../train/trainer.js';
 import { hashImages } from './classFolders.js';
 import { FIELD_NAMES, type TrainConfig, withAbsentOptions } from './config.js';
 import { curvesSvg } from './curves.js';
-import { makeDevice, type Threads } from './devices.js';
+import { describeDevice, makeDevice, type Threads } from './devices.js';
 import { INTERRUPTED_EXIT_CODE, listenForInterrupt } from './interrupt.js';
 import { makeModel } from './models.js';
 import { normalizationOf } from './normalization.js';
@@ -83,7 +84,7 @@ async function finish(
   run: RunFolder,
   trainer: Trainer,
   { config, classes }: RunSettings,
-  deviceName: string,
+  device: Device,
   presets: Presets,
 ): Promise<void> {
   const { images, seconds, history } = trainer.state();
@@ -97,9 +98,10 @@ async function finish(
     );
   }
   print(summary(history[history.length - 1]));
-  print(`${(images / seconds).toFixed(1)} examples/sec on ${deviceName}`);
+  print(`${(images / seconds).toFixed(1)} examples/sec on ${describeDevice(device)}`);
   print(`sha256 of the trained weights: ${hash}`);
-  if (classes === undefined) compareWithPublished(config, hash, presets);
+  // A GPU's bits are its own.
+  if (classes === undefined && device.name !== 'webgpu') compareWithPublished(config, hash, presets);
   print(`curves, metrics and weights: ${run.path}`);
   if (classes === undefined && !sameConfig(config, CHAPTER)) print(`the chapter's full recipe: ${CHAPTER_COMMAND}`);
 }
@@ -163,7 +165,7 @@ export async function trainRun(
     const trainer = new Trainer({ model, optimizer, trainData, testData, ...options });
     const [trainImages, testImages] = [trainData.shape[0], testData.shape[0]];
     print(
-      `atalho ${VERSION}: ${config.model} on ${device.name}${config.math === 'exact' ? '' : `, ${config.math} math`}, ${trainImages} images at ${resize}×${resize}, ` +
+      `atalho ${VERSION}: ${config.model} on ${describeDevice(device)}${config.math === 'exact' ? '' : `, ${config.math} math`}, ${trainImages} images at ${resize}×${resize}, ` +
         `${epochs} epoch${epochs === 1 ? '' : 's'} of ${trainer.batchesPerEpoch} steps; run folder ${run.path}`,
     );
     // Fashion-MNIST's content is checked as it is read; pictures of one's own may be others the next time.
@@ -205,7 +207,7 @@ export async function trainRun(
       },
     });
     progress.stop();
-    if (outcome === 'finished') return await finish(run, trainer, settings, device.name, presets);
+    if (outcome === 'finished') return await finish(run, trainer, settings, device, presets);
     if (!saved) await save();
     const { step } = trainer.state();
     print(

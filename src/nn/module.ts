@@ -2,9 +2,10 @@
  * Module: the base of all layers and networks. Nothing is registered: parameters, buffers and children are found by
  * walking an object's plain fields in the order in which they were declared.
  */
+import type { Device } from '../device/device.js';
 import { StateDictError } from '../errors.js';
 import { copyStateDict, type Disagreement, type StateEntry } from '../stateDict.js';
-import { Tensor } from '../tensor.js';
+import { keep, Tensor } from '../tensor.js';
 
 /** The state-dict name of a field: `runningMean` is `running_mean`, as in PyTorch. */
 function stateName(field: string): string {
@@ -136,6 +137,37 @@ export abstract class Module {
   apply(fn: (module: Module) => void): this {
     for (const child of this.children().values()) child.apply(fn);
     fn(this);
+    return this;
+  }
+
+  /**
+   * Moves every parameter and buffer to `device`: new tensors take the places of the old ones, which are disposed. An
+   * optimizer or a plan that was made before holds the old ones, so make it anew. Tensors that are there already stay.
+   * @throws whatever the devices throw; nothing has changed then
+   * @see https://pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module.to
+   */
+  async to(device: Device): Promise<this> {
+    const moved = new Map<unknown, Tensor>();
+    const left = new Set<unknown>();
+    try {
+      for (const old of new Set(this.stateDict().values())) {
+        if (old.device === device) continue;
+        moved.set(old, keep(await old.to(device)));
+        left.add(old.device);
+      }
+    } catch (error) {
+      for (const t of moved.values()) t.dispose();
+      throw error;
+    }
+    const now = (value: unknown): unknown => (left.has(value) ? device : (moved.get(value) ?? value));
+    this.apply((module) => {
+      const fields = module as unknown as Record<string, unknown>;
+      for (const [name, value] of Object.entries(fields)) {
+        if (now(value) !== value) fields[name] = now(value);
+        else if (Array.isArray(value) && value.some((item) => moved.has(item))) fields[name] = value.map(now);
+      }
+    });
+    for (const old of moved.keys()) (old as Tensor).dispose();
     return this;
   }
 

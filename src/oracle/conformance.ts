@@ -183,7 +183,9 @@ async function specialDifference(
   const reader = reference({ dtype: device.dtype });
   try {
     const got = await execute(device, trial, data, dy);
-    const versions = precision.flush ? [(v: Float32Array) => v, flushed] : [(v: Float32Array) => v];
+    const asGiven = (v: Float32Array): Float32Array => v;
+    const ways = [asGiven, (v: Float32Array) => flushed(v), (v: Float32Array) => flushed(v, true)];
+    const versions = precision.flush ? ways : [asGiven];
     const wanted: { execution: Execution; outcome: Outcome; grads: Readonly<Record<string, Expected>> }[] = [];
     for (const version of versions) {
       const [inputs, direction] = [data.map(version), version(dy)];

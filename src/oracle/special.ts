@@ -47,9 +47,13 @@ export function withSpecials(
   });
 }
 
-/** A copy with every subnormal number taken as 0, as a device of `Precision.flush` may. */
-export function flushed(data: Float32Array): Float32Array {
-  return data.map((v) => (Math.abs(v) < SMALLEST_NORMAL ? 0 : v));
+/**
+ * A copy with every subnormal number taken as 0, as a device of `Precision.flush` may: a zero of the number's sign, or
+ * `positive`.
+ * @see https://www.w3.org/TR/WGSL/#flush-to-zero
+ */
+export function flushed(data: Float32Array, positive = false): Float32Array {
+  return data.map((v) => (Math.abs(v) >= SMALLEST_NORMAL || Number.isNaN(v) ? v : positive ? 0 : 0 * v));
 }
 
 /** What one array of results may be: the reference's, for the class of each element, and the witness's. */

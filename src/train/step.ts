@@ -1,8 +1,10 @@
 /** One step of training: forward, loss, gradients, update. */
-import { grad } from '../autograd.js';
+import { grad, noGrad } from '../autograd.js';
 import type { Batch } from '../data/loader.js';
 import type { Module } from '../nn/module.js';
+import { cat } from '../ops/cat.js';
 import { crossEntropy } from '../ops/crossEntropy.js';
+import { reshape } from '../ops/reshape.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import { keep, type Tensor, tensor } from '../tensor.js';
 import { countCorrect } from './accuracy.js';
@@ -66,6 +68,67 @@ export function differentiate(
   }
 }
 
+/** A step whose commands are given and whose results nobody has waited for. */
+export interface LaunchedStep {
+  readonly loss: Tensor;
+  readonly logits: Tensor;
+  readonly labels: Int32Array;
+}
+
+/** Everything of a step but waiting for its results. What is returned is to be disposed. */
+export function launchStep(
+  model: Module,
+  optimizer: Optimizer,
+  batch: Batch,
+  step: number,
+  options: StepOptions = {},
+): LaunchedStep {
+  const [{ device }] = optimizer.params;
+  // One scope, so that a device that collects commands gets them all at once.
+  return device.scope(() => {
+    const { loss, logits, grads } = differentiate(model, optimizer.params, batch, step, options);
+    optimizer.step(grads);
+    return { loss, logits, labels: batch.labels };
+  });
+}
+
+/**
+ * The results of steps in a row, read together; disposes them.
+ * @param step number of the first, counted from 1, for messages
+ * @throws NonFiniteLossError for the first loss that is NaN or infinite; the updates were made
+ */
+export async function settleSteps(steps: readonly LaunchedStep[], step: number): Promise<StepResult[]> {
+  const [{ loss: first }] = steps;
+  const joined = first.device.scope(() =>
+    noGrad(() => ({
+      losses: cat(steps.map(({ loss }) => reshape(loss, [1]))),
+      logits: cat(steps.map(({ logits }) => logits)),
+    })),
+  );
+  try {
+    const [losses, logits] = await Promise.all([joined.losses.data(), joined.logits.data()]);
+    const classes = steps[0].logits.shape[1];
+    let at = 0;
+    return steps.map(({ labels }, i) => {
+      const loss = Number(losses[i]);
+      if (!Number.isFinite(loss)) throw nonFinite(loss, step + i, null);
+      const from = at;
+      at += labels.length * classes;
+      return { loss, correct: countCorrect(logits.subarray(from, at) as Float32Array, labels) };
+    });
+  } finally {
+    for (const t of [joined.losses, joined.logits]) t.dispose();
+    disposeSteps(steps);
+  }
+}
+
+export function disposeSteps(steps: readonly LaunchedStep[]): void {
+  for (const { loss, logits } of steps) {
+    loss.dispose();
+    logits.dispose();
+  }
+}
+
 /**
  * Trains `model` on one batch: cross-entropy, its gradients, one step of `optimizer`. Everything made on the way is
  * freed, whatever happens.
@@ -80,14 +143,7 @@ export async function trainStep(
   step: number,
   { labelSmoothing }: StepOptions = {},
 ): Promise<StepResult> {
-  const { loss, logits, grads } = differentiate(model, optimizer.params, batch, step, { labelSmoothing });
-  try {
-    optimizer.step(grads);
-    for (const t of grads) t.dispose();
-    const [value, rows] = await Promise.all([loss.data(), logits.data()]);
-    if (!Number.isFinite(Number(value[0]))) throw nonFinite(Number(value[0]), step, null);
-    return { loss: Number(value[0]), correct: countCorrect(rows as Float32Array, batch.labels) };
-  } finally {
-    for (const t of [loss, logits, ...grads]) t.dispose();
-  }
+  const launched = launchStep(model, optimizer, batch, step, { labelSmoothing });
+  const [result] = await settleSteps([launched], step);
+  return result;
 }

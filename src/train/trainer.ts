@@ -18,7 +18,7 @@ import { checkLastBatch } from './lastBatch.js';
 import { finiteState } from './nonFinite.js';
 import { constantSchedule, type Schedule } from './schedule.js';
 import { bestPoint, epochsSinceBest, type HistoryPoint, type TrainerState } from './state.js';
-import { trainStep } from './step.js';
+import { disposeSteps, type LaunchedStep, launchStep, settleSteps } from './step.js';
 import { yieldToEventLoop } from './yieldToEventLoop.js';
 
 export interface TrainerOptions {
@@ -98,6 +98,10 @@ export interface TrainerHooks {
 /** Points of the plot within an epoch, as in the chapter. */
 const POINTS_PER_EPOCH = 5;
 
+/** Steps that a GPU may be given before their results are waited for, and about how long they may take. */
+const MOST_AHEAD = 16;
+const SECONDS_AHEAD = 0.5;
+
 function whole(option: string, value: number): void {
   if (!Number.isInteger(value) || value < 1) {
     throw new ArgumentError(`Trainer: ${option} is ${value}; want a whole number of at least 1`);
@@ -114,6 +118,10 @@ export class Trainer {
   private readonly imageCount: number;
   private readonly schedule: Schedule;
   private now: TrainerState;
+  /** Steps under way, each with the learning rate that it had; how many there may be; when the first began. */
+  private readonly pending: (LaunchedStep & { readonly lr: number })[] = [];
+  private ahead = 1;
+  private began = 0;
   /** State of the generator once the running epoch's order is drawn. */
   private nextOrder: readonly number[] = [];
 
@@ -238,45 +246,81 @@ export class Trainer {
     const epoch = batches(trainData, options);
     this.nextOrder = generator.state();
     this.model.train();
-    for await (const batch of epoch) {
-      if (hooks.signal?.aborted) return false;
-      await this.step(batch, hooks);
-      await yieldToEventLoop();
+    try {
+      for await (const batch of epoch) {
+        if (hooks.signal?.aborted) break;
+        await this.step(batch, hooks);
+        await yieldToEventLoop();
+      }
+      await this.settle(hooks);
+    } finally {
+      disposeSteps(this.pending.splice(0));
     }
-    return true;
+    return this.now.position === this.batchesPerEpoch;
   }
 
+  /** Launches a step. Its results are waited for once `ahead` steps are under way: see `settle`. */
   private async step(batch: Batch, hooks: TrainerHooks): Promise<void> {
-    const { model, optimizer, batchesPerEpoch, totalSteps, now } = this;
-    const began = performance.now();
-    const factor = this.schedule(now.step, totalSteps);
+    const { model, optimizer, totalSteps, now, pending } = this;
+    if (pending.length === 0) this.began = performance.now();
+    const step = now.step + pending.length;
+    const factor = this.schedule(step, totalSteps);
     optimizer.paramGroups.forEach((group, i) => {
       group.lr = this.baseLrs[i] * factor;
     });
     const { lr } = optimizer;
-    const { loss, correct } = await trainStep(model, optimizer, batch, now.step + 1, this.o);
-    const seconds = (performance.now() - began) / 1000;
-    const images = batch.labels.length;
-    this.now = {
-      ...now,
-      position: now.position + 1,
-      step: now.step + 1,
-      lossSum: now.lossSum + loss * images,
-      correct: now.correct + correct,
-      count: now.count + images,
-      images: now.images + images,
-      seconds: now.seconds + seconds,
-    };
-    const { epoch, position, step } = this.now;
-    // The epoch's own point comes when it is tested.
-    if (position % this.pointEvery === 0 && position < batchesPerEpoch) {
-      const point = this.pointNow(null);
-      this.now = { ...this.now, history: [...this.now.history, point] };
-      await hooks.onPoint?.(point);
+    const { labelSmoothing } = this.o;
+    try {
+      pending.push({ lr, ...launchStep(model, optimizer, batch, step + 1, { labelSmoothing }) });
+    } catch (error) {
+      // What was launched before has changed the weights, so the state follows.
+      await this.settle(hooks);
+      throw error;
     }
-    const { trainLoss, trainAcc } = this.means();
-    const where = { epoch, position, batchesPerEpoch, step, totalSteps };
-    await hooks.onStep?.({ ...where, loss, lr, trainLoss, trainAcc, images, seconds });
+    if (pending.length >= this.ahead) await this.settle(hooks);
+  }
+
+  /**
+   * Waits for the steps that are under way, then tells of each. A device that the CPU reads at once has one at a time; a
+   * GPU would stand still meanwhile, so there as many as take about half a second.
+   */
+  private async settle(hooks: TrainerHooks): Promise<void> {
+    const steps = this.pending.splice(0);
+    if (steps.length === 0) return;
+    const { batchesPerEpoch, totalSteps } = this;
+    const results = await settleSteps(steps, this.now.step + 1);
+    const seconds = (performance.now() - this.began) / 1000 / steps.length;
+    if (this.optimizer.params[0].device.readSync === undefined) {
+      this.ahead = Math.max(1, Math.min(MOST_AHEAD, Math.floor(SECONDS_AHEAD / seconds)));
+    }
+    const told: (() => unknown)[] = [];
+    results.forEach(({ loss, correct }, i) => {
+      const { now } = this;
+      const images = steps[i].labels.length;
+      this.now = {
+        ...now,
+        position: now.position + 1,
+        step: now.step + 1,
+        lossSum: now.lossSum + loss * images,
+        correct: now.correct + correct,
+        count: now.count + images,
+        images: now.images + images,
+        seconds: now.seconds + seconds,
+      };
+      const { epoch, position, step } = this.now;
+      // The epoch's own point comes when it is tested.
+      if (position % this.pointEvery === 0 && position < batchesPerEpoch) {
+        const point = this.pointNow(null);
+        this.now = { ...this.now, history: [...this.now.history, point] };
+        told.push(() => hooks.onPoint?.(point));
+      }
+      const { trainLoss, trainAcc } = this.means();
+      const where = { epoch, position, batchesPerEpoch, step, totalSteps };
+      const event = { ...where, loss, lr: steps[i].lr, trainLoss, trainAcc, images, seconds };
+      told.push(() => hooks.onStep?.(event));
+    });
+    // Only now: the state is that of the weights, so a hook may take a checkpoint.
+    for (const tell of told) await tell();
   }
 
   /** Tests, and begins the next epoch; false when it was stopped while testing. */

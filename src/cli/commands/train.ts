@@ -98,9 +98,10 @@ export function trainCommand(): Command {
   for (const name of FIELD_NAMES) command.addOption(fieldOption(name, String(CHAPTER[name] ?? 'all') || 'none'));
   return command
     .addOption(
-      new Option('--device <name>', `where to compute; the bits are the same (default: ${DEFAULT_DEVICE})`).choices(
-        deviceNames,
-      ),
+      new Option(
+        '--device <name>',
+        `where to compute; a GPU's bits are its own, all others' the same (default: ${DEFAULT_DEVICE})`,
+      ).choices(deviceNames),
     )
     .addOption(threadsOption())
     .option(

@@ -71,6 +71,8 @@ export class WebgpuContext {
   constructor(
     readonly gpu: GPUDevice,
     maxBytes: number,
+    /** Held as long as this is: without its instance Dawn's device would end. */
+    readonly host: unknown,
     private readonly profiler: Profiler | null = null,
   ) {
     this.busy = gpu.adapterInfo?.isFallbackAdapter ? 4 : 512;

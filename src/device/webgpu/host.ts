@@ -6,8 +6,6 @@ interface Dawn {
   create(options: string[]): GPU;
 }
 
-let dawn: GPU | null = null;
-
 /**
  * The host's entry to its GPUs.
  * @throws DeviceError where there is none, saying what would make one
@@ -23,9 +21,7 @@ export async function hostGpu(): Promise<GPU> {
   try {
     // Not told to bundlers: few want Dawn, and none in a page.
     const name = 'webgpu';
-    // One instance for the process: each holds threads of its own.
-    dawn ??= ((await import(/* @vite-ignore */ name)) as Dawn).create([]);
-    return dawn;
+    return ((await import(/* @vite-ignore */ name)) as Dawn).create([]);
   } catch (error) {
     throw new DeviceError(
       `webgpu: Node has no GPU of its own, and the package webgpu (Dawn) could not be loaded (${error instanceof Error ? error.message : String(error)}); run npm install webgpu, or pass { device }`,

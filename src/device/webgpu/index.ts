@@ -118,14 +118,17 @@ export async function webgpu(options: WebgpuOptions = {}): Promise<WebgpuDevice>
   if (!(maxMemoryBytes > 0)) {
     throw new ArgumentError(`webgpu: maxMemoryBytes is ${maxMemoryBytes}; want more than 0`);
   }
-  const contextOf = (gpu: GPUDevice): WebgpuContext => {
-    if (!profile) return new WebgpuContext(gpu, maxMemoryBytes);
+  if (device !== undefined && typeof device?.createComputePipeline !== 'function') {
+    throw new ArgumentError('webgpu: device is no GPUDevice; want what adapter.requestDevice() gave, or none');
+  }
+  const contextOf = (gpu: GPUDevice, host: unknown): WebgpuContext => {
+    if (!profile) return new WebgpuContext(gpu, maxMemoryBytes, host);
     if (!gpu.features.has('timestamp-query')) {
       throw new DeviceError('webgpu: profile takes the feature timestamp-query, which this device lacks');
     }
-    return new WebgpuContext(gpu, maxMemoryBytes, new Profiler(gpu));
+    return new WebgpuContext(gpu, maxMemoryBytes, host, new Profiler(gpu));
   };
-  if (device !== undefined) return new GpuDevice(contextOf(device), describe(device.adapterInfo), false);
+  if (device !== undefined) return new GpuDevice(contextOf(device, null), describe(device.adapterInfo), false);
   const gpu = await hostGpu();
   const adapter = await gpu.requestAdapter({ powerPreference });
   if (adapter === null) {
@@ -145,5 +148,5 @@ export async function webgpu(options: WebgpuOptions = {}): Promise<WebgpuDevice>
       `webgpu: the adapter gives no device: ${error instanceof Error ? error.message : String(error)}`,
     );
   }
-  return new GpuDevice(contextOf(own), describe(adapter.info), true);
+  return new GpuDevice(contextOf(own, gpu), describe(adapter.info), true);
 }

@@ -1,0 +1,408 @@
+/**
+ * The WebGPU device in Node: the case table, and what is its own: batches of commands, memory, errors that arrive late.
+ *
+ * ATALHO_RUNS sets the draws per row (default 10).
+ */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  ArgumentError,
+  adam,
+  add,
+  BatchNorm2d,
+  conv2d,
+  crossEntropy,
+  DeviceError,
+  DeviceLostError,
+  d2lResnet18,
+  Generator,
+  grad,
+  keep,
+  Linear,
+  mean,
+  mul,
+  noGrad,
+  OutOfMemoryError,
+  reference,
+  relu,
+  Sequential,
+  sgd,
+  sum,
+  type Tensor,
+  tensor,
+  type WebgpuDevice,
+  wasm,
+  webgpu,
+} from '../src/index.js';
+import { numbers } from '../src/oracle/index.js';
+import { gpuDevices, gpuFound, gpuHelp } from './gpu.js';
+import { judgeByTable } from './table.js';
+
+const RUNS = Number(process.env.ATALHO_RUNS ?? 10);
+
+describe.each(gpuDevices)('conformance of $name', (maker) => judgeByTable(maker, RUNS));
+
+describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
+  let device: WebgpuDevice;
+  beforeAll(async () => {
+    device = await webgpu();
+  });
+  afterAll(() => device.dispose());
+
+  const filled = (name: string, shape: number[], options: { requiresGrad?: boolean } = {}): Tensor =>
+    tensor(
+      numbers(
+        3,
+        name,
+        shape.reduce((a, b) => a * b, 1),
+        -1,
+        1,
+      ),
+      shape,
+      { device, ...options },
+    );
+
+  it('tells what computes', () => {
+    expect(device.name).toBe('webgpu');
+    expect(device.adapter).not.toBe('');
+    expect(device.readSync).toBeUndefined();
+  });
+
+  it('refuses to be read at once, by name', () => {
+    const x = filled('x', [2]);
+    expect(() => x.dataSync()).toThrow(/^dataSync: device webgpu can only be read with await x.data\(\)/);
+    x.dispose();
+  });
+
+  describe('large tensors', () => {
+    it('takes more elements than workgroups lie along one axis', async () => {
+      // 65,535 workgroups of 1024 elements, and one more.
+      const size = 65_535 * 1024 + 5;
+      const values = new Float32Array(size).fill(1);
+      values[size - 1] = 3;
+      const x = tensor(values, [size], { device });
+      const y = device.scope(() => relu(x));
+      const got = (await y.data()) as Float32Array;
+      expect(got[0] + got[size - 1] + got[size >> 1]).toBe(5);
+      for (const t of [x, y]) t.dispose();
+    }, 120_000);
+
+    it('sums over two levels of workgroups as in one', async () => {
+      const size = 300_001;
+      const values = Float32Array.from({ length: size }, (_, i) => (i % 7) - 3);
+      const want = values.reduce((a, b) => a + b, 0);
+      const x = tensor(values, [size], { device });
+      const y = sum(x);
+      expect((await y.data())[0]).toBe(want);
+      const z = mean(x);
+      expect(Number((await z.data())[0])).toBeCloseTo(want / size, 9);
+      for (const t of [x, y, z]) t.dispose();
+    });
+
+    it.each([
+      { x: [4, 20, 40, 40], w: [30, 20, 3, 3], o: { padding: 1 } },
+      { x: [2, 3, 64, 64], w: [32, 3, 7, 7], o: { stride: 2, padding: 3 } },
+      { x: [8, 96, 7, 7], w: [80, 96, 3, 3], o: { padding: 1 } },
+      { x: [8, 64, 9, 9], w: [130, 64, 1, 1], o: { stride: 2 } },
+      { x: [1, 256, 2, 2], w: [256, 256, 3, 3], o: { padding: 1 } },
+    ])(
+      'convolves $x with $w as the reference does, forward and backward',
+      async ({ x, w, o }) => {
+        const exact = reference({ dtype: 'float64' });
+        const run = async (at: typeof device | typeof exact): Promise<Float64Array[]> => {
+          const leaf = (name: string, shape: number[]) =>
+            tensor(
+              numbers(
+                5,
+                name,
+                shape.reduce((a, b) => a * b, 1),
+                -1,
+                1,
+              ),
+              shape,
+              { device: at, requiresGrad: true },
+            );
+          const inputs = [leaf('x', x), leaf('w', w), leaf('b', [w[0]])] as const;
+          const y = conv2d(...inputs, o);
+          const dy = tensor(numbers(5, 'dy', y.size, -1, 1), y.shape, { device: at });
+          const all = [y, ...grad(y, inputs, dy)];
+          const values = [];
+          for (const t of all) values.push(Float64Array.from((await t.data()) as Float32Array));
+          for (const t of [...all, ...inputs, dy]) t.dispose();
+          return values;
+        };
+        const [got, want] = [await run(device), await run(exact)];
+        got.forEach((values, i) => {
+          const scale = Math.sqrt(want[i].reduce((a, v) => a + v * v, 0) / want[i].length);
+          const worst = values.reduce((most, v, j) => Math.max(most, Math.abs(v - want[i][j])), 0);
+          expect(worst / scale, `result ${i}`).toBeLessThan(2e-5);
+        });
+        exact.dispose();
+      },
+      120_000,
+    );
+
+    it('refuses a tensor beyond what the adapter binds, and says how much it allows', () => {
+      const used = device.memory().used;
+      expect(() => device.alloc(2 ** 33)).toThrow(OutOfMemoryError);
+      expect(() => device.alloc(2 ** 33)).toThrow(/this adapter allows \d+ in one buffer/);
+      expect(device.memory().used).toBe(used);
+    });
+  });
+
+  describe('batches of commands', () => {
+    it('hands a scope to the GPU as one batch', async () => {
+      const x = filled('x', [100]);
+      await device.finished();
+      const before = device.counts;
+      const y = device.scope(() => device.scope(() => relu(add(mul(x, x), x))));
+      const after = device.counts;
+      expect([
+        after.dispatches - before.dispatches,
+        after.submits - before.submits,
+        after.reads - before.reads,
+      ]).toEqual([3, 1, 0]);
+      for (const t of [x, y]) t.dispose();
+    });
+
+    it('trains with one submit a step, no read, and at most 1.5 calls an op', async () => {
+      const model = d2lResnet18({ device });
+      const params = model.parameters();
+      const optimizer = sgd(params, { lr: 0.01, momentum: 0.9 });
+      let ops = 0;
+      const step = (): Tensor =>
+        device.scope(() => {
+          const x = filled('image', [2, 1, 32, 32]);
+          const loss = keep(crossEntropy(model.forward(x), [1, 2]));
+          optimizer.step(grad(loss, params));
+          return loss;
+        });
+      const kernels = device.kernels as unknown as Record<string, (...args: unknown[]) => unknown>;
+      for (const name of Object.keys(kernels)) {
+        const own = kernels[name];
+        kernels[name] = (...args) => {
+          ops++;
+          return own(...args);
+        };
+      }
+      step().dispose();
+      await device.finished();
+      ops = 0;
+      const before = device.counts;
+      const loss = step();
+      const after = device.counts;
+      expect(after.submits - before.submits).toBe(1);
+      expect(after.reads - before.reads).toBe(0);
+      expect((after.dispatches - before.dispatches) / ops).toBeLessThanOrEqual(1.5);
+      loss.dispose();
+      optimizer.dispose();
+      model.dispose();
+    }, 300_000);
+
+    it('writes what a recorded command still reads only once it has read it', async () => {
+      const x = tensor([1, 2], { device });
+      const y = add(x, x);
+      x.write([10, 20]);
+      const z = add(x, x);
+      expect([...(await y.data()), ...(await z.data())]).toEqual([2, 4, 20, 40]);
+      for (const t of [x, y, z]) t.dispose();
+    });
+
+    it('goes on past the calls that one batch holds', async () => {
+      let x = tensor([0], { device });
+      const one = tensor([1], { device });
+      for (let i = 0; i < 5000; i++) {
+        const next = add(x, one);
+        x.dispose();
+        x = next;
+      }
+      expect((await x.data())[0]).toBe(5000);
+      for (const t of [x, one]) t.dispose();
+    });
+
+    it('gives the same bits twice', async () => {
+      const pass = async (): Promise<Float32Array[]> => {
+        const [x, w] = [
+          filled('x', [6, 20, 17, 17], { requiresGrad: true }),
+          filled('w', [24, 20, 3, 3], { requiresGrad: true }),
+        ];
+        const norm = new BatchNorm2d(24, { device });
+        const results = device.scope(() => {
+          const y = norm.forward(conv2d(x, w, null, { padding: 1 }));
+          const loss = mean(mul(y, y));
+          return [loss, ...grad(loss, [x, w, ...norm.parameters()])];
+        });
+        const values = [];
+        for (const t of results) values.push((await t.data()) as Float32Array);
+        for (const t of [...results, x, w]) t.dispose();
+        norm.dispose();
+        return values;
+      };
+      expect(await pass()).toEqual(await pass());
+    }, 120_000);
+  });
+
+  describe('memory', () => {
+    it('serves requests from what was given back, and frees it all', async () => {
+      const own = await webgpu();
+      for (let i = 0; i < 3; i++) {
+        own.scope(() => {
+          const x = tensor(new Float32Array(1000), { device: own });
+          add(add(x, x), x);
+        });
+      }
+      const { used, peak, reserved } = own.memory();
+      expect(used).toBe(0);
+      expect(peak).toBe(reserved);
+      expect(reserved).toBeLessThan(5 * 4096);
+      own.dispose();
+      expect(own.memory()).toMatchObject({ used: 0, reserved: 0 });
+    });
+
+    it('keeps below maxMemoryBytes, and goes on after refusing', async () => {
+      const own = await webgpu({ maxMemoryBytes: 1 << 20 });
+      const x = tensor(new Float32Array(100_000), { device: own });
+      expect(() => own.alloc(200_000)).toThrow(
+        /^webgpu: out of memory: a float32 buffer of 200000 takes 800000 bytes; \d+ of 1048576 are in use/,
+      );
+      const y = add(x, x);
+      expect((await y.data())[99_999]).toBe(0);
+      y.dispose();
+      x.dispose();
+      // What lies free in other sizes makes room.
+      own.alloc(200_000).release();
+      own.dispose();
+      await expect(webgpu({ maxMemoryBytes: 0 })).rejects.toThrow(ArgumentError);
+    });
+  });
+
+  describe('moving', () => {
+    it('takes a model to another device and back, bit for bit', async () => {
+      const model = new Sequential(new Linear(3, 4, { device: reference(), generator: new Generator(1) }));
+      const before = await Promise.all(model.parameters().map((t) => t.data()));
+      const there = await model.to(device);
+      expect(there).toBe(model);
+      expect(model.parameters().every((t) => t.device === device && t.requiresGrad)).toBe(true);
+      const y = noGrad(() => model.forward(filled('x', [2, 3])));
+      expect(y.device).toBe(device);
+      y.dispose();
+      const cpu = await wasm();
+      await model.to(cpu);
+      expect(await Promise.all(model.parameters().map((t) => t.data()))).toEqual(before);
+      model.dispose();
+      cpu.dispose();
+    });
+
+    it('takes counters and running statistics along, and disposes what it leaves', async () => {
+      const cpu = reference();
+      const norm = new BatchNorm2d(2, { device: cpu });
+      norm
+        .forward(
+          tensor(
+            [
+              [[[1]], [[2]]],
+              [[[3]], [[5]]],
+            ],
+            { device: cpu },
+          ),
+        )
+        .dispose();
+      const old = [...norm.stateDict().values()];
+      await norm.to(device);
+      expect(old.every((t) => t.disposed)).toBe(true);
+      expect([...norm.stateDict().values()].every((t) => t.device === device)).toBe(true);
+      norm.forward(filled('y', [2, 2, 1, 1])).dispose();
+      expect(await norm.stateDict().get('num_batches_tracked')?.data()).toEqual(BigInt64Array.of(2n));
+      norm.dispose();
+    });
+  });
+
+  describe('errors', () => {
+    it('of tensors of another device name both', async () => {
+      const other = await webgpu();
+      const [x, y] = [filled('x', [2]), tensor([1, 2], { device: other })];
+      expect(() => add(x, y)).toThrow(/add/);
+      expect(() => device.kernels.relu({ x: y.buffer, out: x.buffer })).toThrow(
+        new DeviceError('webgpu: relu: x is a buffer of another device'),
+      );
+      x.dispose();
+      other.dispose();
+    });
+
+    it('of a device that was disposed are typed', async () => {
+      const own = await webgpu();
+      const x = tensor([1], { device: own });
+      own.dispose();
+      expect(() => add(x, x)).toThrow(/^webgpu: the device was disposed/);
+      await expect(x.data()).rejects.toThrow(DeviceError);
+      own.dispose();
+    });
+
+    it('of arguments say what they want', async () => {
+      await expect(webgpu({ device: {} as GPUDevice })).rejects.toThrow(/^webgpu: device is no GPUDevice/);
+    });
+
+    it('that the GPU tells late come at the next await, once', async () => {
+      const raw = await rawDevice();
+      const own = await webgpu({ device: raw });
+      const x = tensor([1, 2], { device: own });
+      raw.createShaderModule({ code: 'this is no WGSL' });
+      const y = add(x, x);
+      await expect(y.data()).rejects.toThrow(/^webgpu: the GPU refused a command: .*WGSL/s);
+      expect([...(await y.data())]).toEqual([2, 4]);
+      own.dispose();
+      raw.destroy();
+    });
+
+    it('of a GPU without memory are OutOfMemoryError', async () => {
+      const raw = await rawDevice();
+      const own = await webgpu({ device: raw });
+      const x = tensor([1, 2], { device: own });
+      const pop = raw.popErrorScope.bind(raw);
+      let calls = 0;
+      // As a driver would tell: Dawn asks for no more than it can have here.
+      raw.popErrorScope = async () => {
+        const told = await pop();
+        return calls++ === 0 ? ({ message: 'no memory' } as GPUError) : told;
+      };
+      const y = add(x, x);
+      await expect(y.data()).rejects.toThrow(OutOfMemoryError);
+      own.dispose();
+      raw.destroy();
+    });
+
+    it('of a lost GPU say that its tensors are gone', async () => {
+      const raw = await rawDevice();
+      const own = await webgpu({ device: raw });
+      const x = tensor([1, 2], { device: own });
+      await own.finished();
+      raw.destroy();
+      await expect(add(x, x).data()).rejects.toThrow(DeviceLostError);
+      expect(() => add(x, x)).toThrow(
+        /^webgpu: the GPU device was lost \(destroyed: .*go on from the last checkpoint/s,
+      );
+      await expect(x.data()).rejects.toThrow(DeviceLostError);
+      own.dispose();
+    });
+  });
+
+  it('keeps the state of optimizers on the GPU', async () => {
+    const w = tensor([1, -2], { device, requiresGrad: true });
+    const optimizer = adam([w], { lr: 0.1 });
+    const g = tensor([0.5, -0.5], { device });
+    optimizer.step([g]);
+    const got = await w.data();
+    expect(got[0]).toBeCloseTo(0.9, 6);
+    expect(got[1]).toBeCloseTo(-1.9, 6);
+    optimizer.dispose();
+    for (const t of [w, g]) t.dispose();
+  });
+});
+
+/** A device of the caller's own. */
+async function rawDevice(): Promise<GPUDevice> {
+  const { create } = (await import('webgpu')) as unknown as { create(options: string[]): GPU };
+  const gpu = create([]);
+  const adapter = await gpu.requestAdapter();
+  if (adapter === null) throw new Error('no adapter');
+  return adapter.requestDevice();
+}
