@@ -30,8 +30,9 @@ import {
 } from '../src/index.js';
 import { devices } from './devices.js';
 import { formula } from './goldens.js';
+import { gpuDevices } from './gpu.js';
 
-describe.each(devices)('autograd on $name', ({ make }) => {
+describe.each([...devices, ...gpuDevices])('autograd on $name', ({ make }) => {
   let device: Device;
   beforeEach(async () => {
     device = await make();

@@ -3,8 +3,9 @@ import { resnet18, resnet50 } from '../src/index.js';
 import { devices, fastDevices } from './devices.js';
 import { goldens } from './goldens.js';
 import { DEEP, describeNet, SHALLOW } from './goldens-net.js';
+import { gpuDevices } from './gpu.js';
 
-const on = [...devices, ...fastDevices];
+const on = [...devices, ...fastDevices, ...gpuDevices];
 
 describeNet({
   ...{ name: 'resnet18', make: resnet18, parameters: 11_689_512, single: SHALLOW },

@@ -21,3 +21,15 @@ else {
 export const gpuDevices: readonly DeviceMaker[] = gpuFound
   ? [{ name: 'webgpu', make: () => webgpu(), fast: true, precision: WEBGPU }]
   : [];
+
+/** Dawn's, for good: to let go of one takes the process down with it. */
+let instance: GPU | null = null;
+
+/** A device of the caller's own. */
+export async function rawGpuDevice(): Promise<GPUDevice> {
+  const { create } = (await import('webgpu')) as unknown as { create(options: string[]): GPU };
+  instance ??= create([]);
+  const adapter = await instance.requestAdapter();
+  if (adapter === null) throw new Error('no adapter');
+  return adapter.requestDevice();
+}

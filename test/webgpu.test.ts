@@ -34,7 +34,7 @@ import {
   webgpu,
 } from '../src/index.js';
 import { numbers } from '../src/oracle/index.js';
-import { gpuDevices, gpuFound, gpuHelp } from './gpu.js';
+import { gpuDevices, gpuFound, gpuHelp, rawGpuDevice } from './gpu.js';
 import { judgeByTable } from './table.js';
 
 const RUNS = Number(process.env.ATALHO_RUNS ?? 10);
@@ -252,8 +252,9 @@ describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
       }
       const { used, peak, reserved } = own.memory();
       expect(used).toBe(0);
-      expect(peak).toBe(reserved);
-      expect(reserved).toBeLessThan(5 * 4096);
+      expect(peak).toBe(3 * 4000);
+      expect(reserved).toBeGreaterThanOrEqual(peak);
+      expect(reserved).toBeLessThan(peak * 1.2);
       own.dispose();
       expect(own.memory()).toMatchObject({ used: 0, reserved: 0 });
     });
@@ -342,7 +343,7 @@ describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
     });
 
     it('that the GPU tells late come at the next await, once', async () => {
-      const raw = await rawDevice();
+      const raw = await rawGpuDevice();
       const own = await webgpu({ device: raw });
       const x = tensor([1, 2], { device: own });
       raw.createShaderModule({ code: 'this is no WGSL' });
@@ -354,7 +355,7 @@ describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
     });
 
     it('of a GPU without memory are OutOfMemoryError', async () => {
-      const raw = await rawDevice();
+      const raw = await rawGpuDevice();
       const own = await webgpu({ device: raw });
       const x = tensor([1, 2], { device: own });
       const pop = raw.popErrorScope.bind(raw);
@@ -371,7 +372,7 @@ describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
     });
 
     it('of a lost GPU say that its tensors are gone', async () => {
-      const raw = await rawDevice();
+      const raw = await rawGpuDevice();
       const own = await webgpu({ device: raw });
       const x = tensor([1, 2], { device: own });
       await own.finished();
@@ -397,12 +398,3 @@ describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
     for (const t of [w, g]) t.dispose();
   });
 });
-
-/** A device of the caller's own. */
-async function rawDevice(): Promise<GPUDevice> {
-  const { create } = (await import('webgpu')) as unknown as { create(options: string[]): GPU };
-  const gpu = create([]);
-  const adapter = await gpu.requestAdapter();
-  if (adapter === null) throw new Error('no adapter');
-  return adapter.requestDevice();
-}

@@ -14,15 +14,19 @@ if (!found) {
   console.warn(`skipped: ${help}`);
 }
 
-/** A suite of tests in one browser, which `tests` may ask for once they run. */
-export function describeInChromium(title: string, tests: (browser: () => Browser) => void): void {
+/** A suite of tests in one browser, which `tests` may ask for once they run; `flags`: more of its command line. */
+export function describeInChromium(
+  title: string,
+  tests: (browser: () => Browser) => void,
+  flags: readonly string[] = [],
+): void {
   describe.skipIf(!found)(found ? title : `${title} (${help})`, () => {
     let browser: Browser;
     beforeAll(async () => {
       browser = await chromium.launch({
         executablePath,
         // The second: no name but the server's address resolves.
-        args: ['--no-sandbox', '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'],
+        args: ['--no-sandbox', '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1', ...flags],
       });
     });
     afterAll(() => browser?.close());

@@ -41,7 +41,7 @@ export interface Work {
 }
 
 export interface Site {
-  /** The files as they are; `plain.html` has an import map. */
+  /** The files as they are; `plain.html` and `gpu.html` have an import map. */
   folder: string;
   /** The policy of `plain.html`, which knows the import map by its hash. */
   plainPolicy: string;
@@ -63,16 +63,19 @@ export async function makeSite(): Promise<Site> {
 
   const imports = {
     atalho: './node_modules/atalho/dist/index.js',
+    'atalho/oracle': './node_modules/atalho/dist/oracle/index.js',
     'atalho/train': './node_modules/atalho/dist/train/index.js',
     '@assemblyscript/loader': './node_modules/@assemblyscript/loader/index.js',
     'pure-rand/generator/xoroshiro128plus': './node_modules/pure-rand/lib/esm/generator/xoroshiro128plus.js',
   };
   const map = JSON.stringify({ imports });
-  const html = readFileSync(join(folder, 'index.html'), 'utf8');
-  writeFileSync(
-    join(folder, 'plain.html'),
-    html.replace('<script ', `<script type="importmap">${map}</script>\n    <script `),
-  );
+  for (const [from, to] of [
+    ['index.html', 'plain.html'],
+    ['gpu.html', 'gpu.html'],
+  ]) {
+    const html = readFileSync(join(folder, from), 'utf8');
+    writeFileSync(join(folder, to), html.replace('<script ', `<script type="importmap">${map}</script>\n    <script `));
+  }
   const hash = createHash('sha256').update(map).digest('base64');
 
   const remove = () => rmSync(folder, { recursive: true });

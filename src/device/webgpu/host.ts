@@ -7,6 +7,12 @@ interface Dawn {
 }
 
 /**
+ * Dawn's instance, one for the process and for good: each holds threads, and to let go of one while what it made is still
+ * ending takes the process down with it.
+ */
+let dawn: GPU | null = null;
+
+/**
  * The host's entry to its GPUs.
  * @throws DeviceError where there is none, saying what would make one
  */
@@ -21,7 +27,8 @@ export async function hostGpu(): Promise<GPU> {
   try {
     // Not told to bundlers: few want Dawn, and none in a page.
     const name = 'webgpu';
-    return ((await import(/* @vite-ignore */ name)) as Dawn).create([]);
+    dawn ??= ((await import(/* @vite-ignore */ name)) as Dawn).create([]);
+    return dawn;
   } catch (error) {
     throw new DeviceError(
       `webgpu: Node has no GPU of its own, and the package webgpu (Dawn) could not be loaded (${error instanceof Error ? error.message : String(error)}); run npm install webgpu, or pass { device }`,

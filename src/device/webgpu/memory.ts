@@ -96,15 +96,15 @@ export class GpuMemory {
       this.all.add(block);
       this.reserved += size;
     }
-    this.used += size;
+    this.used += bytes;
     this.peak = Math.max(this.peak, this.used);
     return block;
   }
 
   giveBack(buffer: WebgpuBuffer): void {
     if (this.closed) return;
-    const { block } = buffer;
-    this.used -= block.bytes;
+    const { block, size, dtype } = buffer;
+    this.used -= size * BYTES[dtype];
     const list = this.free.get(block.bytes);
     if (list === undefined) this.free.set(block.bytes, [block]);
     else list.push(block);

@@ -27,7 +27,7 @@ function watch(device) {
 }
 
 /** Five steps of a small ResNet with all of its layers. */
-function steps(device) {
+export function steps(device) {
   const generator = new Generator(3);
   const model = d2lResnet({ device, generator, channels: [8, 12], blocks: [1, 1] });
   const optimizer = sgd(model.parameters(), { lr: 0.05, momentum: 0.9, weightDecay: 1e-3 });

@@ -6,7 +6,13 @@ export const maxPool2d = shader({
   name: 'maxPool2d',
   buffers: { x: 'words', out: 'words out', indices: 'i32 out' },
   params: POOL_PARAMS,
-  code: flat(`
+  // Compared as whole numbers of the same order: a comparison of floats may take subnormal ones for 0.
+  code: `
+fn order(word: u32) -> i32 {
+  let bits = bitcast<i32>(select(word, 0u, word == 0x80000000u));
+  return bits ^ ((bits >> 31u) & 0x7fffffff);
+}
+${flat(`
   if (i >= p.size) { return; }
   let column = i % p.outWidth;
   let row = (i / p.outWidth) % p.outHeight;
@@ -23,15 +29,14 @@ export const maxPool2d = shader({
       let z = column * p.strideWidth + b * p.dilationWidth - p.padLeft;
       if (z >= p.inWidth) { continue; }
       let word = x[first + y * p.inWidth + z];
-      let v = bitcast<f32>(word);
-      if (index < 0 || isNan(v) || (!isNan(bitcast<f32>(best)) && v > bitcast<f32>(best))) {
+      if (index < 0 || isNan(bitcast<f32>(word)) || (!isNan(bitcast<f32>(best)) && order(word) > order(best))) {
         best = word;
         index = i32(y * p.inWidth + z);
       }
     }
   }
   out[i] = best;
-  indices[i] = index;`),
+  indices[i] = index;`)}`,
 });
 
 /** dx = Σ dy of the windows whose maximum it was, in output order. One invocation an input. */
