@@ -39,7 +39,7 @@ const conv = {
 };
 
 /** Options of each row, by its name. A new row without an entry is drawn small, and marked so. */
-const sizes = {
+export const sizes = {
   add: elementwise,
   sub: elementwise,
   mul: elementwise,

@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { benchBatch } from './batch.mjs';
 import { benchConvolutions } from './convolutions.mjs';
+import { benchGpu } from './gpu.mjs';
 import { wasm } from './library.mjs';
 import { median } from './measure.mjs';
 import { benchMemory } from './memory.mjs';
@@ -26,6 +27,7 @@ const HELP = `usage: npm run bench -- [options]
   --filter NAME   only rows whose name contains NAME, any case; may be given more than once.
                   Names start with conv, op, model, threads, batch or memory, as in
                   "conv 64@56 b1 weight gradient" or "conv fast 64@56 b1 forward"
+  --device webgpu the ops and the training step on a GPU, in the place of all this; --batch N and --size N (pixels) of the step
   --json PATH     where the results go as JSON, and beside it as a page; default bench/results/<date>.json`;
 
 function parse() {
@@ -35,6 +37,9 @@ function parse() {
         quick: { type: 'boolean', default: false },
         filter: { type: 'string', multiple: true, default: [] },
         json: { type: 'string' },
+        device: { type: 'string', default: 'wasm' },
+        batch: { type: 'string' },
+        size: { type: 'string' },
         help: { type: 'boolean', default: false },
       },
     }).values;
@@ -45,6 +50,10 @@ function parse() {
 }
 
 const options = parse();
+if (!['wasm', 'webgpu'].includes(options.device)) {
+  console.error(`bench: --device ${options.device}; want wasm or webgpu\n${HELP}`);
+  process.exit(2);
+}
 if (options.help) {
   console.log(HELP);
   process.exit(0);
@@ -54,6 +63,11 @@ const wanted = (name) => filters.length === 0 || filters.some((text) => name.toL
 
 const about = machine();
 printMachine(about);
+if (options.device === 'webgpu') {
+  const number = (text) => (text === undefined ? undefined : Number(text));
+  await benchGpu(wanted, { batch: number(options.batch), size: number(options.size) });
+  process.exit(0);
+}
 const device = await wasm();
 const fast = await wasm({ math: 'fast' });
 const relaxed = await wasm({ math: 'relaxed' });

@@ -1,0 +1,162 @@
+/**
+ * `npm run bench -- --device webgpu`: every op of the oracle's table and the chapter's training step on a GPU, by its own
+ * timestamps, next to the rate of multiply-adds that the adapter reaches in registers in the same run. Dawn's first adapter;
+ * on a software one (VK_ICD_FILENAMES names it) smaller shapes.
+ */
+import { performance } from 'node:perf_hooks';
+import { crossEntropy, d2lResnet18, grad, noGrad, oracle, sgd, tensor, webgpu } from './library.mjs';
+import { median } from './measure.mjs';
+import { sizes } from './ops.mjs';
+import { percent } from './report.mjs';
+
+const RUNS = 3;
+let dawn = null;
+/** Independent chains of multiply-adds in an invocation, turns of its loop, and invocations. */
+const [CHAINS, TURNS, INVOCATIONS] = [16, 1024, 64 * 256];
+
+const PEAK = `
+@group(0) @binding(0) var<storage, read_write> out: array<f32>;
+@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
+  let a = f32(id.x) * 1e-9;
+  let b = 1.0 - a;
+  ${Array.from({ length: CHAINS }, (_, i) => `var s${i} = f32(${i});`).join(' ')}
+  for (var i = 0u; i < ${TURNS / 8}u; i++) {
+    ${Array.from({ length: CHAINS }, (_, i) => `s${i} = ${'('.repeat(8)}s${i}${' * b + a)'.repeat(8)};`).join(' ')}
+  }
+  out[id.x] = ${Array.from({ length: CHAINS }, (_, i) => `s${i}`).join(' + ')};
+}`;
+
+/** GFLOP/s of multiply-adds on registers, the best of five. */
+async function peakOf(gpu) {
+  const buffer = gpu.createBuffer({ size: 4 * INVOCATIONS, usage: 128 });
+  const compute = { module: gpu.createShaderModule({ code: PEAK }), entryPoint: 'main' };
+  const pipeline = gpu.createComputePipeline({ layout: 'auto', compute });
+  const entries = [{ binding: 0, resource: { buffer } }];
+  const group = gpu.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
+  let best = 0;
+  for (let i = 0; i < 6; i++) {
+    const encoder = gpu.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, group);
+    pass.dispatchWorkgroups(INVOCATIONS / 64);
+    pass.end();
+    const began = performance.now();
+    gpu.queue.submit([encoder.finish()]);
+    await gpu.queue.onSubmittedWorkDone();
+    best = Math.max(best, (2 * CHAINS * TURNS * INVOCATIONS) / (performance.now() - began) / 1e6);
+  }
+  buffer.destroy();
+  return best;
+}
+
+const total = (profile) => [...profile.values()].reduce((sum, { seconds }) => sum + seconds, 0);
+
+/** Median milliseconds on the GPU of `fn`, once warm. */
+async function gpuTime(device, fn) {
+  fn();
+  await device.profile();
+  const times = [];
+  for (let i = 0; i < RUNS; i++) {
+    fn();
+    times.push(1000 * total(await device.profile()));
+  }
+  return median(times);
+}
+
+async function benchOps(device, wanted, peak) {
+  console.log(`\n${'op'.padEnd(30)} ${'ms'.padStart(9)} ${'GFLOP/s'.padStart(9)} ${'of peak'.padStart(8)}  operands`);
+  for (const row of oracle.cases) {
+    const trial = sizes[row.name] ? row.trial(sizes[row.name]) : row.draw(oracle.seededDraw(1, row.name));
+    const tensors = trial.inputs.map(({ data, shape, differentiable }) =>
+      tensor(data, shape, { device, requiresGrad: differentiable }),
+    );
+    const xs = tensors.filter((t) => t.requiresGrad);
+    const shapes = trial.inputs.map((input) => `[${input.shape.join(', ')}]`).join(' ');
+    const print = (name, ms, flops) => {
+      const rate = flops > 0 ? flops / ms / 1e6 : null;
+      const columns = rate === null ? ['-', '-'] : [rate.toFixed(2), percent(rate / peak)];
+      console.log(
+        `${name.padEnd(30)} ${ms.toFixed(3).padStart(9)} ${columns[0].padStart(9)} ${columns[1].padStart(8)}  ${shapes}`,
+      );
+    };
+    const forward = () => device.scope(() => void noGrad(() => trial.run(tensors)));
+    if (wanted(`op ${row.name} forward`)) print(`${row.name} forward`, await gpuTime(device, forward), trial.flops);
+    if (row.op !== null && xs.length > 0 && wanted(`op ${row.name} gradient`)) {
+      const both = () =>
+        device.scope(() => {
+          const y = trial.run(tensors);
+          const dy = tensor(oracle.numbers(5, 'dy', y.size, -1, 1), y.shape, { device });
+          grad(y, xs, dy);
+        });
+      print(`${row.name} with its gradient`, await gpuTime(device, both), row.name === 'conv2d' ? 3 * trial.flops : 0);
+    }
+    for (const t of tensors) t.dispose();
+  }
+}
+
+async function benchStep(device, batch, size, peak) {
+  const net = d2lResnet18({ device, seed: 0 });
+  const params = net.parameters();
+  const optimizer = sgd(params, { lr: 0.01 });
+  const pixels = oracle.numbers(7, 'image', batch * size * size, 0, 1);
+  const labels = Int32Array.from({ length: batch }, (_, i) => (3 * i) % 10);
+  const step = () =>
+    device.scope(() => {
+      const loss = crossEntropy(net.forward(tensor(pixels, [batch, 1, size, size], { device })), labels);
+      optimizer.step(grad(loss, params));
+    });
+  const cold = performance.now();
+  step();
+  await device.profile();
+  const compiled = performance.now() - cold;
+  const walls = [];
+  let before = device.counts;
+  for (let i = 0; i < RUNS; i++) {
+    before = device.counts;
+    const began = performance.now();
+    step();
+    await device.finished();
+    walls.push(performance.now() - began);
+  }
+  const after = device.counts;
+  const profile = await device.profile();
+  const [ms, gpuMs] = [median(walls), (1000 * total(profile)) / RUNS];
+  // 0.319 GMAC forward at 96×96, three times as much trained; the pixels decide.
+  const flops = 1.91e9 * batch * (size / 96) ** 2;
+  const { peak: bytes, reserved } = device.memory();
+  console.log(`\ntraining step of the chapter's network, ${size}×${size}, batch ${batch}: ${ms.toFixed(1)} ms, ${((1000 * batch) / ms).toFixed(1)} images/s
+  on the GPU ${gpuMs.toFixed(1)} ms, ${(flops / gpuMs / 1e6).toFixed(2)} GFLOP/s of direct work, ${percent(flops / gpuMs / 1e6 / peak)} of the peak
+  ${after.dispatches - before.dispatches} calls of shaders, ${after.submits - before.submits} submits, ${after.reads - before.reads} reads; the first step, which compiles, ${(compiled / 1000).toFixed(1)} s
+  memory: ${(bytes / 2 ** 20).toFixed(0)} MiB most in use, ${(reserved / 2 ** 20).toFixed(0)} MiB held; process ${(process.resourceUsage().maxRSS / 1024).toFixed(0)} MiB`);
+  for (const [name, { calls, seconds }] of profile) {
+    console.log(
+      `    ${name.padEnd(28)} ${((1000 * seconds) / RUNS).toFixed(2).padStart(9)} ms ${String(calls / RUNS).padStart(5)} calls`,
+    );
+  }
+  optimizer.dispose();
+  net.dispose();
+}
+
+export async function benchGpu(wanted, { batch, size }) {
+  const { create } = await import('webgpu');
+  // Held to the end: without its instance Dawn aborts.
+  dawn = create([]);
+  const adapter = await dawn.requestAdapter();
+  if (adapter === null) throw new Error('no adapter; VK_ICD_FILENAMES may name a software one');
+  const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
+  const gpu = await adapter.requestDevice({
+    requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
+    requiredFeatures: ['timestamp-query'],
+  });
+  const device = await webgpu({ device: gpu, profile: true });
+  const slow = gpu.adapterInfo?.isFallbackAdapter === true;
+  const peak = await peakOf(gpu);
+  console.log(
+    `${device.adapter}${slow ? ', a software adapter' : ''}; multiply-adds on registers: ${peak.toFixed(1)} GFLOP/s`,
+  );
+  if (wanted('model training step')) await benchStep(device, batch ?? (slow ? 4 : 256), size ?? (slow ? 64 : 96), peak);
+  await benchOps(device, wanted, peak);
+  device.dispose();
+  gpu.destroy();
+}
