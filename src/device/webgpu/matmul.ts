@@ -1,8 +1,9 @@
-/** Matrix products with register tiles, lanes along the columns. */
+/** Matrix products with register tiles. */
 import { ArgumentError } from '../../errors.js';
 import type { Kernels } from '../device.js';
 import { MOST_GROUPS, type WebgpuContext } from './context.js';
-import { MATMUL_LANES, matmul } from './shaders/matmul.js';
+import { matmul } from './shaders/matmul.js';
+import { tileFor, workgroups } from './tiles.js';
 
 export function matmulKernels(g: WebgpuContext): Pick<Kernels, 'matmul'> {
   return {
@@ -15,14 +16,13 @@ export function matmulKernels(g: WebgpuContext): Pick<Kernels, 'matmul'> {
       if (batch > MOST_GROUPS) {
         throw new ArgumentError(`webgpu: matmul: a batch of ${batch} products; want at most ${MOST_GROUPS}`);
       }
-      const ROWS = m >= 8 ? 8 : m >= 4 ? 4 : m >= 2 ? 2 : 1;
-      const COLUMNS = n >= 4 * MATMUL_LANES ? 4 : n >= 2 * MATMUL_LANES ? 2 : 1;
+      const tile = tileFor(m, n, batch, g.busy);
       const params = {
         ...{ m, n, k, aRow: transposeA ? 1 : k, aStep: transposeA ? m : 1 },
         ...{ bColumn: transposeB ? k : 1, bStep: transposeB ? 1 : n, aBatch: aBatchStride, bBatch: bBatchStride },
       };
-      const groups = [Math.ceil(n / (MATMUL_LANES * COLUMNS)), Math.ceil(m / ROWS), batch] as const;
-      g.dispatch(matmul, { a, b, bias, out }, params, { groups }, { ROWS, COLUMNS });
+      const groups = [...workgroups(m, n, tile), batch] as const;
+      g.dispatch(matmul, { a, b, bias, out }, params, { groups }, { ...tile });
     },
   };
 }
