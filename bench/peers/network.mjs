@@ -1,7 +1,7 @@
 /**
  * The chapter's ResNet-18 as one walk over its state dict, so that every peer is built from the same description.
  */
-import { oracle } from '../library.mjs';
+import * as oracle from '../../dist/oracle/index.js';
 
 /**
  * Weights that keep activations alive and batch norm from being a no-op, drawn by name: the state dict of `net` is

@@ -133,7 +133,7 @@ export async function webgpu(options: WebgpuOptions = {}): Promise<WebgpuDevice>
   const adapter = await gpu.requestAdapter({ powerPreference });
   if (adapter === null) {
     throw new DeviceError(
-      'webgpu: this host offers no adapter (no GPU, or none that its driver or its browser allows); use wasm()',
+      'webgpu: this host offers no adapter (no GPU, or none that its driver or its browser allows; in Node on Linux VK_ICD_FILENAMES may name a software one); use wasm()',
     );
   }
   const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
