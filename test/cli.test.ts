@@ -28,6 +28,7 @@ import { d2lResnet, FormatError, Generator, readSafetensors, reference, sgd, wri
 import { writeFileAtomic } from '../src/io/atomic.js';
 import { encodeCheckpoint, hashWeights, Trainer } from '../src/train/index.js';
 import { hashIn, Workplace } from './cliRunner.js';
+import { gpuFound } from './gpu.js';
 
 const place = new Workplace();
 afterAll(() => place.remove());
@@ -119,6 +120,28 @@ describe('atalho train, eval, predict', () => {
     expect(code).toBe(0);
     expect(text).toBe(`test acc ${LINES.exec(stdout)?.[1]} on 40 images\nsha256 of the weights: ${hashIn(stdout)}\n`);
     expect((await place.run('eval', run, '--test-limit', '10')).stdout).toMatch(/on 10 images/);
+  });
+
+  it("takes the first device that this host has for 'auto', and says why not the ones before", async () => {
+    vi.stubEnv('VK_ICD_FILENAMES', '/none.json');
+    const result = await place.run('eval', run, '--device', 'auto', '--data', place.data);
+    vi.unstubAllEnvs();
+    expect(result.code).toBe(0);
+    expect(result.stdout).toMatch(/^device: wasm, since webgpu: /m);
+    expect(result.stdout).toMatch(/^test acc [01]\.\d{3} on 40 images$/m);
+  });
+
+  it.skipIf(!gpuFound)('trains on a GPU, names it, and goes on elsewhere', async () => {
+    const gpu = ['--device', 'webgpu', '--out', 'gpu'];
+    const first = await place.run('train', ...SMALL, '--epochs', '1', '--data', place.data, ...gpu);
+    expect(first.code).toBe(0);
+    expect(first.stdout).toMatch(/^atalho \S+: d2l-resnet-tiny on webgpu \(.+\), 96 images/m);
+    expect(first.stdout).toMatch(/^\d+\.\d examples\/sec on webgpu \(.+\)$/m);
+    const tested = await place.run('eval', 'gpu', '--data', place.data);
+    expect(hashIn(tested.stdout.replace('of the weights', 'of the trained weights'))).toBe(hashIn(first.stdout));
+    const refused = await place.run('train', ...SMALL, '--math', 'fast', '--data', place.data, '--device', 'webgpu');
+    expect(refused.code).not.toBe(0);
+    expect(refused.stderr).toContain("the webgpu device has no math 'fast'; its bits are its GPU's own");
   });
 
   it('predicts PNG files, gray and colour alike, with three labels each', async () => {

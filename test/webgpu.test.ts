@@ -366,7 +366,15 @@ describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
         return calls++ === 0 ? ({ message: 'no memory' } as GPUError) : told;
       };
       const y = add(x, x);
-      await expect(y.data()).rejects.toThrow(OutOfMemoryError);
+      const { reserved } = own.memory();
+      // Whoever waits is told, and whoever asks later goes on.
+      const both = await Promise.allSettled([y.data(), x.data()]);
+      expect(both.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+      expect((both[0] as PromiseRejectedResult).reason).toBeInstanceOf(OutOfMemoryError);
+      expect([...(await x.data())]).toEqual([1, 2]);
+      // Buffers that perhaps have no memory behind them are not used again.
+      y.dispose();
+      expect(own.memory().reserved).toBeLessThan(reserved);
       own.dispose();
       raw.destroy();
     });

@@ -62,9 +62,11 @@ export class WebgpuContext {
   private pass: GPUComputePassEncoder | null = null;
   private calls = 0;
   private batch = 0;
-  /** Verdicts of the batches that were submitted and not yet heard of. */
-  private verdicts: Promise<AtalhoError | null>[] = [];
-  private failure: AtalhoError | null = null;
+  /** Buffers to destroy once the batch is submitted. */
+  private passing: GPUBuffer[] = [];
+  /** How all batches so far went: the first error that nobody was told of, once the GPU has said so. */
+  private verdict: Promise<AtalhoError | null> = Promise.resolve(null);
+  private readonly told = new WeakSet<AtalhoError>();
   private lost: DeviceLostError | null = null;
   private disposed = false;
 
@@ -76,7 +78,12 @@ export class WebgpuContext {
     private readonly profiler: Profiler | null = null,
   ) {
     this.busy = gpu.adapterInfo?.isFallbackAdapter ? 4 : 512;
-    this.memory = new GpuMemory(gpu, maxBytes, () => this.submit());
+    this.memory = new GpuMemory(
+      gpu,
+      maxBytes,
+      () => this.submit(),
+      () => this.batch,
+    );
     this.openScopes();
     this.params = gpu.createBuffer({ size: MOST_CALLS * SLOT, usage: USAGE.uniform | USAGE.copyDestination });
     void gpu.lost.then(({ reason, message }) => {
@@ -160,9 +167,6 @@ export class WebgpuContext {
     this.passing.push(staging);
   }
 
-  /** Buffers to destroy once the batch is submitted. */
-  private passing: GPUBuffer[] = [];
-
   async read(buffer: Buffer): Promise<TypedArray> {
     this.check();
     const block = this.block('read: the buffer', buffer, 0, null);
@@ -210,15 +214,13 @@ export class WebgpuContext {
 
   /** Waits until the GPU has told how every batch went. @throws the first error that it told of, once */
   async settled(): Promise<void> {
-    const verdicts = this.verdicts;
-    this.verdicts = [];
-    for (const verdict of verdicts) this.failure ??= await verdict;
-    // A lost device ends its verdicts with it.
-    await Promise.resolve();
+    const { verdict } = this;
+    const failure = await verdict;
     if (this.lost !== null) throw this.lost;
-    const { failure } = this;
-    this.failure = null;
-    if (failure !== null) throw failure;
+    if (failure === null) return;
+    this.told.add(failure);
+    if (this.verdict === verdict) this.verdict = Promise.resolve(null);
+    throw failure;
   }
 
   /** The encoder between passes. */
@@ -235,13 +237,15 @@ export class WebgpuContext {
     this.gpu.pushErrorScope('out-of-memory');
   }
 
-  /** Closes the scopes of what was done since the last batch; each error is told when the verdicts are awaited. */
-  private closeScopes(): void {
-    const told = [this.gpu.popErrorScope(), this.gpu.popErrorScope(), this.gpu.popErrorScope()];
+  /** Closes the scopes of what was done since the last batch; an error is thrown when the verdict is awaited. */
+  private closeScopes(batch: number): void {
+    const scopes = [this.gpu.popErrorScope(), this.gpu.popErrorScope(), this.gpu.popErrorScope()];
     const { used } = this.memory.use();
-    const verdict = Promise.all(told).then(
+    const own = Promise.all(scopes).then(
       ([memory, validation, internal]): AtalhoError | null => {
         if (memory !== null) {
+          // Buffers that could not be had look like others until they are used.
+          this.memory.distrust(batch);
           return new OutOfMemoryError(
             `webgpu: out of memory: the GPU has none left with ${used} bytes in use (${memory.message}); use smaller shapes or batches`,
             0,
@@ -254,7 +258,8 @@ export class WebgpuContext {
       // Scopes of a lost device.
       () => null,
     );
-    this.verdicts.push(verdict);
+    const before = this.verdict;
+    this.verdict = before.then(async (error) => (error !== null && !this.told.has(error) ? error : own));
   }
 
   /** Hands what is recorded to the GPU. */
@@ -271,8 +276,7 @@ export class WebgpuContext {
     this.passing = [];
     this.encoder = null;
     this.calls = 0;
-    this.batch++;
-    this.closeScopes();
+    this.closeScopes(this.batch++);
     this.openScopes();
   }
 
@@ -398,7 +402,7 @@ export class WebgpuContext {
     if (this.disposed) return;
     this.submit();
     this.disposed = true;
-    this.closeScopes();
+    this.closeScopes(this.batch);
     this.bindGroups.clear();
     this.memory.close();
     this.params.destroy();

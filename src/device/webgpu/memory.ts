@@ -36,7 +36,11 @@ export interface Block {
   readonly bytes: number;
   /** Names it in the cache of bind groups. */
   readonly id: number;
+  /** The batch that it was made in. */
+  readonly born: number;
   lastBatch: number;
+  /** Perhaps there is no memory behind it: it is not used again. */
+  distrusted: boolean;
 }
 
 /** The bytes of a request's class: eight classes for each power of two, so at most an eighth is wasted. */
@@ -60,6 +64,8 @@ export class GpuMemory {
     private readonly maxBytes: number,
     /** Submits what is recorded, which may name blocks that are about to be destroyed. */
     private readonly submit: () => void,
+    /** The batch that is being recorded. */
+    private readonly batch: () => number,
   ) {}
 
   /** @throws OutOfMemoryError past the adapter's limit on a buffer, or past the device's own on all together */
@@ -92,7 +98,8 @@ export class GpuMemory {
         );
       }
       const usage = USAGE.storage | USAGE.copySource | USAGE.copyDestination;
-      block = { gpu: this.device.createBuffer({ size, usage }), bytes: size, id: this.nextId++, lastBatch: -1 };
+      const gpu = this.device.createBuffer({ size, usage });
+      block = { gpu, bytes: size, id: this.nextId++, born: this.batch(), lastBatch: -1, distrusted: false };
       this.all.add(block);
       this.reserved += size;
     }
@@ -105,6 +112,10 @@ export class GpuMemory {
     if (this.closed) return;
     const { block, size, dtype } = buffer;
     this.used -= size * BYTES[dtype];
+    if (block.distrusted) {
+      this.destroy(block);
+      return;
+    }
     const list = this.free.get(block.bytes);
     if (list === undefined) this.free.set(block.bytes, [block]);
     else list.push(block);
@@ -114,13 +125,22 @@ export class GpuMemory {
   trim(): void {
     this.submit();
     for (const list of this.free.values()) {
-      for (const block of list) {
-        this.reserved -= block.bytes;
-        this.all.delete(block);
-        block.gpu.destroy();
-      }
+      for (const block of list) this.destroy(block);
     }
     this.free.clear();
+  }
+
+  private destroy(block: Block): void {
+    this.reserved -= block.bytes;
+    this.all.delete(block);
+    block.gpu.destroy();
+  }
+
+  /** What was made in a batch that ran out of memory is not used again, and goes with what is free. */
+  distrust(batch: number): void {
+    if (this.closed) return;
+    for (const block of this.all) if (block.born === batch) block.distrusted = true;
+    this.trim();
   }
 
   use(): MemoryUse {
