@@ -6,6 +6,9 @@ interface Dawn {
   create(options: string[]): GPU;
 }
 
+/** Its package by runtime: a name that a bundler knows before it runs it would want in every page. */
+const DAWN: Readonly<Record<string, string>> = { node: 'webgpu' };
+
 /**
  * Dawn's instance, one for the process and for good: each holds threads, and to let go of one while what it made is still
  * ending takes the process down with it.
@@ -19,15 +22,15 @@ let dawn: GPU | null = null;
 export async function hostGpu(): Promise<GPU> {
   const own = globalThis.navigator?.gpu;
   if (own !== undefined) return own;
-  if (typeof process === 'undefined' || process.versions?.node === undefined) {
+  const runtime =
+    typeof process === 'undefined' ? undefined : Object.keys(process.versions ?? {}).find((key) => key in DAWN);
+  if (runtime === undefined) {
     throw new DeviceError(
       'webgpu: this host has no navigator.gpu (a browser has it in a secure context only); use wasm(), or pass { device }',
     );
   }
   try {
-    // Not told to bundlers: few want Dawn, and none in a page.
-    const name = 'webgpu';
-    dawn ??= ((await import(/* @vite-ignore */ name)) as Dawn).create([]);
+    dawn ??= ((await import(/* @vite-ignore */ DAWN[runtime])) as Dawn).create([]);
     return dawn;
   } catch (error) {
     throw new DeviceError(
