@@ -30,7 +30,6 @@ interface Pipeline {
 /** Which dtypes a shader may see as which elements. */
 const DTYPES: Readonly<Record<string, readonly DType[]>> = {
   f32: ['float32', 'float64'],
-  vec4f: ['float32', 'float64'],
   i32: ['int32'],
   words: ['float32', 'float64', 'int32', 'int64'],
 };

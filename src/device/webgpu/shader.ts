@@ -4,7 +4,7 @@
  */
 
 /** How WGSL sees a buffer: elements read, or also written (`out`). `words` are 32 bits of whatever kind. */
-export type Access = 'f32' | 'f32 out' | 'i32' | 'i32 out' | 'words' | 'words out' | 'vec4f' | 'vec4f out';
+export type Access = 'f32' | 'f32 out' | 'i32' | 'i32 out' | 'words' | 'words out';
 
 /** A uniform of 4 bytes, or a vector of 16. Vectors come first in a description, which keeps every field aligned. */
 export type ParamType = 'u32' | 'i32' | 'f32' | 'vec4u';
@@ -60,7 +60,7 @@ fn expOf(v: f32) -> f32 { return select(exp(v), v, isNan(v)); }
 fn logOf(v: f32) -> f32 { return select(log(v), v, isNan(v)); }
 `;
 
-const ELEMENT: Readonly<Record<string, string>> = { f32: 'f32', i32: 'i32', words: 'u32', vec4f: 'vec4f' };
+const ELEMENT: Readonly<Record<string, string>> = { f32: 'f32', i32: 'i32', words: 'u32' };
 
 function constantText(value: Constant): string {
   if (typeof value === 'boolean') return String(value);
