@@ -139,6 +139,13 @@ export interface ConvGeometry {
   readonly groups: number;
 }
 
+/** Elements of a convolution's input, output and weights. */
+export const convSizes = (g: ConvGeometry): readonly [number, number, number] => [
+  g.batch * g.inChannels * g.inHeight * g.inWidth,
+  g.batch * g.outChannels * g.outHeight * g.outWidth,
+  (g.outChannels * g.inChannels * g.kernelHeight * g.kernelWidth) / g.groups,
+];
+
 /** Geometry of a 2-d pooling window over `planes` = batch × channels images. */
 export interface PoolGeometry {
   readonly planes: number;

@@ -3,7 +3,7 @@
  * one-dimensional transform; a tile is transformed along its rows, then along its columns.
  * @see Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", https://arxiv.org/abs/1509.09308
  */
-import type { ConvGeometry } from '../../shape.js';
+import { convSizes } from '../../shape.js';
 import type { Kernels } from '../device.js';
 import { WEIGHT_TILES, winogradTile, winogradTiles } from '../winograd.js';
 import { type Host, round } from './host.js';
@@ -277,17 +277,11 @@ export function winograd(host: Host, direct: ConvKernels): ConvKernels {
   const taps = (weight: ArrayLike<number>, at: number, flipped: boolean): number[][] =>
     [0, 1, 2].map((i) => [0, 1, 2].map((j) => weight[at + (flipped ? 8 - 3 * i - j : 3 * i + j)]));
 
-  const sizes = (g: ConvGeometry): [number, number, number] => [
-    g.batch * g.inChannels * g.inHeight * g.inWidth,
-    g.batch * g.outChannels * g.outHeight * g.outWidth,
-    (g.outChannels * g.inChannels * 9) / g.groups,
-  ];
-
   return {
     conv2d(o) {
       const m = winogradTile('forward', o);
       if (m === 0) return direct.conv2d(o);
-      const [inSize, outSize, weightSize] = sizes(o);
+      const [inSize, outSize, weightSize] = convSizes(o);
       const x = host.floats('conv2d', 'x', o.x, inSize);
       const weight = host.floats('conv2d', 'weight', o.weight, weightSize);
       const bias = o.bias && host.floats('conv2d', 'bias', o.bias, o.outChannels);
@@ -330,7 +324,7 @@ export function winograd(host: Host, direct: ConvKernels): ConvKernels {
     conv2dBackwardInput(o) {
       const m = winogradTile('input', o);
       if (m === 0) return direct.conv2dBackwardInput(o);
-      const [inSize, outSize, weightSize] = sizes(o);
+      const [inSize, outSize, weightSize] = convSizes(o);
       const dy = host.floats('conv2dBackwardInput', 'dy', o.dy, outSize);
       const weight = host.floats('conv2dBackwardInput', 'weight', o.weight, weightSize);
       const dx = host.floats('conv2dBackwardInput', 'dx', o.dx, inSize);
@@ -371,7 +365,7 @@ export function winograd(host: Host, direct: ConvKernels): ConvKernels {
     conv2dBackwardWeight(o) {
       const m = winogradTile('weight', o);
       if (m === 0) return direct.conv2dBackwardWeight(o);
-      const [inSize, outSize, weightSize] = sizes(o);
+      const [inSize, outSize, weightSize] = convSizes(o);
       const x = host.floats('conv2dBackwardWeight', 'x', o.x, inSize);
       const dy = host.floats('conv2dBackwardWeight', 'dy', o.dy, outSize);
       const dweight = host.floats('conv2dBackwardWeight', 'dweight', o.dweight, weightSize);

@@ -2,7 +2,7 @@
  * Direct convolution on linear memory: lays out scratch and describes the work to the kernels. How the input is read is planned
  * in convSource.ts, how the work is handed out in convWork.ts; the loops are in assembly/conv2d.ts and convWeight.ts.
  */
-import type { ConvGeometry } from '../../shape.js';
+import { type ConvGeometry, convSizes } from '../../shape.js';
 import { ScratchLayout, type WasmContext } from './context.js';
 import {
   gradientSource,
@@ -10,7 +10,6 @@ import {
   inputSource,
   inputTaps,
   type Phase,
-  sizes,
   WEIGHT_BLOCK,
   weightSource,
   withoutIdleStrides,
@@ -254,7 +253,7 @@ export function convKernels(w: WasmContext): ConvKernels & { prepareConv: Prepar
     },
 
     conv2d(o) {
-      const [inSize, outSize, weightSize] = sizes(o);
+      const [inSize, outSize, weightSize] = convSizes(o);
       const addresses = { x: w.address(o.x, inSize), weight: w.address(o.weight, weightSize) };
       const [bias, out] = [w.optional(o.bias, o.outChannels), w.address(o.out, outSize)];
       runOnce(w, forwardPlan(o, { ...addresses, bias, out }, NO_EPILOGUE, false));
@@ -263,7 +262,7 @@ export function convKernels(w: WasmContext): ConvKernels & { prepareConv: Prepar
     conv2dBackwardInput(given) {
       const o = withoutIdleStrides(given);
       const { batch, inChannels, outChannels, groups } = o;
-      const [inSize, outSize, weightSize] = sizes(o);
+      const [inSize, outSize, weightSize] = convSizes(o);
       const [dy, weight, dx] = [w.address(o.dy, outSize), w.address(o.weight, weightSize), w.address(o.dx, inSize)];
       const channels = inChannels / groups;
       const m = outChannels / groups;
@@ -450,7 +449,7 @@ export function convKernels(w: WasmContext): ConvKernels & { prepareConv: Prepar
     conv2dBackwardWeight(given) {
       const o = withoutIdleStrides(given);
       const { batch, inChannels, outChannels, groups } = o;
-      const [inSize, outSize, weightSize] = sizes(o);
+      const [inSize, outSize, weightSize] = convSizes(o);
       const [x, dy, dweight] = [w.address(o.x, inSize), w.address(o.dy, outSize), w.address(o.dweight, weightSize)];
       const channels = inChannels / groups;
       const m = outChannels / groups;

@@ -153,13 +153,6 @@ export function tiledSource(
   return { ...unpadded(tilesHigh * step + overlap, tilesWide * step + overlap), copied: true, padTop, padLeft };
 }
 
-/** Elements of the input, the output and the weights. */
-export const sizes = (g: ConvGeometry): readonly [number, number, number] => [
-  g.batch * g.inChannels * g.inHeight * g.inWidth,
-  g.batch * g.outChannels * g.outHeight * g.outWidth,
-  (g.outChannels * g.inChannels * g.kernelHeight * g.kernelWidth) / g.groups,
-];
-
 /** The same convolution with stride 1 along an axis of one output: a huge stride must not make huge padded rows. */
 export function withoutIdleStrides<G extends ConvGeometry>(g: G): G {
   if (g.outHeight > 1 && g.outWidth > 1) return g;

@@ -1,8 +1,8 @@
 /** Convolutions with weights that stay, on linear memory: what the weights and batch norm come to is laid out once. */
+import { convSizes } from '../../shape.js';
 import type { Buffer, Kernels } from '../device.js';
 import { foldNorm, type NormValues, normFactors } from '../foldNorm.js';
 import type { WasmContext } from './context.js';
-import { sizes } from './convSource.js';
 import { NORM_BYTES, type PrepareConv } from './convWork.js';
 
 /** `folds`: batch norm goes into the weights, as fast modes have it; else it is computed after the sums. */
@@ -19,7 +19,7 @@ export function preparedKernels(
   return {
     prepareConv2d(o) {
       const { outChannels } = o;
-      const [inSize, outSize, weightSize] = sizes(o);
+      const [inSize, outSize, weightSize] = convSizes(o);
       const lasting: number[] = [];
       const passing: number[] = [];
       const release = (list: number[]): void => {

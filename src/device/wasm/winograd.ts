@@ -2,10 +2,10 @@
  * Winograd's convolution on linear memory, where `winogradTile` says so; direct kernels do the rest. The loops are in
  * assembly/winograd.ts and assembly/winogradWeight.ts.
  */
-import type { ConvGeometry } from '../../shape.js';
+import { type ConvGeometry, convSizes } from '../../shape.js';
 import { WEIGHT_TILES, winogradTile, winogradTiles } from '../winograd.js';
 import { ScratchLayout, type WasmContext } from './context.js';
-import { sizes, tiledSource } from './convSource.js';
+import { tiledSource } from './convSource.js';
 import {
   type ConvKernels,
   type ConvPlan,
@@ -195,7 +195,7 @@ export function winogradKernels(w: WasmContext, direct: AllKernels): AllKernels 
     conv2d(o) {
       const m = winogradTile('forward', o);
       if (m === 0) return direct.conv2d(o);
-      const [inSize, outSize, weightSize] = sizes(o);
+      const [inSize, outSize, weightSize] = convSizes(o);
       const addresses = { x: w.address(o.x, inSize), weight: w.address(o.weight, weightSize) };
       const [bias, out] = [w.optional(o.bias, o.outChannels), w.address(o.out, outSize)];
       runOnce(w, forwardPlan(m, o, { ...addresses, bias, out }, NO_EPILOGUE));
@@ -204,7 +204,7 @@ export function winogradKernels(w: WasmContext, direct: AllKernels): AllKernels 
     conv2dBackwardInput(o) {
       const m = winogradTile('input', o);
       if (m === 0) return direct.conv2dBackwardInput(o);
-      const [inSize, outSize, weightSize] = sizes(o);
+      const [inSize, outSize, weightSize] = convSizes(o);
       const [channels, k] = [o.inChannels / o.groups, o.outChannels / o.groups];
       const [tilesHigh, tilesWide] = winogradTiles(m, 'input', o);
       const stride = o.strideHeight;
@@ -226,7 +226,7 @@ export function winogradKernels(w: WasmContext, direct: AllKernels): AllKernels 
     conv2dBackwardWeight(o) {
       const m = winogradTile('weight', o);
       if (m === 0 || o.batch === 0) return direct.conv2dBackwardWeight(o);
-      const [inSize, outSize, weightSize] = sizes(o);
+      const [inSize, outSize, weightSize] = convSizes(o);
       const [x, dy, dweight] = [w.address(o.x, inSize), w.address(o.dy, outSize), w.address(o.dweight, weightSize)];
       const [channels, rows] = [o.inChannels / o.groups, o.outChannels / o.groups];
       const [tilesHigh, tilesWide] = winogradTiles(m, 'weight', o);

@@ -1,6 +1,6 @@
 /** Convolutions: implicit im2col, register tiles. Which tile is chosen by the shape alone. */
-import type { ConvGeometry } from '../../shape.js';
-import type { Buffer, ChannelNorm, Kernels, Prepared } from '../device.js';
+import { type ConvGeometry, convSizes } from '../../shape.js';
+import type { Buffer, Kernels, Prepared } from '../device.js';
 import type { WebgpuContext } from './context.js';
 import { conv2d } from './shaders/conv2d.js';
 import { conv2dBackwardInput } from './shaders/conv2dBackwardInput.js';
@@ -13,20 +13,6 @@ import { tileFor, workgroups } from './tiles.js';
 const SMALL_MAP = 256;
 /** Pixels that an invocation should at least see before a sum is split further. */
 const LEAST_TURNS = 16;
-
-interface Sizes {
-  readonly x: number;
-  readonly weight: number;
-  readonly out: number;
-}
-
-function sizesOf(o: ConvGeometry): Sizes {
-  return {
-    x: o.batch * o.inChannels * o.inHeight * o.inWidth,
-    weight: o.outChannels * (o.inChannels / o.groups) * o.kernelHeight * o.kernelWidth,
-    out: o.batch * o.outChannels * o.outHeight * o.outWidth,
-  };
-}
 
 /** The largest of 8, 4, 2 and 1 of which `count` has `per`. */
 const several = (count: number, per = 1): number => [8, 4, 2].find((n) => count >= n * per) ?? 1;
@@ -73,13 +59,13 @@ export function convKernels(
     { x, weight, bias, out, ...o }: ConvGeometry & { x: Buffer; weight: Buffer; bias: Buffer | null; out: Buffer },
     { residual, relu }: Epilogue,
   ): void => {
-    const sizes = sizesOf(o);
-    g.expect(kernel, 'x', x, sizes.x);
-    g.expect(kernel, 'weight', weight, sizes.weight);
+    const [inSize, outSize, weightSize] = convSizes(o);
+    g.expect(kernel, 'x', x, inSize);
+    g.expect(kernel, 'weight', weight, weightSize);
     g.expect(kernel, 'bias', bias, o.outChannels);
-    g.expect(kernel, 'residual', residual, sizes.out);
-    g.expect(kernel, 'out', out, sizes.out);
-    if (sizes.out === 0) return;
+    g.expect(kernel, 'residual', residual, outSize);
+    g.expect(kernel, 'out', out, outSize);
+    if (outSize === 0) return;
     const rows = o.outChannels / o.groups;
     const columns = o.batch * o.outHeight * o.outWidth;
     const tile = tileFor(rows, columns, o.groups, g.busy);
@@ -94,9 +80,9 @@ export function convKernels(
     },
 
     prepareConv2d({ weight, bias, norm, residual, relu, ...o }): Prepared {
-      const sizes = sizesOf(o);
+      const [, , weightSize] = convSizes(o);
       const channels = o.outChannels;
-      g.expect('prepareConv2d', 'weight', weight, sizes.weight);
+      g.expect('prepareConv2d', 'weight', weight, weightSize);
       g.expect('prepareConv2d', 'bias', bias, channels);
       for (const name of ['mean', 'variance', 'weight', 'bias'] as const) {
         g.expect('prepareConv2d', `norm.${name}`, norm?.[name] ?? null, channels);
@@ -107,37 +93,43 @@ export function convKernels(
         own.push(buffer);
         return buffer;
       };
-      const none: ChannelNorm | null = norm;
-      const foldedWeight = take(sizes.weight);
-      const foldedBias = none === null && bias === null ? null : take(channels);
-      if (none !== null && sizes.weight > 0) {
-        const filterSize = sizes.weight / channels;
-        const { mean, variance, eps } = none;
-        const buffers = { weight, bias, mean, variance, normWeight: none.weight, normBias: none.bias };
+      const release = (): void => {
+        while (own.length > 0) own.pop()?.release();
+      };
+      const foldedWeight = take(weightSize);
+      let foldedBias: Buffer | null;
+      try {
+        foldedBias = norm === null && bias === null ? null : take(channels);
+      } catch (error) {
+        release();
+        throw error;
+      }
+      if (norm !== null && weightSize > 0) {
+        const filterSize = weightSize / channels;
+        const { mean, variance, eps } = norm;
+        const buffers = { weight, bias, mean, variance, normWeight: norm.weight, normBias: norm.bias };
         g.dispatch(
           foldNorm,
           { ...buffers, foldedWeight, foldedBias },
-          { size: sizes.weight, filterSize, eps },
-          { elements: sizes.weight },
+          { size: weightSize, filterSize, eps },
+          { elements: weightSize },
         );
       } else {
-        g.keepCopy(weight, foldedWeight, sizes.weight);
+        g.keepCopy(weight, foldedWeight, weightSize);
         if (bias !== null && foldedBias !== null) g.keepCopy(bias, foldedBias, channels);
       }
       return {
         run: () => forward('prepareConv2d', { ...o, weight: foldedWeight, bias: foldedBias }, { residual, relu }),
-        release() {
-          while (own.length > 0) own.pop()?.release();
-        },
+        release,
       };
     },
 
     conv2dBackwardInput({ dy, weight, dx, ...o }) {
-      const sizes = sizesOf(o);
-      g.expect('conv2dBackwardInput', 'dy', dy, sizes.out);
-      g.expect('conv2dBackwardInput', 'weight', weight, sizes.weight);
-      g.expect('conv2dBackwardInput', 'dx', dx, sizes.x);
-      if (sizes.x === 0) return;
+      const [inSize, outSize, weightSize] = convSizes(o);
+      g.expect('conv2dBackwardInput', 'dy', dy, outSize);
+      g.expect('conv2dBackwardInput', 'weight', weight, weightSize);
+      g.expect('conv2dBackwardInput', 'dx', dx, inSize);
+      if (inSize === 0) return;
       const rows = o.inChannels / o.groups;
       const { strideHeight, strideWidth } = o;
       const phases = strideHeight * strideWidth;
@@ -150,11 +142,11 @@ export function convKernels(
     },
 
     conv2dBackwardWeight({ x, dy, dweight, ...o }) {
-      const sizes = sizesOf(o);
-      g.expect('conv2dBackwardWeight', 'x', x, sizes.x);
-      g.expect('conv2dBackwardWeight', 'dy', dy, sizes.out);
-      g.expect('conv2dBackwardWeight', 'dweight', dweight, sizes.weight);
-      const size = sizes.weight;
+      const [inSize, outSize, weightSize] = convSizes(o);
+      g.expect('conv2dBackwardWeight', 'x', x, inSize);
+      g.expect('conv2dBackwardWeight', 'dy', dy, outSize);
+      g.expect('conv2dBackwardWeight', 'dweight', dweight, weightSize);
+      const size = weightSize;
       if (size === 0) return;
       const tile = weightTile(o, g.busy);
       const { across, down, parts, small, constants } = tile;

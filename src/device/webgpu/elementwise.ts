@@ -1,6 +1,6 @@
 /** Elementwise kernels, reductions and the optimizers. */
 import { ArgumentError } from '../../errors.js';
-import { reach, sizeOf } from '../../shape.js';
+import { reach, sizeOf, stridesOf } from '../../shape.js';
 import { type Axis, joinAxes } from '../axes.js';
 import type { BinaryOperator, Buffer, Kernels } from '../device.js';
 import { MOST_GROUPS, type WebgpuContext } from './context.js';
@@ -100,7 +100,7 @@ export function elementwiseKernels(
       if (results === 0) return;
       const terms = shape.reduce((product, extent, i) => (reduce[i] ? product * extent : product), 1);
       g.expect('sum', 'x', x, sizeOf(shape));
-      const strides = shape.map((_, i) => shape.slice(i + 1).reduce((product, extent) => product * extent, 1));
+      const strides = stridesOf(shape);
       const pick = (kind: boolean): Axis[] =>
         joinAxes(
           shape.filter((_, i) => reduce[i] === kind),
