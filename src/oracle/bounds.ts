@@ -379,3 +379,19 @@ export function stepwise(value: Float64Array, evaluate: (balls: Balls) => readon
     error: (precision) => Float64Array.from(evaluate(new Balls(precision, 'stored')), (ball) => ball.error),
   };
 }
+
+/** As `wide`, the value being what the formula itself comes to in float64. */
+export function wideFormula(evaluate: (balls: Balls) => readonly Ball[]): Expected {
+  return wide(
+    Float64Array.from(evaluate(new Balls(DOUBLE, 'wide')), (ball) => ball.value),
+    evaluate,
+  );
+}
+
+/** As `stepwise`, the value being what the formula itself comes to in float64. */
+export function stepwiseFormula(evaluate: (balls: Balls) => readonly Ball[]): Expected {
+  return stepwise(
+    Float64Array.from(evaluate(new Balls(DOUBLE, 'stored')), (ball) => ball.value),
+    evaluate,
+  );
+}

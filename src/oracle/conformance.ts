@@ -13,6 +13,7 @@ import type { OpCase, Outcome, Trial } from './cases/case.js';
 import { cases as table } from './cases.js';
 import { numbers, seededDraw } from './draw.js';
 import { type Candidate, classDifference, flushed, show, specialsFor, withSpecials } from './special.js';
+import { type Worst, worse, worstOf } from './worst.js';
 
 const LARGEST_FLOAT32 = (2 - 2 ** -23) * 2 ** 127;
 
@@ -105,43 +106,6 @@ async function execute(
   } finally {
     for (const t of made) t.dispose();
   }
-}
-
-/** The element that uses the largest share of its bound. */
-interface Worst {
-  readonly what: string;
-  readonly share: number;
-  readonly text: string;
-}
-
-function worstOf(what: string, got: TypedArray, expected: Expected, precision: Precision): Worst {
-  const { value } = expected;
-  if (got.length !== value.length) {
-    return { what, share: Infinity, text: `${what} has ${got.length} elements; want ${value.length}` };
-  }
-  const allowed = allowance(expected, precision);
-  let at = 0;
-  let share = -1;
-  for (let i = 0; i < value.length; i++) {
-    const off = Math.abs(Number(got[i]) - value[i]);
-    const ratio = off === 0 ? 0 : off / allowed[i];
-    const own = Number.isNaN(ratio) ? Infinity : ratio;
-    if (own > share) {
-      share = own;
-      at = i;
-    }
-  }
-  if (share <= 0) return { what, share: 0, text: `${what} exact` };
-  const off = Math.abs(Number(got[at]) - value[at]);
-  return {
-    what,
-    share,
-    text: `${what}[${at}] is ${show(got[at])}; want ${show(value[at])}; off by ${off.toPrecision(3)}, ${(100 * share).toPrecision(3)} % of the bound ${allowed[at].toPrecision(3)}`,
-  };
-}
-
-function worse(a: Worst, b: Worst): Worst {
-  return b.share > a.share ? b : a;
 }
 
 /** The first element that two executions do not share bit for bit, and how many differ; null when none does. */

@@ -13,6 +13,7 @@ export {
   WEBGPU,
   WIDE,
 } from './bounds.js';
+export { type CallArguments, expectedOf, type KernelName } from './calls.js';
 export {
   type BadInput,
   defineCase,
@@ -49,4 +50,5 @@ export {
 } from './conformance.js';
 export { type Draw, drawFrom, type Fill, labelsOf, numbers, seededDraw } from './draw.js';
 export * as naive from './naive.js';
+export { type Call, type CallFinding, judgeTrace, replay, type TraceJudgement, type Tracer, trace } from './trace.js';
 export { absoluteMatrices, type Paths, type Tile } from './winograd.js';

@@ -360,16 +360,17 @@ export function conv2d(x: Values, weight: Values, bias: Values | null, g: NaiveC
   return y;
 }
 
-export function conv2dBackward(x: Values, weight: Values, g: NaiveConv, dy: Values) {
+/** Gradients. Where only one is asked for, x or the weight may be null: that of the other stays 0. */
+export function conv2dBackward(x: Values | null, weight: Values | null, g: NaiveConv, dy: Values) {
   const [outHeight, outWidth] = convOutput(g);
   const plane = outHeight * outWidth;
-  const dx = sumsOf(x.length);
-  const dweight = sumsOf(weight.length);
+  const dx = sumsOf(g.batch * g.inChannels * g.inHeight * g.inWidth);
+  const dweight = sumsOf((g.outChannels * g.inChannels * g.kernel[0] * g.kernel[1]) / g.groups);
   const dbias = sumsOf(g.outChannels);
   eachTap(g, (yAt, xAt, wAt) => {
     if (xAt < 0) return;
-    addTerm(dx, xAt, dy[yAt] * weight[wAt]);
-    addTerm(dweight, wAt, dy[yAt] * x[xAt]);
+    if (weight) addTerm(dx, xAt, dy[yAt] * weight[wAt]);
+    if (x) addTerm(dweight, wAt, dy[yAt] * x[xAt]);
   });
   for (let i = 0; i < dy.length; i++) addTerm(dbias, Math.floor(i / plane) % g.outChannels, dy[i]);
   return { dx, dweight, dbias };

@@ -2,6 +2,7 @@
 import type { Tensor } from '../../tensor.js';
 import { type Ball, type Balls, type Expected, rounded, stepwise } from '../bounds.js';
 import type { Draw } from '../draw.js';
+import { adamStep, rmspropStep, sgdStep } from '../formulas/optimizers.js';
 import * as naive from '../naive.js';
 import { defineCase, drawSalt, type Input, input, LANES, type OpCase } from './case.js';
 
@@ -106,19 +107,9 @@ export const sgdCase = defineCase<SgdOptions>({
         }),
       ([param, grad, velocity]) => {
         const found = naive.sgd(param, grad, velocity ?? null, o);
-        return results(size, velocity ? found : ({ param: found.param } as typeof found), (balls, i) => {
-          const lr = balls.scalar(o.lr);
-          const momentum = balls.scalar(o.momentum);
-          const p = balls.exact(param[i]);
-          let g = balls.exact(grad[i]);
-          if (o.weightDecay !== 0) g = balls.add(g, balls.mul(balls.scalar(o.weightDecay), p));
-          let v = g;
-          if (velocity) {
-            if (!o.first) v = balls.add(balls.mul(momentum, balls.exact(velocity[i])), g);
-            g = o.nesterov ? balls.add(g, balls.mul(momentum, v)) : v;
-          }
-          return { param: balls.sub(p, balls.mul(lr, g)), velocity: v };
-        });
+        return results(size, velocity ? found : ({ param: found.param } as typeof found), (balls, i) =>
+          sgdStep(balls, o, param, grad, velocity ?? null, i),
+        );
       },
     );
   },
@@ -178,24 +169,9 @@ function defineAdam(decoupled: boolean) {
             ...settings,
           }),
         ([param, grad, m, v]) =>
-          results(size, naive.adam(param, grad, m, v, settings), (balls, i) => {
-            const [beta1, beta2, lr] = [balls.scalar(o.beta1), balls.scalar(o.beta2), balls.scalar(o.lr)];
-            const one = balls.exact(1);
-            const decay = balls.scalar(o.weightDecay);
-            let p = balls.exact(param[i]);
-            let g = balls.exact(grad[i]);
-            if (o.weightDecay !== 0) {
-              if (decoupled) p = balls.mul(p, balls.sub(one, balls.mul(lr, decay)));
-              else g = balls.add(g, balls.mul(decay, p));
-            }
-            const newM = balls.add(balls.mul(balls.exact(m[i]), beta1), balls.mul(balls.sub(one, beta1), g));
-            const gg = balls.mul(balls.mul(balls.sub(one, beta2), g), g);
-            const newV = balls.add(balls.mul(balls.exact(v[i]), beta2), gg);
-            const rate = balls.div(lr, balls.scalar(settings.correction1));
-            const root = balls.sqrt(balls.scalar(settings.correction2));
-            const deviation = balls.add(balls.div(balls.sqrt(newV), root), balls.scalar(o.eps));
-            return { param: balls.sub(p, balls.mul(rate, balls.div(newM, deviation))), m: newM, v: newV };
-          }),
+          results(size, naive.adam(param, grad, m, v, settings), (balls, i) =>
+            adamStep(balls, settings, param, grad, m, v, i),
+          ),
       );
     },
   });
@@ -248,19 +224,7 @@ export const rmspropCase = defineCase<RmspropOptions>({
       ([param, grad, v, velocity]) => {
         const found = naive.rmsprop(param, grad, v, velocity ?? null, o);
         const wanted = velocity ? found : ({ param: found.param, v: found.v } as typeof found);
-        return results(size, wanted, (balls, i) => {
-          const alpha = balls.scalar(o.alpha);
-          const p = balls.exact(param[i]);
-          let g = balls.exact(grad[i]);
-          if (o.weightDecay !== 0) g = balls.add(g, balls.mul(balls.scalar(o.weightDecay), p));
-          const gg = balls.mul(balls.mul(balls.sub(balls.exact(1), alpha), g), g);
-          const newV = balls.add(balls.mul(alpha, balls.exact(v[i])), gg);
-          const scaled = balls.div(g, balls.add(balls.sqrt(newV), balls.scalar(o.eps)));
-          const b = velocity
-            ? balls.add(balls.mul(balls.scalar(o.momentum), balls.exact(velocity[i])), scaled)
-            : scaled;
-          return { param: balls.sub(p, balls.mul(balls.scalar(o.lr), b)), v: newV, velocity: b };
-        });
+        return results(size, wanted, (balls, i) => rmspropStep(balls, o, param, grad, v, velocity ?? null, i));
       },
     );
   },

@@ -3,6 +3,16 @@ import { batchNorm, batchNormRelu } from '../../ops/index.js';
 import { type Shape, sizeOf } from '../../shape.js';
 import { type Ball, type Balls, type Expected, wide } from '../bounds.js';
 import type { Draw } from '../draw.js';
+import {
+  channel,
+  givenStatistics,
+  gradients,
+  mixed,
+  normalised,
+  type Statistics,
+  spread,
+  statistics,
+} from '../formulas/normalization.js';
 import * as naive from '../naive.js';
 import {
   defineCase,
@@ -30,105 +40,6 @@ export interface BatchNormCaseOptions {
   readonly offset: number;
   /** Only with relu. */
   readonly residual: boolean;
-}
-
-type Geometry = naive.NaiveBatchNorm;
-
-/** Elements of channel c, in order. */
-function channel<T>(values: ArrayLike<T>, c: number, { batch, channels, spatial }: Geometry): T[] {
-  const out: T[] = [];
-  for (let n = 0; n < batch; n++) for (let i = 0; i < spatial; i++) out.push(values[(n * channels + c) * spatial + i]);
-  return out;
-}
-
-/** Puts balls of one channel back where the channel's elements lie. */
-function spread(all: Ball[], balls: readonly Ball[], c: number, { channels, spatial }: Geometry): void {
-  balls.forEach((ball, k) => {
-    all[(Math.floor(k / spatial) * channels + c) * spatial + (k % spatial)] = ball;
-  });
-}
-
-interface Statistics {
-  readonly mean: Ball;
-  readonly variance: Ball;
-  readonly invstd: Ball;
-  readonly deviations: readonly Ball[];
-}
-
-function invstdOf(balls: Balls, variance: Ball, eps: number): Ball {
-  return balls.div(balls.exact(1), balls.sqrt(balls.add(variance, balls.scalar(eps))));
-}
-
-/**
- * Statistics of one channel, two passes: mean = Σx / n, then variance = Σ(x − mean)² / n. The sums may be added in
- * any order. A device that takes E[x²] − mean² instead cancels, and is rightly found out when it computes in
- * float32.
- */
-function statistics(balls: Balls, x: readonly number[], eps: number): Statistics {
-  const count = balls.exact(x.length);
-  const mean = balls.div(balls.sum(x.map((v) => balls.exact(v))), count);
-  const deviations = x.map((v) => balls.sub(balls.exact(v), mean));
-  const variance = balls.div(balls.sum(deviations.map((v) => balls.mul(v, v))), count);
-  return { mean, variance, invstd: invstdOf(balls, variance, eps), deviations };
-}
-
-/** The same where mean and variance are given numbers. */
-function givenStatistics(
-  balls: Balls,
-  x: readonly number[],
-  meanValue: number,
-  varianceValue: number,
-  eps: number,
-): Statistics {
-  const mean = balls.exact(meanValue);
-  const variance = balls.exact(varianceValue);
-  const deviations = x.map((v) => balls.sub(balls.exact(v), mean));
-  return { mean, variance, invstd: invstdOf(balls, variance, eps), deviations };
-}
-
-/**
- * (x − mean)·(weight·invstd) + bias. A device may fold this into x·scale + (bias − mean·scale): the roundings
- * then are of |x·scale| and |mean·scale|, three each, which is added.
- */
-function normalised(balls: Balls, s: Statistics, x: readonly number[], weight: number, bias: number): Ball[] {
-  const scale = balls.mul(balls.exact(weight), s.invstd);
-  return s.deviations.map((deviation, i) => {
-    const y = balls.add(balls.mul(deviation, scale), balls.exact(bias));
-    const folded = (Math.abs(x[i]) + Math.abs(s.mean.value)) * Math.abs(scale.value) + Math.abs(bias);
-    return { value: y.value, error: y.error + 3 * balls.unit * folded };
-  });
-}
-
-/** (1 − momentum)·running + momentum·batch. */
-function mixed(balls: Balls, running: number, batch: Ball, momentum: number): Ball {
-  const share = balls.scalar(momentum);
-  return balls.add(balls.mul(balls.sub(balls.exact(1), share), balls.exact(running)), balls.mul(share, batch));
-}
-
-/**
- * dbias = Σdy, dweight = Σdy·(x − mean)·invstd, and dx = (dy − dbias/n − x̂·dweight/n)·(weight·invstd), without the
- * middle terms when the statistics were given. Evaluated as the contract writes it; x̂·dweight = (x − mean)·S2·invstd².
- */
-function gradients(
-  balls: Balls,
-  s: Statistics,
-  dy: readonly Ball[],
-  weight: number,
-  training: boolean,
-): { dx: Ball[]; dweight: Ball; dbias: Ball } {
-  const count = balls.exact(dy.length);
-  const dbias = balls.sum(dy);
-  const s2 = balls.sum(s.deviations.map((deviation, i) => balls.mul(dy[i], deviation)));
-  const dweight = balls.mul(s2, s.invstd);
-  const scale = balls.mul(balls.exact(weight), s.invstd);
-  const shift = balls.div(dbias, count);
-  const slope = balls.div(balls.mul(dweight, s.invstd), count);
-  const dx = s.deviations.map((deviation, i) => {
-    const g = dy[i];
-    if (!training) return balls.mul(g, scale);
-    return balls.mul(balls.sub(balls.sub(g, shift), balls.mul(deviation, slope)), scale);
-  });
-  return { dx, dweight, dbias };
 }
 
 function drawOptions(d: Draw, training: boolean, relu: boolean): BatchNormCaseOptions {
@@ -170,7 +81,7 @@ function batchNormCase(training: boolean, relu: boolean): TypedCase<BatchNormCas
       const { salt, shape, momentum, eps, offset } = o;
       const [batch, channels] = shape;
       const spatial = sizeOf(shape.slice(2));
-      const g: Geometry = { batch, channels, spatial, eps };
+      const g: naive.NaiveBatchNorm = { batch, channels, spatial, eps };
       const inputs: Input[] = [input(salt, 'x', shape, { low: offset - 1, high: offset + 1 })];
       const place = (given: boolean, made: Input): number => (given ? inputs.push(made) - 1 : -1);
       const weightAt = place(o.weight, input(salt, 'weight', [channels], { low: -1.5, high: 1.5 }));

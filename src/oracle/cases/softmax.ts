@@ -3,6 +3,7 @@ import { crossEntropy, logSoftmax, softmax } from '../../ops/index.js';
 import { type Shape, sizeOf } from '../../shape.js';
 import { type Ball, type Balls, wide } from '../bounds.js';
 import { type Draw, labelsOf } from '../draw.js';
+import { alongLines, expOf, logSoftmaxLine, logSumExp, softmaxLine } from '../formulas/softmax.js';
 import * as naive from '../naive.js';
 import { defineCase, drawSalt, drawShape, emptied, input, LANES, type OpCase } from './case.js';
 
@@ -26,42 +27,6 @@ function geometryOf(shape: Shape, dim: number): naive.NaiveAxis {
   const own = shape.length === 0 ? [1] : shape;
   const at = dim < 0 ? dim + own.length : dim;
   return { outer: sizeOf(own.slice(0, at)), extent: own[at], inner: sizeOf(own.slice(at + 1)) };
-}
-
-/** Evaluates `line` for the positions of every line along the axis, and puts its balls back in place. */
-function alongLines(g: naive.NaiveAxis, line: (at: readonly number[]) => readonly Ball[]): Ball[] {
-  const all = new Array<Ball>(g.outer * g.extent * g.inner);
-  for (let o = 0; o < g.outer; o++)
-    for (let i = 0; i < g.inner; i++) {
-      const at = Array.from({ length: g.extent }, (_, k) => (o * g.extent + k) * g.inner + i);
-      line(at).forEach((ball, k) => {
-        all[at[k]] = ball;
-      });
-    }
-  return all;
-}
-
-function expOf(balls: Balls, t: Ball): Ball {
-  return balls.exp(t, naive.exp(t.value));
-}
-
-/** x − max for one line, and Σ exp(x − max): the max is one of the numbers, so exact. */
-function shifted(balls: Balls, x: readonly number[]): { shifts: Ball[]; exps: Ball[]; total: Ball } {
-  const max = balls.exact(x.reduce((a, b) => Math.max(a, b), -Infinity));
-  const shifts = x.map((v) => balls.sub(balls.exact(v), max));
-  const exps = shifts.map((t) => expOf(balls, t));
-  return { shifts, exps, total: balls.sum(exps) };
-}
-
-function softmaxLine(balls: Balls, x: readonly number[]): Ball[] {
-  const { exps, total } = shifted(balls, x);
-  return exps.map((e) => balls.div(e, total));
-}
-
-function logSoftmaxLine(balls: Balls, x: readonly number[]): Ball[] {
-  const { shifts, total } = shifted(balls, x);
-  const logTotal = balls.log(total, naive.log(total.value));
-  return shifts.map((t) => balls.sub(t, logTotal));
 }
 
 const softmaxBadInput = (op: typeof softmax) => [
@@ -159,13 +124,6 @@ export interface CrossEntropyOptions {
   readonly classes: number;
   readonly labelSmoothing: number;
   readonly range: number;
-}
-
-/** max + log Σ exp(x − max) of one row. */
-function logSumExp(balls: Balls, x: readonly number[]): Ball {
-  const { total } = shifted(balls, x);
-  const max = x.reduce((a, b) => Math.max(a, b), -Infinity);
-  return balls.add(balls.exact(max), balls.log(total, naive.log(total.value)));
 }
 
 /**
