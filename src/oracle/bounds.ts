@@ -85,6 +85,8 @@ export function gamma(n: number, u: number): number {
 export interface Expected {
   readonly value: Float64Array;
   error(precision: Precision): Float64Array;
+  /** A bound that holds with high probability, where there is one smaller than `error`: see `LAMBDA`. */
+  probable?(precision: Precision): Float64Array;
   /** True where NaN and infinities among the operands reach results that do not depend on them, as in a shared tile. */
   spreads?(precision: Precision): boolean;
 }
@@ -95,9 +97,31 @@ export function allowance(expected: Expected, precision: Precision): Float64Arra
   return expected.error(precision).map((e, i) => e + own[i]);
 }
 
-/** Results that only choose or copy: no error at all. */
+/**
+ * The same by the probabilistic bound, where there is one.
+ */
+export function probableAllowance(expected: Expected, precision: Precision): Float64Array {
+  const own = expected.error(DOUBLE);
+  const found = expected.probable?.(precision) ?? expected.error(precision);
+  return found.map((e, i) => e + own[i]);
+}
+
+/**
+ * The probabilistic bound of a sum of k products: LAMBDA·√k·u·max(‖products‖₂, |sum|). It takes roundings as independent
+ * and of mean 0, as Higham and Mary do; a rounding's standard deviation is at most u/√3 of the partial sum that it rounds, and the
+ * partial sums in any order that does not depend on the values grow as a walk to at most max(‖products‖₂, |sum|), so one standard
+ * deviation of the whole is at most √(k/3)·u·max(…): at 3.5 that is 6 of them, and an element is beyond it with a probability below 2e-9.
+ * Sums that are ordered by value, or by an adversary, are judged by the strict bound.
+ * @see Higham and Mary, A new approach to probabilistic rounding error analysis, SIAM J. Sci. Comput. 41(5), 2019, theorem 3.1
+ */
+export const LAMBDA = 3.5;
+
+/** Results that only choose or copy: no error at all, but that a subnormal number may be taken as 0 where they are flushed. */
 export function exact(value: Float64Array): Expected {
-  return { value, error: () => new Float64Array(value.length) };
+  return {
+    value,
+    error: ({ flush, tiny }) => value.map((v) => (flush && Math.abs(v) < tiny ? Math.abs(v) : 0)),
+  };
 }
 
 /** One rounding. */
@@ -118,16 +142,33 @@ export function quotient(value: Float64Array): Expected {
  * @see Higham, section 3.1
  */
 export function sumOfProducts(sums: Sums, extra: (precision: Precision) => number = () => 0): Expected {
+  const error = (precision: Precision): Float64Array => {
+    const more = extra(precision);
+    return sums.magnitude.map((magnitude, i) => {
+      if (sums.terms[i] === 0 || (more === 0 && isWhole(sums, i, precision))) return 0;
+      const n = sums.terms[i] + more;
+      const losses = precision.flush ? 2 * n : n;
+      return gamma(n, precision.unit) * magnitude + losses * precision.tiny;
+    });
+  };
   return {
     value: sums.value,
-    error: (precision) =>
-      sums.magnitude.map((magnitude, i) => {
-        const n = sums.terms[i] + extra(precision);
+    error,
+    probable(precision) {
+      const more = extra(precision);
+      return error(precision).map((strict, i) => {
+        const n = sums.terms[i] + more;
+        const size = Math.max(Math.sqrt(sums.squares[i]), Math.abs(sums.value[i]));
         const losses = precision.flush ? 2 * n : n;
-        return sums.terms[i] === 0 ? 0 : gamma(n, precision.unit) * magnitude + losses * precision.tiny;
-      }),
+        return Math.min(strict, LAMBDA * Math.sqrt(n) * precision.unit * size + losses * precision.tiny);
+      });
+    },
   };
 }
+
+/** Whole terms whose sum in any order stays below the first whole number that is not representable: no rounding at all. */
+const isWhole = (sums: Sums, i: number, { unit }: Precision): boolean =>
+  sums.whole[i] === 1 && sums.magnitude[i] * unit <= 1;
 
 /**
  * The sums of a convolution: as `sumOfProducts`, or by Winograd's algorithm, of which `paths` tells how far it may be off,
@@ -154,6 +195,9 @@ export function convolution(
       const { roundings, magnitude, underflows } = paths(m);
       const factor = gamma(roundings, precision.unit);
       return magnitude.map((v, i) => factor * v + underflows[i] * precision.tiny);
+    },
+    probable(precision) {
+      return tile(precision) === 0 && direct.probable ? direct.probable(precision) : this.error(precision);
     },
     spreads: (precision) => tile(precision) !== 0 || (misses !== undefined && precision.missesAdd === true),
   };
@@ -239,14 +283,24 @@ export function normalisedConvolution(o: NormalisedConvolution): Expected {
  * adding, each term may be divided once.
  */
 export function wideSum(sums: Sums): Expected {
+  const bound = (precision: Precision, of: (n: number, i: number) => number): Float64Array => {
+    const { unit, wide, tiny, quotient } = precision;
+    return sums.value.map((value, i) => {
+      // A quotient that is rounded correctly is exact where it is whole.
+      if (sums.terms[i] === 0 || (quotient <= 1 && isWhole(sums, i, precision))) return 0;
+      const n = sums.terms[i] + quotient;
+      const sum = of(n, i);
+      return sum + unit * (Math.abs(value) + sum) + (wide === unit ? n + 1 : 1) * tiny;
+    });
+  };
+  const strict = (precision: Precision) => (n: number, i: number) => gamma(n, precision.wide) * sums.magnitude[i];
   return {
     value: sums.value,
-    error: ({ unit, wide, tiny, quotient }) =>
-      sums.magnitude.map((magnitude, i) => {
-        const n = sums.terms[i] + quotient;
-        if (sums.terms[i] === 0) return 0;
-        const sum = gamma(n, wide) * magnitude;
-        return sum + unit * (Math.abs(sums.value[i]) + sum) + (wide === unit ? n + 1 : 1) * tiny;
+    error: (precision) => bound(precision, strict(precision)),
+    probable: (precision) =>
+      bound(precision, (n, i) => {
+        const size = Math.max(Math.sqrt(sums.squares[i]), Math.abs(sums.value[i]));
+        return Math.min(strict(precision)(n, i), LAMBDA * Math.sqrt(n) * precision.wide * size);
       }),
   };
 }
@@ -274,6 +328,8 @@ export class Balls {
   constructor(
     private readonly precision: Precision,
     inside: 'wide' | 'stored',
+    /** Sums by the probabilistic bound, `LAMBDA`; single operations as ever. */
+    private readonly probable = false,
   ) {
     this.unit = inside === 'wide' ? precision.wide : precision.unit;
     // Wide work in float64 is far from its underflow; work in the stored precision may lose `tiny` each time.
@@ -351,24 +407,31 @@ export class Balls {
     let value = 0;
     let error = 0;
     let magnitude = 0;
+    let squares = 0;
     for (const term of terms) {
       value += term.value;
       error += term.error;
       magnitude += Math.abs(term.value) + term.error;
+      squares += (Math.abs(term.value) + term.error) ** 2;
     }
-    const lost = this.precision.flush ? terms.length * this.tiny : 0;
-    return { value, error: error + gamma(terms.length, this.unit) * magnitude + lost };
+    const n = terms.length;
+    const lost = this.precision.flush ? n * this.tiny : 0;
+    const strict = error + gamma(n, this.unit) * magnitude;
+    if (!this.probable) return { value, error: strict + lost };
+    const size = Math.max(Math.sqrt(squares), Math.abs(value));
+    // What the terms bring may have one source, such as a mean: it adds up as ever.
+    const likely = error + LAMBDA * Math.sqrt(n) * this.unit * size;
+    return { value, error: Math.min(strict, likely) + lost };
   }
 }
 
 /** Results found by evaluating a formula in balls of the wide precision, rounded once when stored. */
 export function wide(value: Float64Array, evaluate: (balls: Balls) => readonly Ball[]): Expected {
+  const bound = (balls: Balls): Float64Array => Float64Array.from(evaluate(balls), (ball) => balls.store(ball).error);
   return {
     value,
-    error(precision) {
-      const balls = new Balls(precision, 'wide');
-      return Float64Array.from(evaluate(balls), (ball) => balls.store(ball).error);
-    },
+    error: (precision) => bound(new Balls(precision, 'wide')),
+    probable: (precision) => bound(new Balls(precision, 'wide', true)),
   };
 }
 

@@ -207,21 +207,17 @@ const CONTRACTS: { readonly [K in KernelName]: Contract<K> } = {
     writes: ['out'],
     expected(o) {
       const { m, n, k } = o;
-      const out = { value: new Float64Array(o.out.length), magnitude: new Float64Array(o.out.length) };
+      const out = naive.sumsOf(o.out.length);
       for (let at = 0; at < o.out.length; at++) {
         const [b, row, column] = [Math.floor(at / (m * n)), Math.floor(at / n) % m, at % n];
-        const add = (term: number): void => {
-          out.value[at] += term;
-          out.magnitude[at] += Math.abs(term);
-        };
         for (let p = 0; p < k; p++) {
           const left = o.a[b * o.aBatchStride + (o.transposeA ? p * m + row : row * k + p)];
           const right = o.b[b * o.bBatchStride + (o.transposeB ? column * k + p : p * n + column)];
-          add(left * right);
+          naive.addTerm(out, at, left * right);
         }
-        if (o.bias) add(o.bias[column]);
+        if (o.bias) naive.addTerm(out, at, o.bias[column]);
       }
-      return { out: sumOfProducts({ ...out, terms: new Int32Array(o.out.length).fill(k + (o.bias ? 1 : 0)) }) };
+      return { out: sumOfProducts(out) };
     },
   },
   conv2d: {
@@ -290,17 +286,9 @@ const CONTRACTS: { readonly [K in KernelName]: Contract<K> } = {
     writes: ['dx'],
     expected(o) {
       const [outPlane, inPlane] = [o.outHeight * o.outWidth, o.inHeight * o.inWidth];
-      const dx = {
-        value: new Float64Array(o.dx.length),
-        magnitude: new Float64Array(o.dx.length),
-        terms: new Int32Array(o.dx.length),
-      };
+      const dx = naive.sumsOf(o.dx.length);
       o.dy.forEach((d, i) => {
-        if (o.indices[i] < 0) return;
-        const at = Math.floor(i / outPlane) * inPlane + o.indices[i];
-        dx.value[at] += d;
-        dx.magnitude[at] += Math.abs(d);
-        dx.terms[at] += 1;
+        if (o.indices[i] >= 0) naive.addTerm(dx, Math.floor(i / outPlane) * inPlane + o.indices[i], d);
       });
       return { dx: sumOfProducts(dx) };
     },

@@ -7,6 +7,7 @@ export {
   type Expected,
   FAST,
   gamma,
+  LAMBDA,
   NARROW,
   type Precision,
   sumOfProducts,
@@ -49,6 +50,20 @@ export {
   type Judgement,
 } from './conformance.js';
 export { type Draw, drawFrom, type Fill, labelsOf, numbers, seededDraw } from './draw.js';
+export {
+  type Answer,
+  type Backend,
+  type CaseVerdict,
+  type JudgeOptions,
+  judge,
+  judgeDevice,
+  type Question,
+  type Report,
+  type SuiteOptions,
+} from './judge.js';
 export * as naive from './naive.js';
+export type { Layout } from './problem.js';
+export { SUITES, type SuiteName } from './suites.js';
 export { type Call, type CallFinding, judgeTrace, replay, type TraceJudgement, type Tracer, trace } from './trace.js';
+export { type BoundKind, describeOutput, type OutputVerdict, ULP_EDGES, type WorstElement } from './verdict.js';
 export { absoluteMatrices, type Paths, type Tile } from './winograd.js';

@@ -3,24 +3,36 @@
  * no code with what it judges; clarity before speed. Arrays are dense and row-major.
  */
 
-/** A sum of products (or of terms) per element: its value, Σ|terms| and how many terms there were. */
+/** A sum of products (or of terms) per element: its value, Σ|terms|, Σ terms², and how many terms there were. */
 export interface Sums {
   readonly value: Float64Array;
   readonly magnitude: Float64Array;
+  readonly squares: Float64Array;
   readonly terms: Int32Array;
+  /** 1 where every term is a whole number. */
+  readonly whole: Uint8Array;
 }
 
 type Values = ArrayLike<number>;
 type Shape = readonly number[];
 
-function sumsOf(size: number): Sums {
-  return { value: new Float64Array(size), magnitude: new Float64Array(size), terms: new Int32Array(size) };
+/** Sums of nothing yet. */
+export function sumsOf(size: number): Sums {
+  return {
+    value: new Float64Array(size),
+    magnitude: new Float64Array(size),
+    squares: new Float64Array(size),
+    terms: new Int32Array(size),
+    whole: new Uint8Array(size).fill(1),
+  };
 }
 
-function addTerm(sums: Sums, i: number, term: number): void {
+export function addTerm(sums: Sums, i: number, term: number): void {
   sums.value[i] += term;
   sums.magnitude[i] += Math.abs(term);
+  sums.squares[i] += term * term;
   sums.terms[i] += 1;
+  if (term % 1 !== 0) sums.whole[i] = 0;
 }
 
 function product(shape: Shape): number {

@@ -14,10 +14,9 @@ export function worse(a: Worst, b: Worst): Worst {
   return b.share > a.share ? b : a;
 }
 
-/** Infinite numbers must be equal, NaN agrees with NaN alone, a subnormal number with 0 where it may be flushed. */
-function shareOf(got: number, value: number, allowed: number, { flush, tiny }: Precision): number {
+/** |got − value| over what is allowed. Infinite numbers must be equal, and NaN agrees with NaN alone. */
+export function shareOf(got: number, value: number, allowed: number): number {
   if (got === value || (Number.isNaN(got) && Number.isNaN(value))) return 0;
-  if (flush && got === 0 && Math.abs(value) < tiny) return 0;
   const share = Math.abs(got - value) / allowed;
   return Number.isNaN(share) ? Infinity : share;
 }
@@ -36,7 +35,7 @@ export function worstOf(
   let at = 0;
   let share = -1;
   for (let i = 0; i < value.length; i++) {
-    const own = shareOf(Number(got[i]), value[i], allowed[i], precision);
+    const own = shareOf(Number(got[i]), value[i], allowed[i]);
     if (own > share) {
       share = own;
       at = i;

@@ -30,6 +30,8 @@ export interface Trial {
   readonly shape: Shape;
   /** False where the numbers lie on kinks or ties on purpose: no finite differences then. */
   readonly smooth: boolean;
+  /** The op's options as any library would take them: axes counted from the front, padding side by side. */
+  readonly attributes: Readonly<Record<string, unknown>>;
   /** Multiplications and additions of one forward pass. */
   readonly flops: number;
   /** Runs the op on one tensor per input, in order. Null where it only works in place. */

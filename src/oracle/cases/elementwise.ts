@@ -52,6 +52,7 @@ function elementwiseCase(
         inputs,
         shape,
         smooth: true,
+        attributes: b ? {} : { scalar },
         flops: sizeOf(shape),
         run: (t) => op(t[0], b ? t[1] : scalar),
         forward(v) {
@@ -99,6 +100,7 @@ export const reluCase = defineCase<ShapeOptions>({
     inputs: [input(salt, 'x', shape, { fill: 'awayFromZero' })],
     shape,
     smooth: true,
+    attributes: {},
     flops: sizeOf(shape),
     run: ([x]) => relu(x),
     forward: ([x]) => ({ y: exact(naive.relu(x)), changed: {} }),
@@ -135,6 +137,7 @@ export const reshapeCase = defineCase<ReshapeOptions>({
     inputs: [input(salt, 'x', from)],
     shape: to,
     smooth: true,
+    attributes: { shape: to },
     flops: 0,
     run: ([x]) =>
       reshape(
@@ -176,6 +179,7 @@ export const flattenCase = defineCase<FlattenOptions>({
       inputs: [input(salt, 'x', from)],
       shape: [...from.slice(0, startDim), sizeOf(from.slice(startDim, end + 1)), ...from.slice(end + 1)],
       smooth: true,
+      attributes: { startDim, endDim: end },
       flops: 0,
       run: ([x]) => flatten(x, startDim, endDim),
       forward: ([x]) => ({ y: exact(Float64Array.from(x)), changed: {} }),
@@ -222,6 +226,7 @@ function reduceCase(name: 'sum' | 'mean', op: typeof sum): TypedCase<ReduceOptio
         inputs: [input(salt, 'x', from)],
         shape: keepdim ? kept : kept.filter((_, i) => !axes.includes(i)),
         smooth: true,
+        attributes: { dim: axes, keepdim },
         flops: sizeOf(from),
         run: ([x]) => op(x, dim ?? undefined, { keepdim }),
         forward: ([x]) => ({ y: wideSum(naive.sum(x, from, axes, divisor)), changed: {} }),

@@ -17,6 +17,7 @@ const square = { low: 0.01, high: 1, ...noGradient };
 /** What an in-place row has in common: no result, no gradient. */
 function inPlace(
   inputs: readonly Input[],
+  attributes: Readonly<Record<string, unknown>>,
   flops: number,
   run: (tensors: readonly Tensor[]) => void,
   changed: (values: readonly Float64Array[]) => Record<string, Expected>,
@@ -25,6 +26,7 @@ function inPlace(
     inputs,
     shape: [],
     smooth: false,
+    attributes,
     flops,
     run(tensors: readonly Tensor[]) {
       run(tensors);
@@ -62,6 +64,7 @@ export const accumulateCase = defineCase<SizeOptions>({
   trial: ({ salt, size }) =>
     inPlace(
       [input(salt, 'x', [size], noGradient), input(salt, 'out', [size], noGradient)],
+      {},
       size,
       ([x, out]) => x.device.kernels.accumulate({ x: x.buffer, out: out.buffer }),
       ([x, out]) => ({ out: rounded(out.map((v, i) => v + x[i])) }),
@@ -97,6 +100,7 @@ export const sgdCase = defineCase<SgdOptions>({
     if (o.momentum > 0) inputs.push(input(salt, 'velocity', [size], noGradient));
     return inPlace(
       inputs,
+      o,
       6 * size,
       ([param, grad, velocity]) =>
         param.device.kernels.sgd({
@@ -159,6 +163,7 @@ function defineAdam(decoupled: boolean) {
       ];
       return inPlace(
         inputs,
+        { ...o, step },
         14 * size,
         ([param, grad, m, v]) =>
           param.device.kernels.adam({
@@ -212,6 +217,7 @@ export const rmspropCase = defineCase<RmspropOptions>({
     if (o.momentum > 0) inputs.push(input(salt, 'velocity', [size], noGradient));
     return inPlace(
       inputs,
+      o,
       10 * size,
       ([param, grad, v, velocity]) =>
         param.device.kernels.rmsprop({

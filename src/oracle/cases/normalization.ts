@@ -133,6 +133,7 @@ function batchNormCase(training: boolean, relu: boolean): TypedCase<BatchNormCas
         shape,
         // The kinks of relu are anywhere.
         smooth: !relu,
+        attributes: { training, momentum, eps, unbiasedRunningVar: o.unbiased },
         flops: (training ? 7 : 2) * sizeOf(shape),
         run: (t) =>
           call(t[0], {

@@ -88,6 +88,15 @@ function geometryOf(o: PoolOptions): naive.NaivePool {
   };
 }
 
+/** Window, stride, padding (top, bottom, left, right), dilation, and whether extents are rounded up. */
+const attributesOf = ({ kernel, stride, padding, dilation, ceilMode }: naive.NaivePool) => ({
+  kernelSize: kernel,
+  stride,
+  padding,
+  dilation,
+  ceilMode,
+});
+
 /** Forward exact, it only chooses; the gradient sums the dy of the windows that an element won. */
 export const maxPool2dCase = defineCase<PoolOptions & { readonly ties: boolean }>({
   name: 'maxPool2d',
@@ -102,6 +111,7 @@ export const maxPool2dCase = defineCase<PoolOptions & { readonly ties: boolean }
       inputs: [input(o.salt, 'x', [o.batch, o.channels, o.height, o.width], { low: -2, high: 2, fill })],
       shape,
       smooth: !o.ties,
+      attributes: attributesOf(geometry),
       flops: sizeOf(shape) * sizeOf(geometry.kernel),
       run: ([x]) => maxPool2d(x, o.kernelSize, { stride, padding, dilation, ceilMode }),
       forward: ([x]) => ({ y: exact(naive.maxPool2d(x, geometry).y), changed: {} }),
@@ -137,6 +147,7 @@ export const avgPool2dCase = defineCase<PoolOptions & { readonly countIncludePad
       inputs: [input(o.salt, 'x', [o.batch, o.channels, o.height, o.width])],
       shape,
       smooth: true,
+      attributes: { ...attributesOf(geometry), countIncludePad },
       flops: sizeOf(shape) * sizeOf(geometry.kernel),
       run: ([x]) => avgPool2d(x, o.kernelSize, { stride, padding, ceilMode, countIncludePad }),
       forward: ([x]) => ({
@@ -187,6 +198,7 @@ export const adaptiveAvgPool2dCase = defineCase<AdaptiveOptions>({
       inputs: [input(salt, 'x', x)],
       shape: [batch, channels, outHeight, outWidth],
       smooth: true,
+      attributes: { outputSize: [outHeight, outWidth] },
       flops: sizeOf(x),
       run: (t) => adaptiveAvgPool2d(t[0], outputSize),
       forward: (v) => ({ y: wideSum(naive.adaptiveAvgPool2d(v[0], geometry)), changed: {} }),

@@ -5,7 +5,7 @@ import { normalisedConvolution } from '../bounds.js';
 import * as naive from '../naive.js';
 import * as winograd from '../winograd.js';
 import { defineCase, type Input, input, type OpCase } from './case.js';
-import { CONV_KINDS, type ConvOptions, convGeometry, drawConv, naiveGeometry } from './products.js';
+import { CONV_KINDS, type ConvOptions, convAttributes, convGeometry, drawConv, naiveGeometry } from './products.js';
 
 export interface PreparedConvOptions extends ConvOptions {
   readonly norm: boolean;
@@ -64,6 +64,7 @@ export const prepareConv2dCase = defineCase<PreparedConvOptions>({
       inputs,
       shape,
       smooth: false,
+      attributes: { ...convAttributes(geometry), eps: o.eps, relu: o.relu },
       flops: 2 * sizeOf(shape) * sizeOf(weightShape.slice(1)),
       run(t) {
         const buffer = (at: number) => (at < 0 ? null : t[at].buffer);

@@ -71,6 +71,7 @@ export const matmulCase = defineCase<MatmulOptions>({
       inputs: [input(salt, 'a', a), input(salt, 'b', b)],
       shape: [...batch, ...(a.length > 1 ? [m] : []), ...(b.length > 1 ? [n] : [])],
       smooth: true,
+      attributes: {},
       flops: 2 * sizeOf(batch) * m * n * k,
       run: (t) => matmul(t[0], t[1]),
       forward: (v) => ({ y: sumOfProducts(naive.matmul(v[0], left, v[1], right, batch)), changed: {} }),
@@ -127,6 +128,7 @@ export const linearCase = defineCase<LinearOptions>({
       inputs,
       shape: [...lead, outFeatures],
       smooth: true,
+      attributes: {},
       flops: 2 * geometry.rows * inFeatures * outFeatures,
       run: (t) => linear(t[0], t[1], t[2] ?? null),
       forward: (v) => ({ y: sumOfProducts(naive.linear(v[0], v[1], v[2] ?? null, geometry)), changed: {} }),
@@ -185,6 +187,14 @@ export const naiveGeometry = (o: ConvOptions): naive.NaiveConv => ({
     dilation: both(o.dilation),
   }),
   groups: o.groups,
+});
+
+/** Stride, padding (top, bottom, left, right), dilation and groups. */
+export const convAttributes = ({ stride, padding, dilation, groups }: naive.NaiveConv) => ({
+  stride,
+  padding,
+  dilation,
+  groups,
 });
 
 /** The same as the devices have it. */
@@ -454,6 +464,7 @@ export const conv2dCase = defineCase<ConvOptions>({
       inputs,
       shape,
       smooth: true,
+      attributes: convAttributes(geometry),
       flops: 2 * sizeOf(shape) * sizeOf(weight.slice(1)),
       run: (t) => conv2d(t[0], t[1], t[2] ?? null, { stride, padding, dilation, groups }),
       forward(v) {

@@ -48,6 +48,7 @@ export const softmaxCase = defineCase<SoftmaxOptions>({
       inputs: [input(salt, 'x', shape, { low: -range, high: range })],
       shape,
       smooth: true,
+      attributes: { dim: dim < 0 ? dim + Math.max(shape.length, 1) : dim },
       flops: 3 * sizeOf(shape),
       run: ([x]) => softmax(x, dim),
       forward: ([x]) => ({
@@ -90,6 +91,7 @@ export const logSoftmaxCase = defineCase<SoftmaxOptions>({
       inputs: [input(salt, 'x', shape, { low: -range, high: range })],
       shape,
       smooth: true,
+      attributes: { dim: dim < 0 ? dim + Math.max(shape.length, 1) : dim },
       flops: 3 * sizeOf(shape),
       run: ([x]) => logSoftmax(x, dim),
       forward: ([x]) => ({
@@ -150,6 +152,7 @@ export const crossEntropyCase = defineCase<CrossEntropyOptions>({
       inputs: [input(salt, 'logits', [rows, classes], { low: -range, high: range })],
       shape: [],
       smooth: true,
+      attributes: { labels: Array.from(labels), labelSmoothing: s },
       flops: 4 * rows * classes,
       run: ([logits]) => crossEntropy(logits, labels, { labelSmoothing: s }),
       forward: ([x]) => ({

@@ -1,0 +1,242 @@
+/**
+ * The judge: asks a backend for every call of a suite, or takes its answers from a file, and says which are within their bounds.
+ */
+import { grad, noGrad } from '../autograd.js';
+import type { Device, TypedArray } from '../device/device.js';
+import { reference } from '../device/reference.js';
+import { ArgumentError } from '../errors.js';
+import type { Shape } from '../shape.js';
+import { type Tensor, tensor } from '../tensor.js';
+import { allowance, NARROW, type Precision, probableAllowance } from './bounds.js';
+import { type Layout, type OutputKind, orderIn, type Problem, problemOf, shapeIn } from './problem.js';
+import { type SuiteName, suite } from './suites.js';
+import { type BoundKind, judgeArray, type OutputVerdict, type Wanted } from './verdict.js';
+
+/** What a backend is asked. */
+export interface Question {
+  readonly id: string;
+  /** A row of the case table, such as `conv2d` or `batchNorm.train`. */
+  readonly op: string;
+  readonly attributes: Readonly<Record<string, unknown>>;
+  readonly inputs: Readonly<Record<string, { readonly shape: Shape; readonly data: Float32Array }>>;
+  /** Names of the wanted outputs and their shapes. */
+  readonly outputs: Readonly<Record<string, Shape>>;
+  readonly layout: Layout;
+}
+
+/** The outputs that a backend gives, by name: numbers, or numbers with their shape. */
+export type Answer = Readonly<
+  Record<string, ArrayLike<number> | { readonly shape: Shape; readonly data: ArrayLike<number> }>
+>;
+
+/** Computes one call; null says that the backend has no such op. May be asynchronous. */
+export type Backend = (question: Question) => Answer | null | Promise<Answer | null>;
+
+export interface CaseVerdict {
+  readonly id: string;
+  readonly title: string;
+  readonly op: string;
+  readonly attributes: Readonly<Record<string, unknown>>;
+  /** `absent`: the backend has no such op; `error`: it threw. */
+  readonly status: 'passed' | 'failed' | 'absent' | 'error';
+  /** What it threw. */
+  readonly message: string | null;
+  readonly outputs: readonly OutputVerdict[];
+}
+
+export interface Report {
+  readonly backend: string;
+  readonly suite: SuiteName;
+  readonly seed: number;
+  readonly layout: Layout;
+  readonly bound: BoundKind;
+  readonly cases: readonly CaseVerdict[];
+}
+
+export interface SuiteOptions {
+  /** Default `resnet`. */
+  readonly suite?: SuiteName;
+  /** Decides the numbers, and the random calls. Default 1. */
+  readonly seed?: number;
+  /** Default NCHW. */
+  readonly layout?: Layout;
+  /** The arithmetic that the bounds assume. Default NARROW: float32 throughout, any order, fused or not. */
+  readonly precision?: Precision;
+  /** Also the bits of exact mode, by `reference()`. Default false. */
+  readonly bits?: boolean;
+}
+
+export interface JudgeOptions extends SuiteOptions {
+  /** Name in the report. Default `backend`. */
+  readonly name?: string;
+  /** Default `probable`. */
+  readonly bound?: BoundKind;
+  /** Only calls whose id begins so: `conv2d`, `conv2d-03`. Default: all. */
+  readonly only?: string;
+  /** Called after each case. */
+  readonly onCase?: (verdict: CaseVerdict, done: number, of: number) => void | Promise<void>;
+}
+
+const NAMES: readonly Layout[] = ['NCHW', 'NHWC'];
+
+/** The calls of a suite as problems. */
+export function problems({ suite: name = 'resnet', seed = 1, layout = 'NCHW' }: SuiteOptions): Problem[] {
+  if (!NAMES.includes(layout)) throw new ArgumentError(`oracle: layout is ${layout}; want NCHW or NHWC`);
+  return suite(name, seed).map(problemOf);
+}
+
+function inOrder<T extends Float32Array | Float64Array>(values: T, order: Int32Array | null): T {
+  if (order === null) return values;
+  const out = values.slice() as T;
+  order.forEach((place, i) => {
+    out[i] = values[place];
+  });
+  return out;
+}
+
+/** What a backend is asked, in a layout. */
+export function questionOf(problem: Problem, layout: Layout): Question {
+  const { id, op, attributes, inputs } = problem;
+  return {
+    ...{ id, op, attributes, layout },
+    inputs: Object.fromEntries(
+      inputs.map(({ name, shape, data }) => [
+        name,
+        { shape: shapeIn(layout, op, name, shape), data: inOrder(data, orderIn(layout, op, name, shape)).slice() },
+      ]),
+    ),
+    outputs: Object.fromEntries(
+      problem.solve().map(({ name, shape }) => [name, shapeIn(layout, op, name, shape)] as const),
+    ),
+  };
+}
+
+/** What a problem wants, in a layout. */
+export async function wantedOf(
+  problem: Problem,
+  { layout = 'NCHW', precision = NARROW, bits = false }: SuiteOptions,
+): Promise<(Wanted & { readonly kind: OutputKind })[]> {
+  const { op } = problem;
+  const exact = bits ? await exactBits(problem) : null;
+  return problem.solve().map(({ name, kind, shape, expected }) => {
+    const order = orderIn(layout, op, name, shape);
+    const own = exact?.[name];
+    return {
+      name,
+      kind,
+      shape: shapeIn(layout, op, name, shape),
+      value: inOrder(expected.value, order),
+      strict: inOrder(allowance(expected, precision), order),
+      probable: inOrder(probableAllowance(expected, precision), order),
+      bits: own ? inOrder(Float32Array.from(own as Float32Array), order) : null,
+    };
+  });
+}
+
+/** The outputs of a problem on a device of our own contract, by name. */
+export async function runOn(device: Device, problem: Problem): Promise<Record<string, TypedArray>> {
+  const { trial, gradients } = problem.item;
+  const made: Tensor[] = [];
+  const track = <T extends Tensor>(t: T): T => {
+    made.push(t);
+    return t;
+  };
+  try {
+    const asked = gradients && trial.inputs.some((x) => x.differentiable);
+    const tensors = trial.inputs.map(({ shape, data, differentiable }) =>
+      track(tensor(data, shape, { device, requiresGrad: asked && differentiable })),
+    );
+    const y = asked ? trial.run(tensors) : noGrad(() => trial.run(tensors));
+    const outputs: Record<string, TypedArray> = {};
+    if (y) {
+      track(y);
+      if (asked) {
+        const dy = problem.inputs[problem.inputs.length - 1];
+        const xs = tensors.filter((t) => t.requiresGrad);
+        const names = trial.inputs.filter((x) => x.differentiable).map((x) => x.name);
+        const found = grad(y, xs, track(tensor(dy.data, dy.shape, { device }))).map(track);
+        for (let i = 0; i < found.length; i++) outputs[`grad.${names[i]}`] = await found[i].data();
+      }
+      outputs.y = await y.data();
+    }
+    for (let i = 0; i < tensors.length; i++) outputs[`new.${trial.inputs[i].name}`] = await tensors[i].data();
+    return outputs;
+  } finally {
+    for (const t of made) t.dispose();
+  }
+}
+
+async function exactBits(problem: Problem): Promise<Record<string, TypedArray>> {
+  const device = reference();
+  try {
+    return await runOn(device, problem);
+  } finally {
+    device.dispose();
+  }
+}
+
+function isShaped(value: Answer[string]): value is { readonly shape: Shape; readonly data: ArrayLike<number> } {
+  return 'data' in value && 'shape' in value;
+}
+
+/** Judges one answer. */
+export function verdictOf(
+  about: Pick<CaseVerdict, 'id' | 'title' | 'op' | 'attributes'>,
+  wanted: readonly Wanted[],
+  answer: Answer | null,
+  bound: BoundKind,
+): CaseVerdict {
+  const { id, title, op, attributes } = about;
+  const common = { id, title, op, attributes, message: null };
+  if (answer === null) return { ...common, status: 'absent', outputs: [] };
+  const outputs = wanted.map((one) => {
+    const got = answer[one.name];
+    if (got === undefined || got === null) return judgeArray(null, null, one, bound);
+    return isShaped(got) ? judgeArray(got.data, got.shape, one, bound) : judgeArray(got, null, one, bound);
+  });
+  return { ...common, status: outputs.every((o) => o.passed) ? 'passed' : 'failed', outputs };
+}
+
+/**
+ * Judges a backend, given as a function that computes one call:
+ *
+ *     const report = await judge(({ op, inputs: { x, weight }, attributes }) => (op === 'conv2d' ? { y: … } : null));
+ */
+export async function judge(backend: Backend, options: JudgeOptions = {}): Promise<Report> {
+  const { suite: name = 'resnet', seed = 1, layout = 'NCHW', bound = 'probable', only = '' } = options;
+  const all = problems(options).filter(({ id }) => id.startsWith(only));
+  if (all.length === 0)
+    throw new ArgumentError(`judge: no call of the suite ${name} has an id that begins with ${only}`);
+  const verdicts: CaseVerdict[] = [];
+  for (const problem of all) {
+    let verdict: CaseVerdict;
+    try {
+      const answer = await backend(questionOf(problem, layout));
+      const wanted = answer === null ? [] : await wantedOf(problem, options);
+      verdict = verdictOf(problem, wanted, answer, bound);
+    } catch (error) {
+      const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+      const { id, title, op, attributes } = problem;
+      verdict = { id, title, op, attributes, status: 'error', message, outputs: [] };
+    }
+    verdicts.push(verdict);
+    await options.onCase?.(verdict, verdicts.length, all.length);
+  }
+  return { backend: options.name ?? 'backend', suite: name, seed, layout, bound, cases: verdicts };
+}
+
+/** Judges a device of our own contract; its results are also compared with the bits of exact mode where `bits` asks. */
+export function judgeDevice(device: Device, options: JudgeOptions = {}): Promise<Report> {
+  const byId = new Map(problems(options).map((problem) => [problem.id, problem]));
+  const backend = async ({ id, op, layout }: Question): Promise<Answer> => {
+    const problem = byId.get(id) as Problem;
+    const found = await runOn(device, problem);
+    const answer: Record<string, ArrayLike<number>> = {};
+    for (const { name, shape } of problem.solve()) {
+      const values = Float64Array.from(found[name] as Float32Array);
+      answer[name] = inOrder(values, orderIn(layout, op, name, shape));
+    }
+    return answer;
+  };
+  return judge(backend, { name: device.name, ...options });
+}
