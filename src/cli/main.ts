@@ -2,6 +2,7 @@
 /** The `atalho` command. One file a command in `commands/`; errors end here, as one line and exit code 1. */
 import { Command } from 'commander';
 import { evalCommand } from './commands/eval.js';
+import { oracleCommand } from './commands/oracle.js';
 import { predictCommand } from './commands/predict.js';
 import { shapesCommand } from './commands/shapes.js';
 import { summaryCommand } from './commands/summary.js';
@@ -19,7 +20,8 @@ const program = new Command('atalho')
   .addCommand(evalCommand())
   .addCommand(predictCommand())
   .addCommand(shapesCommand())
-  .addCommand(summaryCommand());
+  .addCommand(summaryCommand())
+  .addCommand(oracleCommand());
 
 try {
   await program.parseAsync();

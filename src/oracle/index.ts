@@ -63,7 +63,20 @@ export {
 } from './judge.js';
 export * as naive from './naive.js';
 export type { Layout } from './problem.js';
+export { htmlReport } from './report/html.js';
+export { junitReport } from './report/junit.js';
+export { jsonReport, textReport } from './report/text.js';
 export { SUITES, type SuiteName } from './suites.js';
 export { type Call, type CallFinding, judgeTrace, replay, type TraceJudgement, type Tracer, trace } from './trace.js';
+export {
+  type CheckOptions,
+  checkResults,
+  type Manifest,
+  type ManifestCase,
+  makeVectors,
+  readManifest,
+  type VectorOptions,
+  type Vectors,
+} from './vectors.js';
 export { type BoundKind, describeOutput, type OutputVerdict, ULP_EDGES, type WorstElement } from './verdict.js';
 export { absoluteMatrices, type Paths, type Tile } from './winograd.js';

@@ -1,0 +1,197 @@
+/** `atalho oracle`: questions for a backend of any language, and the judgement of its answers. */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { SingleBar } from 'cli-progress';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { FormatError } from '../../errors.js';
+import { writeFileAtomic } from '../../io/atomic.js';
+import { readFileBounded } from '../../io/readFile.js';
+import { FAST, NARROW, type Precision, WEBGPU, WIDE } from '../../oracle/bounds.js';
+import { judgeDevice, type Report } from '../../oracle/judge.js';
+import type { Layout } from '../../oracle/problem.js';
+import { htmlReport } from '../../oracle/report/html.js';
+import { junitReport } from '../../oracle/report/junit.js';
+import { jsonReport, textReport } from '../../oracle/report/text.js';
+import { SUITES, type SuiteName } from '../../oracle/suites.js';
+import { checkResults, makeVectors, readManifest } from '../../oracle/vectors.js';
+import type { BoundKind } from '../../oracle/verdict.js';
+import { DEFAULT_DEVICE, deviceNames, makeDevice, type Threads } from '../devices.js';
+import { attempt } from '../errors.js';
+import { onnxCase } from '../onnxCase.js';
+import { threadsOption } from '../options.js';
+import { print } from '../output.js';
+import { naming } from '../weights.js';
+
+const MANIFEST = 'manifest.json';
+const INPUTS = 'inputs.safetensors';
+const TRUTH = 'truth.safetensors';
+const ONNX = 'onnx';
+
+const MAX_MANIFEST = 2 ** 26;
+const MAX_VECTORS = 2 ** 31;
+
+/** By the name that `--arithmetic` takes. */
+const PRECISIONS: Readonly<Record<string, Precision>> = { float32: NARROW, wide: WIDE, winograd: FAST, webgpu: WEBGPU };
+
+interface SuiteFlags {
+  readonly suite: SuiteName;
+  readonly seed: number;
+  readonly layout: Layout;
+  readonly arithmetic: string;
+}
+
+interface ReportFlags {
+  readonly bound: BoundKind;
+  readonly name?: string;
+  readonly json?: string;
+  readonly junit?: string;
+  readonly html?: string;
+}
+
+/** A bar on a terminal, nothing elsewhere: a suite takes seconds. */
+function bar(): { show(done: number, of: number): void; stop(): void } {
+  let own: SingleBar | null = null;
+  return {
+    show(done, of) {
+      if (!process.stderr.isTTY) return;
+      if (own === null) {
+        const format = '[{bar}] {value}/{total} cases, {eta} s left';
+        own = new SingleBar({
+          format,
+          stream: process.stderr,
+          barsize: 20,
+          clearOnComplete: true,
+          gracefulExit: false,
+        });
+        own.start(of, 0);
+      }
+      own.update(done);
+    },
+    stop: () => own?.stop(),
+  };
+}
+
+function seedOf(text: string): number {
+  const seed = Number(text);
+  if (!/^\d{1,10}$/.test(text) || seed >= 2 ** 32) {
+    throw new InvalidArgumentError('Want a whole number from 0 to 4294967295.');
+  }
+  return seed;
+}
+
+function withSuite(command: Command): Command {
+  return command
+    .addOption(new Option('--suite <name>', 'which calls').choices(SUITES).default('resnet'))
+    .addOption(new Option('--seed <n>', 'decides the numbers').argParser(seedOf).default(1))
+    .addOption(new Option('--layout <name>', 'how images lie').choices(['NCHW', 'NHWC']).default('NCHW'))
+    .addOption(
+      new Option('--arithmetic <name>', 'what the bounds assume: see docs/ORACLE.md')
+        .choices(Object.keys(PRECISIONS))
+        .default('float32'),
+    );
+}
+
+function withReport(command: Command): Command {
+  return command
+    .addOption(new Option('--bound <kind>', 'which bound counts').choices(['probable', 'strict']).default('probable'))
+    .option('--name <text>', "the backend's name in the report")
+    .option('--json <file>', 'write the whole report as JSON')
+    .option('--junit <file>', 'write it as JUnit XML')
+    .option('--html <file>', 'write it as one page');
+}
+
+async function vectors({ out, onnx, ...flags }: SuiteFlags & { out: string; onnx: boolean }): Promise<void> {
+  attempt(`make ${out}`, () => mkdirSync(join(out, ONNX), { recursive: true }));
+  const write = (name: string, content: string | Uint8Array): void =>
+    attempt(`write ${join(out, name)}`, () => writeFileAtomic(join(out, name), content));
+  const progress = bar();
+  const { manifest, inputs, truth } = await makeVectors({
+    ...flags,
+    precision: PRECISIONS[flags.arithmetic],
+    bits: true,
+    onCase: progress.show,
+    onnx(problem) {
+      // ONNX knows one layout.
+      const model = onnx && flags.layout === 'NCHW' ? onnxCase(problem) : null;
+      if (model === null) return null;
+      const name = `${ONNX}/${problem.id}.onnx`;
+      write(name, model);
+      return name;
+    },
+  });
+  progress.stop();
+  write(INPUTS, inputs);
+  write(TRUTH, truth);
+  // Last: a folder with a manifest is whole.
+  write(MANIFEST, `${JSON.stringify(manifest, null, 1)}\n`);
+  const models = manifest.cases.filter((one) => one.onnx !== undefined).length;
+  const megabytes = ((inputs.length + truth.length) / 1e6).toFixed(1);
+  print(`${manifest.cases.length} cases, ${models} of them ONNX files too, ${megabytes} MB of vectors in ${out}`);
+}
+
+/** Prints the report, writes it where it was asked for; the exit code says whether all is well. */
+function conclude(report: Report, { json, junit, html }: ReportFlags): void {
+  const write = (path: string | undefined, content: () => string): void => {
+    if (path !== undefined) attempt(`write ${path}`, () => writeFileAtomic(path, content()));
+  };
+  write(json, () => jsonReport(report));
+  write(junit, () => junitReport(report));
+  write(html, () => htmlReport([report], `Oracle: ${report.backend}`));
+  print(textReport(report));
+  const judged = report.cases.filter(({ status }) => status !== 'absent');
+  if (judged.length === 0) throw new FormatError('no case was answered');
+  if (judged.some(({ status }) => status !== 'passed')) process.exitCode = 1;
+}
+
+function check(folder: string, results: string, { bound, name = results, ...flags }: ReportFlags): void {
+  const file = (path: string, most: number): Uint8Array => attempt(`read ${path}`, () => readFileBounded(path, most));
+  const path = join(folder, MANIFEST);
+  const text = new TextDecoder().decode(file(path, MAX_MANIFEST));
+  const truth = file(join(folder, TRUTH), MAX_VECTORS);
+  const answers = file(results, MAX_VECTORS);
+  let report: Report;
+  try {
+    report = checkResults(readManifest(text), truth, answers, { name, bound });
+  } catch (error) {
+    throw naming(`${folder} and ${results}`, error);
+  }
+  conclude(report, { bound, ...flags });
+}
+
+type DeviceFlags = SuiteFlags & ReportFlags & { readonly threads?: Threads; readonly math: string };
+
+async function device(which: string, { threads, math, ...flags }: DeviceFlags): Promise<void> {
+  const own = await makeDevice(which, threads, math);
+  const progress = bar();
+  try {
+    const precision = PRECISIONS[flags.arithmetic];
+    const options = { ...flags, name: flags.name ?? own.name, precision, bits: true };
+    const report = await judgeDevice(own, { ...options, onCase: (_, done, of) => progress.show(done, of) });
+    progress.stop();
+    conclude(report, flags);
+  } finally {
+    progress.stop();
+    own.dispose();
+  }
+}
+
+export function oracleCommand(): Command {
+  const own = new Command('oracle').description('Judges backends: is each result within what its arithmetic allows?');
+  withSuite(own.command('vectors'))
+    .description('Writes the questions of a suite: a manifest, the inputs, the truth with its bounds, ONNX files.')
+    .requiredOption('--out <folder>', 'where to')
+    .option('--no-onnx', 'leave out the ONNX files')
+    .action(vectors);
+  withReport(own.command('check'))
+    .description('Judges the answers to the questions in a folder.')
+    .argument('<folder>', 'what vectors wrote')
+    .argument('<results>', 'a safetensors file with the outputs that the manifest names, as ID/NAME')
+    .action(check);
+  withReport(withSuite(own.command('device')))
+    .description("Judges one of atalho's own devices.")
+    .addOption(new Option('--math <mode>', 'of the device').choices(['exact', 'fast', 'relaxed']).default('exact'))
+    .addOption(threadsOption())
+    .argument('[name]', `one of ${deviceNames.join(', ')}`, DEFAULT_DEVICE)
+    .action(device);
+  return own;
+}

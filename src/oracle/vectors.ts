@@ -1,0 +1,200 @@
+/**
+ * Vectors: a suite as files, for backends of any language. `manifest.json` says what is asked; `inputs.safetensors` holds the inputs,
+ * called `ID/NAME`; `truth.safetensors` the float64 results, `ID/NAME`, and `ID/NAME.strict`, `ID/NAME.probable`, the bounds. A
+ * backend answers with a safetensors file of the outputs that the manifest names.
+ */
+import { ArgumentError, FormatError } from '../errors.js';
+import type { Safetensors, SafetensorsData, SafetensorsInput } from '../io/index.js';
+import { readSafetensors, writeSafetensors } from '../io/index.js';
+import { formatShape, type Shape } from '../shape.js';
+import {
+  type CaseVerdict,
+  problems,
+  questionOf,
+  type Report,
+  type SuiteOptions,
+  verdictOf,
+  wantedOf,
+} from './judge.js';
+import type { Layout, OutputKind, Problem } from './problem.js';
+import { SUITES, type SuiteName } from './suites.js';
+import type { BoundKind, Wanted } from './verdict.js';
+
+const FORMAT = 'atalho-oracle';
+const VERSION = 1;
+
+export interface ManifestCase {
+  readonly id: string;
+  readonly title: string;
+  readonly op: string;
+  readonly attributes: Readonly<Record<string, unknown>>;
+  readonly inputs: readonly { readonly name: string; readonly shape: Shape }[];
+  readonly outputs: readonly { readonly name: string; readonly kind: OutputKind; readonly shape: Shape }[];
+  /** The same call as an ONNX file, beside the manifest, where there is one: the first input is its own, the others are inside. */
+  readonly onnx?: string;
+}
+
+export interface Manifest {
+  readonly format: typeof FORMAT;
+  readonly version: typeof VERSION;
+  readonly suite: SuiteName;
+  readonly seed: number;
+  readonly layout: Layout;
+  readonly cases: readonly ManifestCase[];
+}
+
+export interface VectorOptions extends SuiteOptions {
+  /** Called after each case. */
+  readonly onCase?: (done: number, of: number) => void | Promise<void>;
+  /** The path of a case's ONNX file, if it has one. */
+  readonly onnx?: (problem: Problem) => string | null;
+}
+
+export interface Vectors {
+  readonly manifest: Manifest;
+  readonly inputs: Uint8Array<ArrayBuffer>;
+  readonly truth: Uint8Array<ArrayBuffer>;
+}
+
+/** The least float32 number that is no smaller: bounds must not shrink when stored. */
+function roundedUp(values: ArrayLike<number>): Float32Array {
+  const out = Float32Array.from(values);
+  const bits = new Uint32Array(out.buffer);
+  for (let i = 0; i < out.length; i++) if (out[i] < values[i]) bits[i]++;
+  return out;
+}
+
+/** A suite as files. */
+export async function makeVectors(options: VectorOptions = {}): Promise<Vectors> {
+  const { suite = 'resnet', seed = 1, layout = 'NCHW' } = options;
+  const inputs: [string, SafetensorsInput][] = [];
+  const truth: [string, SafetensorsInput][] = [];
+  const cases: ManifestCase[] = [];
+  const all = problems(options);
+  for (const problem of all) {
+    const { id, title, op, attributes } = problem;
+    const question = questionOf(problem, layout);
+    for (const [name, { shape, data }] of Object.entries(question.inputs))
+      inputs.push([`${id}/${name}`, { shape, data }]);
+    const wanted = await wantedOf(problem, options);
+    for (const { name, shape, value, strict, probable, bits } of wanted) {
+      const key = `${id}/${name}`;
+      truth.push([key, { shape, data: value }]);
+      truth.push([`${key}.strict`, { shape, data: roundedUp(strict) }]);
+      truth.push([`${key}.probable`, { shape, data: roundedUp(probable) }]);
+      if (bits) truth.push([`${key}.bits`, { shape, data: bits }]);
+    }
+    const file = options.onnx?.(problem) ?? null;
+    cases.push({
+      ...{ id, title, op, attributes },
+      inputs: Object.entries(question.inputs).map(([name, { shape }]) => ({ name, shape })),
+      outputs: wanted.map(({ name, kind, shape }) => ({ name, kind, shape })),
+      ...(file !== null && { onnx: file }),
+    });
+    await options.onCase?.(cases.length, all.length);
+  }
+  return {
+    manifest: { format: FORMAT, version: VERSION, suite, seed, layout, cases },
+    inputs: writeSafetensors(inputs),
+    truth: writeSafetensors(truth),
+  };
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const isShape = (value: unknown): value is number[] =>
+  Array.isArray(value) && value.every((extent) => Number.isSafeInteger(extent) && extent >= 0);
+const isNamed = (value: unknown): boolean => isRecord(value) && typeof value.name === 'string' && isShape(value.shape);
+
+function isCase(value: unknown): value is ManifestCase {
+  if (!isRecord(value)) return false;
+  const { id, title, op, attributes, inputs, outputs } = value;
+  const words = [id, title, op].every((word) => typeof word === 'string');
+  const lists = [inputs, outputs].every((list) => Array.isArray(list) && list.every(isNamed));
+  return words && isRecord(attributes) && lists;
+}
+
+/** A manifest from its text. @throws FormatError for what is none */
+export function readManifest(text: string): Manifest {
+  let found: unknown;
+  try {
+    found = JSON.parse(text);
+  } catch (error) {
+    throw new FormatError(`manifest: not JSON: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  if (!isRecord(found) || found.format !== FORMAT) throw new FormatError(`manifest: format is not ${FORMAT}`);
+  if (found.version !== VERSION) {
+    throw new FormatError(`manifest: version is ${JSON.stringify(found.version)}; this program reads ${VERSION}`);
+  }
+  const { suite, seed, layout, cases } = found;
+  const settings =
+    SUITES.includes(suite as SuiteName) && typeof seed === 'number' && /^N(CHW|HWC)$/.test(String(layout));
+  if (!settings) throw new FormatError('manifest: suite, seed or layout is missing or unknown');
+  if (!Array.isArray(cases)) throw new FormatError('manifest: cases is no list');
+  const wrong = cases.findIndex((one) => !isCase(one));
+  if (wrong >= 0)
+    throw new FormatError(`manifest: case ${wrong} lacks an id, title, op, attributes, inputs or outputs`);
+  return found as unknown as Manifest;
+}
+
+/** An array of a file of ours, of the shape that the manifest says. */
+function arrayOf(truth: Safetensors, key: string, shape: Shape): SafetensorsData {
+  const entry = truth.get(key);
+  if (entry === undefined) throw new FormatError(`truth: ${key} is missing`);
+  if (formatShape(entry.shape) !== formatShape(shape)) {
+    throw new FormatError(
+      `truth: ${key} has shape ${formatShape(entry.shape)}; the manifest says ${formatShape(shape)}`,
+    );
+  }
+  return entry.data;
+}
+
+export interface CheckOptions {
+  /** Name in the report. Default `results`. */
+  readonly name?: string;
+  /** Default `probable`. */
+  readonly bound?: BoundKind;
+}
+
+/**
+ * Judges the answers in `results`, a safetensors file with the outputs that the manifest names. A case of which it holds none is
+ * `absent`. float16 and bfloat16 are widened.
+ * @throws FormatError for files that are not what they should be, ArgumentError for a result that no case asked for
+ */
+export function checkResults(
+  manifest: Manifest,
+  truthFile: Uint8Array,
+  resultsFile: Uint8Array,
+  options: CheckOptions = {},
+): Report {
+  const { name: backend = 'results', bound = 'probable' } = options;
+  const truth = readSafetensors(truthFile);
+  const results = readSafetensors(resultsFile);
+  const asked = new Set(manifest.cases.flatMap(({ id, outputs }) => outputs.map(({ name }) => `${id}/${name}`)));
+  for (const key of results.keys()) {
+    if (!asked.has(key)) throw new ArgumentError(`results: no case asks for ${JSON.stringify(key)}`);
+  }
+  const cases = manifest.cases.map((one): CaseVerdict => {
+    const given = one.outputs.filter(({ name }) => results.has(`${one.id}/${name}`));
+    if (given.length === 0) return verdictOf(one, [], null, bound);
+    const wanted = one.outputs.map(({ name, shape }): Wanted => {
+      const key = `${one.id}/${name}`;
+      const bits = truth.has(`${key}.bits`) ? (arrayOf(truth, `${key}.bits`, shape) as Float32Array) : null;
+      return {
+        ...{ name, shape, bits },
+        value: arrayOf(truth, key, shape) as Float64Array,
+        strict: arrayOf(truth, `${key}.strict`, shape) as Float32Array,
+        probable: arrayOf(truth, `${key}.probable`, shape) as Float32Array,
+      };
+    });
+    const answer = Object.fromEntries(
+      given.map(({ name }) => {
+        const { shape, data } = results.get(`${one.id}/${name}`) as NonNullable<ReturnType<Safetensors['get']>>;
+        return [name, { shape, data: data as ArrayLike<number> }];
+      }),
+    );
+    return verdictOf(one, wanted, answer, bound);
+  });
+  const { suite, seed, layout } = manifest;
+  return { backend, suite, seed, layout, bound, cases };
+}

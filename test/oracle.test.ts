@@ -1,0 +1,329 @@
+/** The oracle as strangers use it: a function in JavaScript, files from any language, our own devices; and its reports. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { ArgumentError, FormatError, readSafetensors, wasm, writeSafetensors } from '../src/index.js';
+import { importOnnx } from '../src/onnx/index.js';
+import {
+  type Answer,
+  checkResults,
+  htmlReport,
+  jsonReport,
+  judge,
+  judgeDevice,
+  junitReport,
+  type Layout,
+  type Manifest,
+  makeVectors,
+  type Question,
+  readManifest,
+  SUITES,
+  textReport,
+} from '../src/oracle/index.js';
+import { suite } from '../src/oracle/suites.js';
+import { tensor } from '../src/tensor.js';
+import { Workplace } from './cliRunner.js';
+import { devices, fastDevices } from './devices.js';
+import { gpuDevices } from './gpu.js';
+
+const place = new Workplace();
+afterAll(() => place.remove());
+
+const sum = (values: ArrayLike<number>): number => Array.from(values).reduce((a, b) => a + b, 0);
+
+/** A backend of ten lines: matrix products and relu in float32, nothing else. `skew` is added to the last element. */
+const tiny =
+  (skew = 0) =>
+  ({ op, inputs }: Question): Answer | null => {
+    if (op === 'relu') return { y: inputs.x.data.map((v) => Math.max(v, 0)) };
+    if (op !== 'matmul' || inputs.a.shape.length !== 2 || inputs.b.shape.length !== 2) return null;
+    const [{ data: a, shape }, { data: b }] = [inputs.a, inputs.b];
+    const [m, k] = shape;
+    const n = b.length / k;
+    const y = new Float32Array(m * n);
+    for (let i = 0; i < m; i++)
+      for (let p = 0; p < k; p++) for (let j = 0; j < n; j++) y[i * n + j] += a[i * k + p] * b[p * n + j];
+    y[y.length - 1] += skew;
+    return { y: { shape: [m, n], data: y } };
+  };
+
+describe('a suite', () => {
+  it.each(SUITES)('%s has calls with ids of their own, the same for a seed, others for another', (name) => {
+    const [one, again, other] = [suite(name, 3), suite(name, 3), suite(name, 4)];
+    expect(new Set(one.map(({ id }) => id)).size).toBe(one.length);
+    const data = (items: typeof one) => items.map(({ trial }) => trial.inputs.map((x) => sum(x.data)));
+    expect(data(again)).toEqual(data(one));
+    expect(data(other)).not.toEqual(data(one));
+  });
+
+  it('refuses what is none', () => {
+    expect(() => suite('most' as 'full')).toThrow(/^suite: no suite is called most; want one of smoke, resnet/);
+    expect(() => suite('smoke', -1)).toThrow(ArgumentError);
+  });
+});
+
+describe('judge', () => {
+  it('passes a right backend, and says which ops it lacks', async () => {
+    const report = await judge(tiny(), { suite: 'edge', name: 'tiny' });
+    const of = (op: string) => report.cases.filter((one) => one.op === op).map(({ status }) => status);
+    expect(new Set(of('relu'))).toEqual(new Set(['passed']));
+    expect(new Set(of('conv2d'))).toEqual(new Set(['absent']));
+    expect(of('matmul').filter((status) => status === 'passed').length).toBeGreaterThan(2);
+    expect(report.cases.some(({ status }) => status === 'failed')).toBe(false);
+  });
+
+  it('fails one that is wrong in one element, and says where and by how much', async () => {
+    const report = await judge(tiny(1e-3), { suite: 'edge', only: 'matmul' });
+    const failed = report.cases.filter(({ status }) => status === 'failed');
+    expect(failed.map(({ op }) => op)).toContain('matmul');
+    const [output] = failed[0].outputs;
+    expect(output.wrong).toBe(1);
+    expect(output.worst?.index).toEqual(output.shape.map((extent) => extent - 1));
+    expect(textReport(report)).toMatch(/FAILED matmul-\d+, .*\n {2}y: .* outside; worst at \[\d+, \d+\]: /);
+  });
+
+  it('finds 2⁻²² in a sum of whole numbers, whose bound is 0', async () => {
+    const report = await judge(tiny(2 ** -10), { suite: 'edge', only: 'matmul-01', bound: 'strict' });
+    expect(report.cases[0].title).toBe('a product, whole numbers');
+    expect(report.cases[0].outputs[0].worst?.bound).toBe(0);
+    expect(report.cases[0].status).toBe('failed');
+  });
+
+  it('takes a shape, a size, a throw and NaN for what they are', async () => {
+    const answers: Answer[] = [
+      { y: { shape: [1], data: [0] } },
+      { y: [1, 2] },
+      {},
+      { y: new Float32Array(15).fill(Number.NaN) },
+    ];
+    const said: string[] = [];
+    for (const answer of answers) {
+      const report = await judge(() => answer, { suite: 'edge', only: 'matmul-01' });
+      expect(report.cases[0].status).toBe('failed');
+      said.push(textReport(report));
+    }
+    expect(said[0]).toContain('y has shape [1]; want [5, 3]');
+    expect(said[1]).toContain('y has shape 2 elements; want [5, 3]');
+    expect(said[2]).toContain('y missing');
+    expect(said[3]).toContain('15 of 15 outside');
+    const thrown = await judge(() => Promise.reject(new TypeError('no such kernel')), {
+      suite: 'edge',
+      only: 'matmul-01',
+    });
+    expect(thrown.cases[0]).toMatchObject({ status: 'error', message: 'TypeError: no such kernel' });
+    await expect(judge(tiny(), { only: 'nothing' })).rejects.toThrow(/^judge: no call of the suite resnet/);
+  });
+});
+
+describe.each([...devices, ...fastDevices, ...gpuDevices])('judgeDevice: $name', ({ make, precision, name }) => {
+  it.each(['smoke', 'edge'] as const)(
+    'is within its bounds, %s',
+    async (own) => {
+      const device = await make();
+      const used = device.memory().used;
+      const report = await judgeDevice(device, { suite: own, precision, bits: true });
+      expect(report.cases.filter(({ status }) => status !== 'passed').map((one) => one.id)).toEqual([]);
+      if (/^(wasm|reference float32)(, 3 threads)?$/.test(name)) {
+        const outputs = report.cases.flatMap(({ outputs }) => outputs);
+        expect(outputs.filter((o) => o.equalBits !== o.elements)).toEqual([]);
+      }
+      expect(device.memory().used).toBe(used);
+      device.dispose();
+    },
+    300_000,
+  );
+});
+
+describe('in NHWC', () => {
+  it('images and weights lie the other way, and gradients too', async () => {
+    const device = await wasm();
+    const seen: Record<string, readonly number[]> = {};
+    const note = async ({ id, op, inputs, outputs }: Question): Promise<null> => {
+      if (op !== 'conv2d' || id !== 'conv2d-04') return null;
+      for (const [name, { shape }] of Object.entries(inputs)) seen[name] = shape;
+      Object.assign(seen, outputs);
+      return null;
+    };
+    await judge(note, { suite: 'gradients', layout: 'NHWC' });
+    expect(seen).toEqual({
+      ...{ x: [3, 7, 10, 4], weight: [3, 2, 4, 6], bias: [6], dy: [3, 7, 9, 6], y: [3, 7, 9, 6] },
+      ...{ 'grad.x': [3, 7, 10, 4], 'grad.weight': [3, 2, 4, 6], 'grad.bias': [6] },
+    });
+    const report = await judgeDevice(device, { suite: 'gradients', layout: 'NHWC' });
+    expect(report.cases.filter(({ status }) => status !== 'passed')).toEqual([]);
+    device.dispose();
+  });
+});
+
+/** Answers from the inputs' file alone, as another language would find them. */
+function answer(manifest: Manifest, inputsFile: Uint8Array, backend = tiny()): Uint8Array {
+  const inputs = readSafetensors(inputsFile);
+  const results: [string, { shape: readonly number[]; data: Float32Array }][] = [];
+  for (const { id, op, attributes, inputs: names, outputs } of manifest.cases) {
+    const given = Object.fromEntries(
+      names.map(({ name, shape }) => [name, { shape, data: inputs.get(`${id}/${name}`)?.data as Float32Array }]),
+    );
+    const wanted = Object.fromEntries(outputs.map(({ name, shape }) => [name, shape]));
+    const found = backend({ id, op, attributes, inputs: given, outputs: wanted, layout: manifest.layout });
+    for (const [name, values] of Object.entries(found ?? {})) {
+      const data = Float32Array.from('data' in values ? values.data : values);
+      results.push([`${id}/${name}`, { shape: wanted[name], data }]);
+    }
+  }
+  return writeSafetensors(results);
+}
+
+describe('vectors and checkResults', () => {
+  it.each(['NCHW', 'NHWC'] as const)('judge a file as judge does a function, %s', async (layout: Layout) => {
+    const { manifest, inputs, truth } = await makeVectors({ suite: 'smoke', seed: 5, layout, bits: true });
+    expect(readManifest(JSON.stringify(manifest))).toEqual(manifest);
+    for (const skew of [0, 1e-3]) {
+      const here = await judge(tiny(skew), { suite: 'smoke', seed: 5, layout, bits: true });
+      const there = checkResults(manifest, truth, answer(manifest, inputs, tiny(skew)));
+      expect(there.cases.map(({ status }) => status)).toEqual(here.cases.map(({ status }) => status));
+      const worst = (report: typeof here) =>
+        report.cases.map(({ outputs }) => outputs.map((o) => [o.wrong, o.worst?.index]));
+      expect(worst(there)).toEqual(worst(here));
+    }
+  });
+
+  it('judge half precision as it is: off the bounds of float32', async () => {
+    const { manifest, inputs, truth } = await makeVectors({ suite: 'resnet' });
+    const exactly = readSafetensors(answer(manifest, inputs));
+    const half = writeSafetensors(
+      [...exactly].map(([name, { shape, data }]) => [name, { dtype: 'F16', shape, data: data as Float32Array }]),
+    );
+    const report = checkResults(manifest, truth, half);
+    expect(report.cases.find(({ op }) => op === 'matmul')?.status).toBe('failed');
+  });
+
+  it('refuse files that are not theirs', async () => {
+    const { manifest, truth } = await makeVectors({ suite: 'smoke' });
+    const results = (name: string) => writeSafetensors([[name, { shape: [1], data: Float32Array.of(0) }]]);
+    expect(() => checkResults(manifest, truth, results('conv2d-99/y'))).toThrow(
+      new ArgumentError('results: no case asks for "conv2d-99/y"'),
+    );
+    expect(() => checkResults(manifest, truth, new Uint8Array(3))).toThrow(FormatError);
+    expect(() => checkResults(manifest, results('x'), results('matmul-01/y'))).toThrow(/^truth: matmul-01\/y/);
+    const wrong: [string, unknown][] = [
+      ['not JSON', '{'],
+      ['format', { ...manifest, format: 'other' }],
+      ['version', { ...manifest, version: 2 }],
+      ['suite', { ...manifest, suite: 'most' }],
+      ['layout', { ...manifest, layout: 'HW' }],
+      ['cases is no list', { ...manifest, cases: {} }],
+      ['case 1 lacks', { ...manifest, cases: [manifest.cases[0], { id: 'a' }] }],
+      ['format', null],
+    ];
+    for (const [what, value] of wrong) {
+      const text = typeof value === 'string' ? value : JSON.stringify(value);
+      expect(() => readManifest(text), what).toThrow(FormatError);
+      expect(() => readManifest(text), what).toThrow(what);
+    }
+  });
+});
+
+describe('reports', () => {
+  const hostile = `<&"'\u0000>`;
+
+  it('are JSON, JUnit XML and a page that asks for nothing', async () => {
+    const nan = ({ op }: Question): Answer | null => {
+      if (op === 'relu') throw new Error(hostile);
+      return op === 'matmul' ? { y: [Number.NaN] } : null;
+    };
+    const report = await judge(nan, { suite: 'smoke', name: hostile });
+    const json = JSON.parse(jsonReport(report));
+    expect(json.cases.length).toBe(report.cases.length);
+    expect(JSON.stringify(json)).toContain('"Infinity"');
+
+    const xml = junitReport(report);
+    const count = (pattern: RegExp) => [...xml.matchAll(pattern)].length;
+    expect(count(/<testcase /g)).toBe(report.cases.length);
+    expect(count(/<failure /g)).toBe(report.cases.filter(({ status }) => status === 'failed').length);
+    expect(count(/<error /g)).toBe(report.cases.filter(({ status }) => status === 'error').length);
+    expect(count(/<error /g)).toBeGreaterThan(0);
+    expect(xml).toContain('name="&lt;&amp;&quot;&#39;?&gt;"');
+    // Every < begins a tag of ours.
+    expect(xml.replace(/<\/?(testsuites?|testcase|failure|error|skipped)\b[^<>]*>|<\?xml[^<>]*\?>/g, '')).not.toMatch(
+      /[<>]/,
+    );
+
+    const page = htmlReport([report, await judge(tiny(), { suite: 'smoke', name: 'tiny' })]);
+    expect(page).not.toMatch(/<script|\bsrc=|https?:|@import|url\(/);
+    expect(page).not.toContain(hostile);
+    expect(page).toContain('<td class="failed">');
+    expect(page).toContain('<td class="passed">');
+  });
+});
+
+describe('atalho oracle', () => {
+  it('asks in files, and judges files: exit 0 or 1', async () => {
+    const made = await place.run('oracle', 'vectors', '--out', 'vectors', '--suite', 'smoke', '--seed', '2');
+    expect(made.stdout).toMatch(/^\d+ cases, \d+ of them ONNX files too, [\d.]+ MB of vectors in vectors\n$/);
+    const folder = join(place.path, 'vectors');
+    const manifest = readManifest(readFileSync(join(folder, 'manifest.json'), 'utf8'));
+    const inputs = readFileSync(join(folder, 'inputs.safetensors'));
+    for (const [skew, code] of [
+      [0, 0],
+      [1e-3, 1],
+    ]) {
+      writeFileSync(join(place.path, 'results'), answer(manifest, inputs, tiny(skew)));
+      const files = ['--json', 'r.json', '--junit', 'r.xml', '--html', 'r.html'];
+      const judged = await place.run('oracle', 'check', 'vectors', 'results', '--name', 'tiny', ...files);
+      expect(judged.code, judged.stderr).toBe(code);
+      expect(judged.stdout).toMatch(/^tiny: suite smoke, seed 2, NCHW, judged by the probable bound\n/);
+      expect(judged.stdout).toMatch(code === 0 ? /\d+ passed, 0 failed, 0 threw, \d+ absent\n$/ : /FAILED matmul/);
+      expect(JSON.parse(readFileSync(join(place.path, 'r.json'), 'utf8')).backend).toBe('tiny');
+      for (const name of ['r.xml', 'r.html']) expect(readFileSync(join(place.path, name), 'utf8')).toContain('tiny');
+    }
+    const none = await place.run('oracle', 'check', 'nowhere', 'results');
+    expect(none.code).toBe(1);
+    expect(none.stderr).toMatch(/^error: cannot read nowhere.manifest\.json/);
+    writeFileSync(join(place.path, 'broken'), 'no tensors');
+    const broken = await place.run('oracle', 'check', 'vectors', 'broken');
+    expect(broken.stderr).toMatch(/^error: vectors and broken: safetensors: /);
+  });
+
+  it('has the forward calls as ONNX files, which say the same', async () => {
+    const folder = join(place.path, 'vectors');
+    const manifest = readManifest(readFileSync(join(folder, 'manifest.json'), 'utf8'));
+    const inputs = readSafetensors(readFileSync(join(folder, 'inputs.safetensors')));
+    const device = await wasm();
+    const results: [string, { shape: readonly number[]; data: Float32Array }][] = [];
+    const ops = new Set<string>();
+    for (const {
+      id,
+      op,
+      onnx,
+      inputs: [first],
+    } of manifest.cases) {
+      if (onnx === undefined) continue;
+      const model = importOnnx(readFileSync(join(folder, onnx)), { device });
+      const x = tensor(inputs.get(`${id}/${first.name}`)?.data as Float32Array, first.shape, { device });
+      const y = model.forward(x);
+      results.push([`${id}/y`, { shape: y.shape, data: Float32Array.from(y.dataSync() as Float32Array) }]);
+      ops.add(op);
+    }
+    const report = checkResults(manifest, readFileSync(join(folder, 'truth.safetensors')), writeSafetensors(results));
+    expect(report.cases.filter(({ status }) => status === 'failed')).toEqual([]);
+    expect([...ops]).toEqual(
+      expect.arrayContaining([
+        'conv2d',
+        'matmul',
+        'linear',
+        'batchNorm.eval',
+        'maxPool2d',
+        'avgPool2d',
+        'softmax',
+        'cat',
+      ]),
+    );
+    device.dispose();
+  });
+
+  it('judges our own devices', async () => {
+    const { code, stdout } = await place.run('oracle', 'device', 'wasm', '--suite', 'smoke', '--threads', '1');
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/conv2d +3 of 3 passed, at most [\d.]+ % of the bound, bits equal in 3 of 3 outputs/);
+  });
+});
