@@ -10,6 +10,7 @@ export {
   LAMBDA,
   NARROW,
   type Precision,
+  probableAllowance,
   sumOfProducts,
   WEBGPU,
   WIDE,
@@ -49,6 +50,7 @@ export {
   type Finding,
   type Judgement,
 } from './conformance.js';
+export type { Diagnosis } from './diagnose.js';
 export { type Draw, drawFrom, type Fill, labelsOf, numbers, seededDraw } from './draw.js';
 export {
   type Answer,

@@ -8,6 +8,7 @@ import { ArgumentError } from '../errors.js';
 import type { Shape } from '../shape.js';
 import { type Tensor, tensor } from '../tensor.js';
 import { allowance, NARROW, type Precision, probableAllowance } from './bounds.js';
+import { type Diagnosis, diagnose, type WrongOutput } from './diagnose.js';
 import { type Layout, type OutputKind, orderIn, type Problem, problemOf, shapeIn } from './problem.js';
 import { type SuiteName, suite } from './suites.js';
 import { type BoundKind, judgeArray, type OutputVerdict, type Wanted } from './verdict.js';
@@ -42,6 +43,8 @@ export interface CaseVerdict {
   /** What it threw. */
   readonly message: string | null;
   readonly outputs: readonly OutputVerdict[];
+  /** What would explain a failure, the likeliest first; only for the smallest failures of an op. */
+  readonly diagnosis?: readonly Diagnosis[];
 }
 
 export interface Report {
@@ -73,6 +76,8 @@ export interface JudgeOptions extends SuiteOptions {
   readonly bound?: BoundKind;
   /** Only calls whose id begins so: `conv2d`, `conv2d-03`. Default: all. */
   readonly only?: string;
+  /** Whether failures are compared with known mistakes. Default true. */
+  readonly diagnose?: boolean;
   /** Called after each case. */
   readonly onCase?: (verdict: CaseVerdict, done: number, of: number) => void | Promise<void>;
 }
@@ -179,6 +184,74 @@ function isShaped(value: Answer[string]): value is { readonly shape: Shape; read
   return 'data' in value && 'shape' in value;
 }
 
+/** Failures of an op that are looked into, the smallest first, and how large they may be in multiplications. */
+const LOOKED_INTO = 6;
+const LARGEST = 4e7;
+
+/** A failure with what came of it. */
+export interface Failure {
+  readonly problem: Problem;
+  readonly answer: Answer;
+  /** A second run gave other numbers. */
+  readonly unstable: boolean;
+}
+
+const UNSTABLE: Diagnosis = {
+  cause: 'two runs give different results: a race, or memory that nothing was written to',
+  outputs: [],
+};
+
+/**
+ * The verdicts with a diagnosis for the smallest failures of each op. What explains more of them comes first: one fault is likelier
+ * than several.
+ */
+export function diagnoseFailures(
+  cases: readonly CaseVerdict[],
+  failures: readonly Failure[],
+  { layout = 'NCHW', precision = NARROW }: SuiteOptions,
+): CaseVerdict[] {
+  const byId = new Map(cases.map((verdict) => [verdict.id, verdict]));
+  const found = new Map<string, Diagnosis[]>();
+  for (const op of new Set(failures.map(({ problem }) => problem.op))) {
+    const flops = ({ problem }: Failure): number => problem.item.trial.flops;
+    const chosen = failures
+      .filter((one) => one.problem.op === op && flops(one) <= LARGEST)
+      .sort((a, b) => flops(a) - flops(b))
+      .slice(0, LOOKED_INTO);
+    const named = new Map<string, number>();
+    for (const { problem, answer, unstable } of chosen) {
+      const wrong = wrongOutputs(byId.get(problem.id) as CaseVerdict, answer);
+      const causes = diagnose(problem, wrong, precision, layout);
+      found.set(problem.id, unstable ? [UNSTABLE, ...causes] : causes);
+      for (const { cause } of found.get(problem.id) as Diagnosis[]) named.set(cause, (named.get(cause) ?? 0) + 1);
+    }
+    const times = ({ cause }: Diagnosis): number => named.get(cause) as number;
+    for (const { problem } of chosen) found.get(problem.id)?.sort((a, b) => times(b) - times(a));
+  }
+  return cases.map((verdict) => {
+    const diagnosis = found.get(verdict.id);
+    return diagnosis ? { ...verdict, diagnosis } : verdict;
+  });
+}
+
+/** The outputs of a case that are wrong, as they were given. */
+function wrongOutputs({ outputs }: CaseVerdict, answer: Answer): WrongOutput[] {
+  return outputs.flatMap(({ name, passed }) => {
+    const got = passed ? undefined : answer[name];
+    if (got === undefined || got === null) return [];
+    return [isShaped(got) ? { name, ...got } : { name, data: got, shape: null }];
+  });
+}
+
+function sameAnswer(a: Answer, b: Answer | null): boolean {
+  if (b === null) return false;
+  const numbersOf = (value: Answer[string]): ArrayLike<number> => (isShaped(value) ? value.data : value);
+  return Object.keys(a).every((name) => {
+    const [one, other] = [numbersOf(a[name]), name in b ? numbersOf(b[name]) : []];
+    return one.length === other.length && Array.prototype.every.call(one, (v, i) => Object.is(v, other[i]));
+  });
+}
+
 /** Judges one answer. */
 export function verdictOf(
   about: Pick<CaseVerdict, 'id' | 'title' | 'op' | 'attributes'>,
@@ -208,12 +281,17 @@ export async function judge(backend: Backend, options: JudgeOptions = {}): Promi
   if (all.length === 0)
     throw new ArgumentError(`judge: no call of the suite ${name} has an id that begins with ${only}`);
   const verdicts: CaseVerdict[] = [];
+  const failures: Failure[] = [];
   for (const problem of all) {
     let verdict: CaseVerdict;
     try {
       const answer = await backend(questionOf(problem, layout));
       const wanted = answer === null ? [] : await wantedOf(problem, options);
       verdict = verdictOf(problem, wanted, answer, bound);
+      if (answer !== null && verdict.status === 'failed' && options.diagnose !== false) {
+        const second = await backend(questionOf(problem, layout));
+        failures.push({ problem, answer, unstable: !sameAnswer(answer, second) });
+      }
     } catch (error) {
       const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
       const { id, title, op, attributes } = problem;
@@ -222,7 +300,8 @@ export async function judge(backend: Backend, options: JudgeOptions = {}): Promi
     verdicts.push(verdict);
     await options.onCase?.(verdict, verdicts.length, all.length);
   }
-  return { backend: options.name ?? 'backend', suite: name, seed, layout, bound, cases: verdicts };
+  const cases = diagnoseFailures(verdicts, failures, options);
+  return { backend: options.name ?? 'backend', suite: name, seed, layout, bound, cases };
 }
 
 /** Judges a device of our own contract; its results are also compared with the bits of exact mode where `bits` asks. */

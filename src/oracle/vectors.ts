@@ -9,6 +9,8 @@ import { readSafetensors, writeSafetensors } from '../io/index.js';
 import { formatShape, type Shape } from '../shape.js';
 import {
   type CaseVerdict,
+  diagnoseFailures,
+  type Failure,
   problems,
   questionOf,
   type Report,
@@ -174,7 +176,11 @@ export function checkResults(
   for (const key of results.keys()) {
     if (!asked.has(key)) throw new ArgumentError(`results: no case asks for ${JSON.stringify(key)}`);
   }
-  const cases = manifest.cases.map((one): CaseVerdict => {
+  const failures: Failure[] = [];
+  const { suite, seed, layout } = manifest;
+  // The same suite, made again: what the files do not hold.
+  const again = new Map(problems({ suite, seed, layout }).map((problem) => [problem.id, problem]));
+  const judged = manifest.cases.map((one): CaseVerdict => {
     const given = one.outputs.filter(({ name }) => results.has(`${one.id}/${name}`));
     if (given.length === 0) return verdictOf(one, [], null, bound);
     const wanted = one.outputs.map(({ name, shape }): Wanted => {
@@ -193,8 +199,11 @@ export function checkResults(
         return [name, { shape, data: data as ArrayLike<number> }];
       }),
     );
-    return verdictOf(one, wanted, answer, bound);
+    const verdict = verdictOf(one, wanted, answer, bound);
+    const problem = again.get(one.id);
+    if (verdict.status === 'failed' && problem !== undefined) failures.push({ problem, answer, unstable: false });
+    return verdict;
   });
-  const { suite, seed, layout } = manifest;
+  const cases = diagnoseFailures(judged, failures, { layout });
   return { backend, suite, seed, layout, bound, cases };
 }

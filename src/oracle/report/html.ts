@@ -1,8 +1,8 @@
 /** Reports side by side on one page that needs nothing else: no script, no font, no network. */
 import type { CaseVerdict, Report } from '../judge.js';
-import { describeOutput, ULP_EDGES } from '../verdict.js';
+import { ULP_EDGES } from '../verdict.js';
 import { escapeXml as text } from './junit.js';
-import { bitsOf, byOp, countsOf, headline, percent, worstShare } from './text.js';
+import { bitsOf, byOp, countsOf, headline, percent, worstShare, wrongLines } from './text.js';
 
 const STYLE = `
 :root { color-scheme: light dark; }
@@ -50,8 +50,7 @@ function histogram(cases: readonly CaseVerdict[]): string {
 }
 
 function story(one: CaseVerdict): string {
-  const lines = one.message !== null ? [one.message] : one.outputs.filter((o) => !o.passed).map(describeOutput);
-  return `<li><b>${text(headline(one))}</b><br><code>${lines.map(text).join('<br>')}</code></li>`;
+  return `<li><b>${text(headline(one))}</b><br><code>${wrongLines(one).map(text).join('<br>')}</code></li>`;
 }
 
 function details(report: Report, r: number): string {

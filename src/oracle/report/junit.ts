@@ -1,7 +1,6 @@
 /** A report as JUnit XML, which every CI server shows: a test suite an op, a test case a call. */
 import type { CaseVerdict, Report } from '../judge.js';
-import { describeOutput } from '../verdict.js';
-import { byOp, countsOf, headline } from './text.js';
+import { byOp, countsOf, headline, wrongLines } from './text.js';
 
 const ENTITIES: Readonly<Record<string, string>> = {
   '&': '&amp;',
@@ -20,13 +19,7 @@ function testCase(one: CaseVerdict, backend: string): string {
   const head = `<testcase name="${escapeXml(headline(one))}" classname="${escapeXml(`${backend}.${one.op}`)}"`;
   if (one.status === 'passed') return `${head}/>`;
   if (one.status === 'absent') return `${head}><skipped message="the backend has no such op"/></testcase>`;
-  const text = escapeXml(
-    one.message ??
-      one.outputs
-        .filter((o) => !o.passed)
-        .map(describeOutput)
-        .join('\n'),
-  );
+  const text = escapeXml(wrongLines(one).join('\n'));
   const tag = one.status === 'error' ? 'error' : 'failure';
   return `${head}><${tag} message="${text.split('\n')[0]}">${text}</${tag}></testcase>`;
 }

@@ -54,6 +54,19 @@ export function headline({ id, title, attributes }: CaseVerdict): string {
   return options.length === 0 ? `${id}, ${title}` : `${id}, ${title} (${options.join(', ')})`;
 }
 
+/** What is wrong with a case, a line each. */
+export function wrongLines(one: CaseVerdict): string[] {
+  if (one.message !== null) return [one.message];
+  return [...one.outputs.filter((o) => !o.passed).map(describeOutput), ...diagnosisLines(one)];
+}
+
+/** What would explain a failure: the likeliest, and the others in one line. */
+function diagnosisLines({ diagnosis = [] }: CaseVerdict): string[] {
+  if (diagnosis.length === 0) return [];
+  const [first, ...others] = diagnosis.map(({ cause }) => cause);
+  return [`likely: ${first}`, ...(others.length > 0 ? [`or: ${others.join('; ')}`] : [])];
+}
+
 /** A line an op, then every case that is not passed. */
 export function textReport(report: Report): string {
   const { backend, suite, seed, layout, bound, cases } = report;
@@ -80,8 +93,7 @@ export function textReport(report: Report): string {
   for (const one of cases) {
     if (one.status === 'passed' || one.status === 'absent') continue;
     lines.push('', `${one.status === 'failed' ? 'FAILED' : 'THREW'} ${headline(one)}`);
-    if (one.message !== null) lines.push(`  ${one.message}`);
-    for (const output of one.outputs) if (!output.passed) lines.push(`  ${describeOutput(output)}`);
+    lines.push(...wrongLines(one).map((line) => `  ${line}`));
   }
   const { passed, failed, errors, absent } = countsOf(cases);
   lines.push('', `${passed} passed, ${failed} failed, ${errors} threw, ${absent} absent`);
