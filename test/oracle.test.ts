@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { ArgumentError, FormatError, readSafetensors, wasm, writeSafetensors } from '../src/index.js';
+import { bfloatToFloat, floatToBfloat, halfToFloat as readHalf, floatToHalf as writeHalf } from '../src/io/half.js';
 import { importOnnx } from '../src/onnx/index.js';
 import {
   type Answer,
@@ -15,6 +16,7 @@ import {
   type Layout,
   type Manifest,
   makeVectors,
+  naive,
   type Question,
   readManifest,
   SUITES,
@@ -112,6 +114,67 @@ describe('judge', () => {
     });
     expect(thrown.cases[0]).toMatchObject({ status: 'error', message: 'TypeError: no such kernel' });
     await expect(judge(tiny(), { only: 'nothing' })).rejects.toThrow(/^judge: no call of the suite resnet/);
+  });
+});
+
+describe('a diagnosis', () => {
+  const { matmul } = naive;
+  const product =
+    (change: (a: Float64Array, b: Float64Array, k: number, n: number) => [Float64Array, Float64Array]) =>
+    ({ op, inputs }: Question): Answer | null => {
+      if (op !== 'matmul' || inputs.a.shape.length !== 2 || inputs.b.shape.length !== 2) return null;
+      const [k, n] = inputs.b.shape;
+      const [a, b] = change(Float64Array.from(inputs.a.data), Float64Array.from(inputs.b.data), k, n);
+      return { y: Float32Array.from(matmul(a, inputs.a.shape, b, inputs.b.shape, []).value) };
+    };
+  const likeliest = async (backend: (q: Question) => Answer | null, own: 'edge' | 'resnet' = 'edge') => {
+    const report = await judge(backend, { suite: own, only: 'matmul' });
+    const failed = report.cases.filter(({ status }) => status === 'failed');
+    expect(failed.length).toBeGreaterThan(0);
+    return failed.find(({ diagnosis }) => diagnosis && diagnosis.length > 0)?.diagnosis?.[0].cause;
+  };
+
+  it('names transposed operands, dropped terms, low precision', async () => {
+    const turned = product((a, b, k, n) => [a, b.map((_, i) => b[(i % n) * k + Math.floor(i / n)])]);
+    expect(await likeliest(turned)).toBe('the second operand is read transposed');
+    const dropped = product((a, b, k, n) => [a, b.map((v, i) => (i < (k - (k % 8)) * n ? v : 0))]);
+    expect(await likeliest(dropped)).toBe('the last terms of each sum, beyond a multiple of 8, dropped');
+    const half = (v: number) => readHalf(writeHalf(v));
+    const low = product((a, b) => [a.map(half), b.map(half)]);
+    expect(await likeliest(low, 'resnet')).toMatch(/^operands are rounded to (float16|TF32)$/);
+  });
+
+  it('says so when two runs differ', async () => {
+    let run = 0;
+    const race = (q: Question) => tiny(++run)(q);
+    expect(await likeliest(race)).toMatch(/^two runs give different results/);
+  });
+
+  it('stands in every report, and in those made from files', async () => {
+    const { manifest, inputs, truth } = await makeVectors({ suite: 'edge' });
+    const zeros = ({ op, outputs }: Question): Answer | null =>
+      op === 'matmul' ? { y: new Float32Array(outputs.y.reduce((a, b) => a * b, 1)) } : null;
+    const report = checkResults(manifest, truth, answer(manifest, inputs, zeros));
+    for (const text of [textReport(report), junitReport(report), htmlReport([report])]) {
+      expect(text).toContain('nothing was written: all is 0');
+    }
+  });
+
+  it.each(['float16', 'bfloat16'])('knows sums in %s', async (kind) => {
+    const round =
+      kind === 'float16' ? (v: number) => readHalf(writeHalf(v)) : (v: number) => bfloatToFloat(floatToBfloat(v));
+    const half = ({ op, inputs }: Question): Answer | null => {
+      if (op !== 'matmul' || inputs.a.shape.length !== 2 || inputs.b.shape.length !== 2) return null;
+      const [[m, k], [, n]] = [inputs.a.shape, inputs.b.shape];
+      const y = new Float32Array(m * n);
+      for (let i = 0; i < y.length; i++) {
+        for (let p = 0; p < k; p++) {
+          y[i] = round(y[i] + round(inputs.a.data[Math.floor(i / n) * k + p] * inputs.b.data[p * n + (i % n)]));
+        }
+      }
+      return { y };
+    };
+    expect(await likeliest(half, 'resnet')).toBe(`sums are rounded to ${kind} as they go`);
   });
 });
 

@@ -102,8 +102,9 @@ function clues(
   // Where the right results have few digits themselves, wrong ones tell nothing by theirs.
   const rounded = (round: (v: number) => number): boolean =>
     all.every(([name]) => call.truth[name].some((v) => round(v) !== v)) && every((v) => round(v) === v);
-  if (rounded(toHalf)) found.push('sums are rounded to float16 as they go');
-  else if (rounded(toBfloat)) found.push('sums are rounded to bfloat16 as they go');
+  // Eight digits are among eleven.
+  if (rounded(toBfloat)) found.push('sums are rounded to bfloat16 as they go');
+  else if (rounded(toHalf)) found.push('sums are rounded to float16 as they go');
   for (const [name, data] of inPlace) {
     const off = Array.from(data.keys()).filter((i) => beyond(name, data, i));
     if (off.length === 0 || off.length === data.length) continue;
