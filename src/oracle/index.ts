@@ -11,6 +11,7 @@ export {
   type Precision,
   sumOfProducts,
   WEBGPU,
+  WEBGPU_FAST,
   WIDE,
 } from './bounds.js';
 export {
