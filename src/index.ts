@@ -18,6 +18,7 @@ export {
   type ShaderTime,
   type WebgpuCounts,
   type WebgpuDevice,
+  type WebgpuMath,
   type WebgpuOptions,
   webgpu,
 } from './device/webgpu/index.js';

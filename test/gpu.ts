@@ -5,7 +5,7 @@
  */
 import { existsSync } from 'node:fs';
 import { webgpu } from '../src/index.js';
-import { WEBGPU } from '../src/oracle/index.js';
+import { WEBGPU, WEBGPU_FAST } from '../src/oracle/index.js';
 import type { DeviceMaker } from './devices.js';
 
 const icd = process.env.ATALHO_VULKAN_ICD ?? '/usr/lib/chromium/vk_swiftshader_icd.json';
@@ -20,6 +20,11 @@ else {
 /** None where there is no GPU. */
 export const gpuDevices: readonly DeviceMaker[] = gpuFound
   ? [{ name: 'webgpu', make: () => webgpu(), fast: true, precision: WEBGPU }]
+  : [];
+
+/** Those with Winograd's convolution. */
+export const fastGpuDevices: readonly DeviceMaker[] = gpuFound
+  ? [{ name: 'webgpu, fast', make: () => webgpu({ math: 'fast' }), fast: true, precision: WEBGPU_FAST }]
   : [];
 
 /** Dawn's, for good: to let go of one takes the process down with it. */

@@ -12,8 +12,12 @@ export const MINUTES = 60_000;
 export const failures = (findings: readonly Finding[]): string[] =>
   findings.filter((f) => !f.passed).map((f) => f.detail);
 
-/** One test for every row of the table, `runs` draws each. */
-export function judgeByTable({ make, against: makeReference, precision }: DeviceMaker, runs: number): void {
+/** One test for every row of the table, or for those named, `runs` draws each. */
+export function judgeByTable(
+  { make, against: makeReference, precision }: DeviceMaker,
+  runs: number,
+  names?: readonly string[],
+): void {
   let device: Device;
   let against: Device | null = null;
   beforeAll(async () => {
@@ -25,7 +29,7 @@ export function judgeByTable({ make, against: makeReference, precision }: Device
     against?.dispose();
   });
 
-  it.each(cases)(
+  it.each(cases.filter(({ name }) => names?.includes(name) ?? true))(
     '$name',
     async (row) => {
       await fc.assert(

@@ -4,6 +4,7 @@
  * ATALHO_RUNS sets the draws per row (default 10).
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { webgpuWinogradTile } from '../src/device/winograd.js';
 import {
   ArgumentError,
   adam,
@@ -11,6 +12,7 @@ import {
   BatchNorm2d,
   conv2d,
   crossEntropy,
+  type Device,
   DeviceError,
   DeviceLostError,
   d2lResnet18,
@@ -34,12 +36,16 @@ import {
   webgpu,
 } from '../src/index.js';
 import { numbers } from '../src/oracle/index.js';
-import { gpuDevices, gpuFound, gpuHelp, rawGpuDevice } from './gpu.js';
+import { fastGpuDevices, gpuDevices, gpuFound, gpuHelp, rawGpuDevice } from './gpu.js';
 import { judgeByTable } from './table.js';
 
 const RUNS = Number(process.env.ATALHO_RUNS ?? 10);
 
 describe.each(gpuDevices)('conformance of $name', (maker) => judgeByTable(maker, RUNS));
+// Not every draw is a convolution that Winograd's algorithm takes.
+describe.each(fastGpuDevices)('conformance of $name', (maker) =>
+  judgeByTable(maker, 4 * RUNS, ['conv2d', 'prepareConv2d']),
+);
 
 describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
   let device: WebgpuDevice;
@@ -60,6 +66,11 @@ describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
       shape,
       { device, ...options },
     );
+
+  const filledOn = (at: Device, shape: number[]): Tensor => {
+    const size = shape.reduce((a, b) => a * b, 1);
+    return tensor(numbers(3, 'any', size, -1, 1), shape, { device: at });
+  };
 
   it('tells what computes', () => {
     expect(device.name).toBe('webgpu');
@@ -146,6 +157,108 @@ describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
       expect(() => device.alloc(2 ** 33)).toThrow(OutOfMemoryError);
       expect(() => device.alloc(2 ** 33)).toThrow(/this adapter allows \d+ in one buffer/);
       expect(device.memory().used).toBe(used);
+    });
+  });
+
+  describe('Winograd in math fast', () => {
+    /** Results of a convolution and its gradients, on a device. */
+    const convolution = async (at: Device, x: number[], w: number[], padding: number, groups = 1) => {
+      const leaf = (name: string, shape: number[]): Tensor => {
+        const size = shape.reduce((a, b) => a * b, 1);
+        return tensor(numbers(5, name, size, -1, 1), shape, { device: at, requiresGrad: true });
+      };
+      const inputs = [leaf('x', x), leaf('w', w), leaf('b', [w[0]])] as const;
+      const y = conv2d(...inputs, { padding, groups });
+      const dy = tensor(numbers(5, 'dy', y.size, -1, 1), y.shape, { device: at });
+      const all = [y, ...grad(y, inputs.slice(0, 2), dy)];
+      const values = [];
+      for (const t of all) values.push(Float64Array.from((await t.data()) as Float32Array));
+      for (const t of [...all, ...inputs, dy]) t.dispose();
+      return values;
+    };
+    const worst = (got: Float64Array, want: Float64Array): number => {
+      const scale = Math.sqrt(want.reduce((a, v) => a + v * v, 0) / want.length);
+      return got.reduce((most, v, i) => Math.max(most, Math.abs(v - want[i])), 0) / scale;
+    };
+    /** As many workgroups as a GPU wants, so that sums of weights' gradients are split. */
+    const keepBusy = (own: WebgpuDevice): void => {
+      (own as unknown as { context: { busy: number } }).context.busy = 512;
+    };
+
+    it.each([
+      { x: [2, 24, 13, 18], w: [20, 24, 3, 3], padding: 1, tiles: [4, 4, 4] },
+      { x: [4, 8, 40, 41], w: [8, 8, 3, 3], padding: 1, tiles: [4, 4, 4] },
+      { x: [3, 16, 9, 6], w: [12, 16, 3, 3], padding: 1, tiles: [3, 3, 3] },
+      { x: [2, 64, 5, 5], w: [64, 32, 3, 3], padding: 2, groups: 2, tiles: [4, 3, 4] },
+      { x: [4, 33, 2, 10], w: [17, 33, 3, 3], padding: 1, tiles: [2, 2, 2] },
+      { x: [8, 32, 6, 4], w: [24, 32, 3, 3], padding: 0, tiles: [2, 4, 2] },
+    ])(
+      'convolves $x with $w by tiles of $tiles, gives back what it took, and the same bits twice',
+      async ({ x, w, padding, groups, tiles }) => {
+        const own = await webgpu({ math: 'fast', profile: true });
+        const exact = reference({ dtype: 'float64' });
+        const [batch, inChannels, inHeight, inWidth] = x;
+        const geometry = {
+          ...{ batch, inChannels, inHeight, inWidth, outChannels: w[0], groups: groups ?? 1 },
+          ...{ outHeight: inHeight + 2 * padding - 2, outWidth: inWidth + 2 * padding - 2 },
+          ...{ kernelHeight: 3, kernelWidth: 3, strideHeight: 1, strideWidth: 1, dilationHeight: 1, dilationWidth: 1 },
+          ...{ padTop: padding, padLeft: padding },
+        };
+        const directions = ['forward', 'input', 'weight'] as const;
+        expect(directions.map((direction) => webgpuWinogradTile(direction, geometry))).toEqual(tiles);
+        const want = await convolution(exact, x, w, padding, groups);
+        const passes = [await convolution(own, x, w, padding, groups), await convolution(own, x, w, padding, groups)];
+        keepBusy(own);
+        passes.push(await convolution(own, x, w, padding, groups));
+        const called = [...((await own.profile()) ?? [])].map(([name]) => name);
+        expect(called).toEqual(expect.arrayContaining(['winogradFilter', 'winogradOutput', 'winogradFilterGradient']));
+        expect(called.filter((name) => name.startsWith('conv2d'))).toEqual([]);
+        for (const got of passes) {
+          for (const [i, values] of got.entries()) expect(worst(values, want[i]), `result ${i}`).toBeLessThan(2e-5);
+        }
+        expect(passes[1]).toEqual(passes[0]);
+        expect(own.memory().used).toBe(0);
+        exact.dispose();
+        own.dispose();
+      },
+      120_000,
+    );
+
+    it('takes images in chunks where their planes are too large for one', async () => {
+      const own = await webgpu({ math: 'fast' });
+      keepBusy(own);
+      const shapes = [
+        [2, 8, 620, 1000],
+        [8, 8, 3, 3],
+      ] as const;
+      const before = own.counts.dispatches;
+      const got = await convolution(own, [...shapes[0]], [...shapes[1]], 1);
+      // Two chunks a direction.
+      expect(own.counts.dispatches - before).toBeGreaterThanOrEqual(2 * (1 + 2 * 3) + 2 * 4);
+      const want = await convolution(device, [...shapes[0]], [...shapes[1]], 1);
+      for (const [i, values] of got.entries()) expect(worst(values, want[i]), `result ${i}`).toBeLessThan(1e-4);
+      expect(own.memory().used).toBe(0);
+      own.dispose();
+    }, 120_000);
+
+    it('stays direct where that is asked, or less work', async () => {
+      const own = await webgpu({ math: 'fast' });
+      for (const [at, calls] of [
+        [own, 4],
+        [device, 1],
+      ] as const) {
+        const [x, w] = [filledOn(at, [2, 16, 12, 12]), filledOn(at, [16, 16, 3, 3])];
+        const before = at.counts.dispatches;
+        const y = conv2d(x, w, null, { padding: 1 });
+        expect(at.counts.dispatches - before).toBe(calls);
+        const strided = conv2d(x, w, null, { padding: 1, stride: 2 });
+        expect(at.counts.dispatches - before).toBe(calls + 1);
+        for (const t of [x, w, y, strided]) t.dispose();
+      }
+      own.dispose();
+      await expect(webgpu({ math: 'exact' as 'fast' })).rejects.toThrow(
+        new ArgumentError("webgpu: math is \"exact\"; want 'direct' or 'fast'"),
+      );
     });
   });
 
@@ -273,6 +386,25 @@ describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
       own.alloc(200_000).release();
       own.dispose();
       await expect(webgpu({ maxMemoryBytes: 0 })).rejects.toThrow(ArgumentError);
+    });
+
+    it('has back what a call took that is refused', async () => {
+      const raw = await rawGpuDevice();
+      const own = await webgpu({ device: raw, math: 'fast' });
+      const [x, w] = [filledOn(own, [2, 16, 12, 12]), filledOn(own, [16, 16, 3, 3])];
+      const { used } = own.memory();
+      const make = raw.createComputePipeline.bind(raw);
+      // The shader of the filters goes through, the next is refused.
+      let made = 0;
+      raw.createComputePipeline = (descriptor) => {
+        if (made++ === 1) throw new Error('refused');
+        return make(descriptor);
+      };
+      expect(() => own.scope(() => conv2d(x, w, null, { padding: 1 }))).toThrow('refused');
+      expect(own.memory().used).toBe(used);
+      await own.finished();
+      own.dispose();
+      raw.destroy();
     });
   });
 

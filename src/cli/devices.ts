@@ -16,9 +16,8 @@ const KNOWN: readonly [string, Make][] = [
   [
     'webgpu',
     async (_, math) => {
-      if (math !== 'exact')
-        throw new ArgumentError(`the webgpu device has no math '${math}'; its bits are its GPU's own`);
-      return webgpu();
+      if (math === 'relaxed') throw new ArgumentError("the webgpu device has no math 'relaxed'; want exact or fast");
+      return webgpu({ math: math === 'fast' ? 'fast' : 'direct' });
     },
   ],
   ['wasm', (threads, math) => wasm({ threads, math, onWarning: warn })],

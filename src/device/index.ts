@@ -26,4 +26,11 @@ export {
   type WorkerLike,
   wasm,
 } from './wasm/index.js';
-export { type ShaderTime, type WebgpuCounts, type WebgpuDevice, type WebgpuOptions, webgpu } from './webgpu/index.js';
+export {
+  type ShaderTime,
+  type WebgpuCounts,
+  type WebgpuDevice,
+  type WebgpuMath,
+  type WebgpuOptions,
+  webgpu,
+} from './webgpu/index.js';

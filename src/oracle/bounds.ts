@@ -6,7 +6,7 @@
  * product of n factors (1 + δ), |δ| ≤ u, lies within γ_n(u) of 1.
  * @see Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., lemma 3.1 and section 3.3
  */
-import { winogradTile } from '../device/winograd.js';
+import { webgpuWinogradTile, winogradTile } from '../device/winograd.js';
 import type { ConvGeometry } from '../shape.js';
 import type { Sums } from './naive.js';
 import type { Paths, Tile } from './winograd.js';
@@ -59,6 +59,9 @@ export const NARROW: Precision = {
 
 /** `webgpu()`: all in float32, gradients of convolutions by implicit im2col, batch norm folded where weights stay. */
 export const WEBGPU: Precision = { ...NARROW, folds: true, missesAdd: true };
+
+/** `webgpu({ math: 'fast' })`: Winograd's convolution where `webgpuWinogradTile` says so. */
+export const WEBGPU_FAST: Precision = { ...WEBGPU, winograd: webgpuWinogradTile };
 
 /** A float32 device in a fast mode: Winograd's convolution where `winogradTile` says so; else as WIDE. */
 export const FAST: Precision = { ...WIDE, folds: true, winograd: winogradTile };

@@ -13,6 +13,7 @@ export {
   probableAllowance,
   sumOfProducts,
   WEBGPU,
+  WEBGPU_FAST,
   WIDE,
 } from './bounds.js';
 export { type CallArguments, expectedOf, type KernelName } from './calls.js';

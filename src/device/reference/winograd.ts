@@ -6,136 +6,21 @@
 import { convSizes } from '../../shape.js';
 import type { Kernels } from '../device.js';
 import { WEIGHT_TILES, winogradTile, winogradTiles } from '../winograd.js';
+import { type Arithmetic, type Line, square, type Transforms, transforms } from '../winogradLines.js';
 import { type Host, round } from './host.js';
 
-type Line = (v: readonly number[]) => number[];
-
-/** The transforms of F(m, 3), to and from n elements: m + 2, or 2m + 1 with a stride of 2. */
-interface Transforms {
-  /** Bᵀ: n inputs. */
-  readonly input: Line;
-  /** G: 3 filter taps to n. */
-  readonly filter: Line;
-  /** Aᵀ: n sums to m outputs. */
-  readonly output: Line;
-  /** A: m output gradients to n. */
-  readonly outputGradient: Line;
-  /** Gᵀ: n sums to 3 filter gradients. */
-  readonly filterGradient: Line;
-}
+type NumberLine = Line<number>;
 
 /** With a stride of 2 the input gradient has lines of its own: m + 1 output gradients to n, n sums to 2m inputs. */
-interface StridedTransforms extends Transforms {
-  readonly gradientInput: Line;
-  readonly gradientOutput: Line;
+interface StridedTransforms extends Transforms<number> {
+  readonly gradientInput: NumberLine;
+  readonly gradientOutput: NumberLine;
 }
 
-/** The transforms in float32 (`single`) or float64: every operation is rounded, constants once. */
-function transforms(m: number, single: boolean): Transforms {
+/** In float32 (`single`) or float64: every operation is rounded, constants once. */
+function rounding(single: boolean): Arithmetic<number> {
   const r = (value: number): number => round(value, single);
-  const add = (a: number, b: number): number => r(a + b);
-  const sub = (a: number, b: number): number => r(a - b);
-  const times = (a: number, b: number): number => r(r(a) * b);
-  const root = Math.SQRT2;
-  switch (m) {
-    case 2:
-      // Points 0, 1, −1, ∞.
-      return {
-        input: ([a, b, c, d]) => [sub(a, c), add(b, c), sub(c, b), sub(d, b)],
-        filter([a, b, c]) {
-          const [e, o] = [times(0.5, add(a, c)), times(0.5, b)];
-          return [a, add(e, o), sub(e, o), c];
-        },
-        output: ([a, b, c, d]) => [add(add(a, b), c), add(sub(b, c), d)],
-        outputGradient: ([a, b]) => [a, add(a, b), sub(a, b), b],
-        filterGradient([a, b, c, d]) {
-          const p = times(0.5, add(b, c));
-          return [add(a, p), times(0.5, sub(b, c)), add(p, d)];
-        },
-      };
-    case 3:
-      // Points 0, 1, −1/2, −2, ∞.
-      return {
-        input: ([a, b, c, d, e]) => [
-          add(sub(a, d), times(1.5, sub(b, c))),
-          add(add(b, d), times(2.5, c)),
-          sub(add(c, d), add(b, b)),
-          sub(d, times(0.5, add(b, c))),
-          add(sub(e, b), times(1.5, sub(d, c))),
-        ],
-        filter([a, b, c]) {
-          const twice = add(b, b);
-          return [
-            a,
-            times(2 / 9, add(add(a, b), c)),
-            times(2 / 9, sub(add(times(4, a), c), twice)),
-            times(1 / 9, sub(twice, add(a, times(4, c)))),
-            c,
-          ];
-        },
-        output: ([a, b, c, d, e]) => [
-          add(add(add(a, b), c), d),
-          sub(sub(b, times(0.5, c)), add(d, d)),
-          add(add(add(b, times(0.25, c)), times(4, d)), e),
-        ],
-        outputGradient: ([a, b, c]) => [
-          a,
-          add(add(a, b), c),
-          add(sub(a, times(0.5, b)), times(0.25, c)),
-          add(sub(a, add(b, b)), times(4, c)),
-          c,
-        ],
-        filterGradient: ([a, b, c, d, e]) => [
-          add(a, sub(times(2 / 9, add(b, times(4, c))), times(1 / 9, d))),
-          times(2 / 9, add(sub(b, add(c, c)), d)),
-          add(sub(times(2 / 9, add(b, c)), times(4 / 9, d)), e),
-        ],
-      };
-    default:
-      // Points 0, ±√½, ±√2, ∞.
-      return {
-        input([a, b, c, d, e, f]) {
-          const [p, q] = [sub(add(c, c), e), times(root / 2, sub(add(b, b), d))];
-          const [u, v] = [sub(e, times(0.5, c)), times(root, sub(d, times(0.5, b)))];
-          return [
-            add(sub(a, times(2.5, c)), e),
-            add(p, q),
-            sub(p, q),
-            add(u, v),
-            sub(u, v),
-            add(sub(b, times(2.5, d)), f),
-          ];
-        },
-        filter([a, b, c]) {
-          const third = times(1 / 3, c);
-          const [p, q] = [add(times(2 / 3, a), third), times(root / 3, b)];
-          const [u, v] = [add(times(1 / 6, a), third), times(0.5, q)];
-          return [a, add(p, q), sub(p, q), add(u, v), sub(u, v), c];
-        },
-        output([a, b, c, d, e, f]) {
-          const [p, q, u, v] = [add(b, c), sub(b, c), add(d, e), sub(d, e)];
-          return [
-            add(add(a, p), u),
-            times(root, add(times(0.5, q), v)),
-            add(times(0.5, p), add(u, u)),
-            add(times(root, add(times(0.25, q), add(v, v))), f),
-          ];
-        },
-        outputGradient([a, b, c, d]) {
-          const [p, q] = [add(a, times(0.5, c)), times(root, add(times(0.5, b), times(0.25, d)))];
-          const [u, v] = [add(a, add(c, c)), times(root, add(b, add(d, d)))];
-          return [a, add(p, q), sub(p, q), add(u, v), sub(u, v), d];
-        },
-        filterGradient([a, b, c, d, e, f]) {
-          const [p, q, u, v] = [add(b, c), sub(b, c), add(d, e), sub(d, e)];
-          return [
-            add(add(a, times(2 / 3, p)), times(1 / 6, u)),
-            times(root / 3, add(q, times(0.5, v))),
-            add(times(1 / 3, add(p, u)), f),
-          ];
-        },
-      };
-  }
+  return { add: (a, b) => r(a + b), sub: (a, b) => r(a - b), times: (a, b) => r(r(a) * b) };
 }
 
 /**
@@ -143,13 +28,11 @@ function transforms(m: number, single: boolean): Transforms {
  * meets the others, m products as they are.
  */
 function stridedTransforms(m: number, single: boolean): StridedTransforms {
-  const r = (value: number): number => round(value, single);
-  const add = (a: number, b: number): number => r(a + b);
-  const sub = (a: number, b: number): number => r(a - b);
-  const times = (a: number, b: number): number => r(r(a) * b);
-  const { input } = transforms(m - 1, single);
+  const arithmetic = rounding(single);
+  const { add, sub, times } = arithmetic;
+  const { input } = transforms(m - 1, arithmetic);
   /** Aᵀ of F(m, 2). */
-  const sums: Line =
+  const sums: NumberLine =
     m === 4
       ? ([a, b, c, d, e]) => [
           add(add(add(a, b), c), d),
@@ -204,13 +87,6 @@ function stridedTransforms(m: number, single: boolean): StridedTransforms {
   };
 }
 
-/** `line` along the rows of a matrix, then along the columns of what that gives. */
-function square(line: Line, matrix: readonly (readonly number[])[]): number[][] {
-  const rows = matrix.map(line);
-  const columns = rows[0].map((_, j) => line(rows.map((row) => row[j])));
-  return columns[0].map((_, i) => columns.map((column) => column[i]));
-}
-
 /** A window of a plane; +0 outside of it. */
 function window(
   plane: ArrayLike<number>,
@@ -236,7 +112,7 @@ export function winograd(host: Host, direct: ConvKernels): ConvKernels {
 
   /** One image's group: `k` source planes through k → rows filters. `steps`: of a tile, in the source and in the result. */
   const convolve = (
-    lines: { readonly input: Line; readonly output: Line },
+    lines: { readonly input: NumberLine; readonly output: NumberLine },
     size: number,
     steps: readonly [number, number],
     tiles: readonly [number, number],
@@ -288,7 +164,7 @@ export function winograd(host: Host, direct: ConvKernels): ConvKernels {
       const out = host.floats('conv2d', 'out', o.out, outSize);
       const [channels, rows] = [o.inChannels / o.groups, o.outChannels / o.groups];
       const stride = o.strideHeight;
-      const lines = stride === 1 ? transforms(m, single) : stridedTransforms(m, single);
+      const lines = stride === 1 ? transforms(m, rounding(single)) : stridedTransforms(m, single);
       const { filter } = lines;
       const tiles = winogradTiles(m, 'forward', o);
       for (let g = 0; g < o.groups; g++) {
@@ -331,7 +207,7 @@ export function winograd(host: Host, direct: ConvKernels): ConvKernels {
       const [channels, rows] = [o.inChannels / o.groups, o.outChannels / o.groups];
       const stride = o.strideHeight;
       const strided = stride === 1 ? null : stridedTransforms(m, single);
-      const plain = strided ?? transforms(m, single);
+      const plain = strided ?? transforms(m, rounding(single));
       const lines = strided ? { input: strided.gradientInput, output: strided.gradientOutput } : plain;
       const { filter } = plain;
       const tiles = winogradTiles(m, 'input', o);
@@ -371,7 +247,7 @@ export function winograd(host: Host, direct: ConvKernels): ConvKernels {
       const dweight = host.floats('conv2dBackwardWeight', 'dweight', o.dweight, weightSize);
       const [channels, rows] = [o.inChannels / o.groups, o.outChannels / o.groups];
       const stride = o.strideHeight;
-      const t = stride === 1 ? transforms(m, single) : stridedTransforms(m, single);
+      const t = stride === 1 ? transforms(m, rounding(single)) : stridedTransforms(m, single);
       const side = stride === 1 ? m + 2 : 2 * m + 1;
       const [tilesHigh, tilesWide] = winogradTiles(m, 'weight', o);
       const block = Math.max(WEIGHT_TILES, tilesWide);
@@ -393,7 +269,7 @@ export function winograd(host: Host, direct: ConvKernels): ConvKernels {
       if (run.length > 0) blocks.push(run);
 
       const transformed = (
-        line: Line,
+        line: NumberLine,
         data: ArrayLike<number>,
         plane: (n: number) => number,
         size: readonly [number, number],

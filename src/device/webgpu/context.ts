@@ -37,6 +37,9 @@ const DTYPES: Readonly<Record<string, readonly DType[]>> = {
 /** How a call is spread over the GPU: the elements of a `flat` shader, or workgroups along three axes. */
 export type Extent = { readonly elements: number } | { readonly groups: readonly [number, number, number] };
 
+/** Takes float32 memory. */
+export type Take = (size: number) => Buffer;
+
 /** Calls since the device was made: what the bench and the tests count. */
 export interface WebgpuCounts {
   dispatches: number;
@@ -103,9 +106,28 @@ export class WebgpuContext {
     return this.memory.alloc(size, dtype);
   }
 
-  /** float32 memory of a kernel's own; release it once the calls that use it are recorded. */
-  scratch(size: number): WebgpuBuffer {
-    return this.alloc(size, 'float32');
+  /** What `fn` makes of float32 memory that it takes, and how to give that back; where `fn` throws, it is given back at once. */
+  holding<T>(fn: (take: Take) => T): { readonly value: T; release(): void } {
+    const held: Buffer[] = [];
+    const release = (): void => {
+      while (held.length > 0) held.pop()?.release();
+    };
+    try {
+      const value = fn((size) => {
+        const buffer = this.alloc(size, 'float32');
+        held.push(buffer);
+        return buffer;
+      });
+      return { value, release };
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  /** Records calls with memory of their own, which goes back once they are recorded, or one is refused. */
+  withScratch(record: (take: Take) => void): void {
+    this.holding(record).release();
   }
 
   /**
@@ -173,23 +195,26 @@ export class WebgpuContext {
     const { size, dtype } = buffer;
     const bytes = size * (dtype === 'int64' ? 8 : 4);
     let words = new ArrayBuffer(0);
+    let { verdict } = this;
     if (bytes > 0) {
       const staging = this.gpu.createBuffer({ size: bytes, usage: USAGE.mapRead | USAGE.copyDestination });
       this.commands().copyBufferToBuffer(block.gpu, 0, staging, 0, bytes);
       block.lastBatch = this.batch;
       this.submit();
+      // As it is now: another who waits may be told first.
+      verdict = this.verdict;
       try {
         await staging.mapAsync(MAP_READ);
         words = staging.getMappedRange().slice(0);
         staging.unmap();
       } catch (error) {
-        await this.settled();
+        await this.settled(verdict);
         throw new DeviceError(`webgpu: reading failed: ${String(error)}`);
       } finally {
         staging.destroy();
       }
     }
-    await this.settled();
+    await this.settled(verdict);
     if (dtype === 'int32') return new Int32Array(words);
     if (dtype === 'int64') return new BigInt64Array(words);
     const floats = new Float32Array(words);
@@ -212,13 +237,13 @@ export class WebgpuContext {
   }
 
   /** Waits until the GPU has told how every batch went. @throws the first error that it told of, once */
-  async settled(): Promise<void> {
-    const { verdict } = this;
+  async settled(verdict = this.verdict): Promise<void> {
     const failure = await verdict;
     if (this.lost !== null) throw this.lost;
     if (failure === null) return;
     this.told.add(failure);
-    if (this.verdict === verdict) this.verdict = Promise.resolve(null);
+    // Whoever asks from now on is not told again.
+    this.verdict = this.verdict.then((error) => (error === failure ? null : error));
     throw failure;
   }
 
@@ -411,7 +436,7 @@ export class WebgpuContext {
 }
 
 /** As many workgroups as asked for or a few more, on two axes where one is too short. */
-function grid(groups: number): [number, number, number] {
+export function grid(groups: number): [number, number, number] {
   if (groups <= MOST_GROUPS) return [groups, 1, 1];
   const rows = Math.ceil(groups / MOST_GROUPS);
   return [Math.ceil(groups / rows), rows, 1];

@@ -1,6 +1,7 @@
-/** Convolutions: implicit im2col, register tiles. Which tile is chosen by the shape alone. */
+/** Convolutions: implicit im2col, register tiles, or, in math `fast`, Winograd's. Which tile is chosen by the shape alone. */
 import { type ConvGeometry, convSizes } from '../../shape.js';
 import type { Buffer, Kernels, Prepared } from '../device.js';
+import type { ConvDirection } from '../winograd.js';
 import type { WebgpuContext } from './context.js';
 import { conv2d } from './shaders/conv2d.js';
 import { conv2dBackwardInput } from './shaders/conv2dBackwardInput.js';
@@ -8,6 +9,13 @@ import { conv2dBackwardWeight, conv2dBackwardWeightSmall, sumParts } from './sha
 import { convParams, windowConstants } from './shaders/convParams.js';
 import { foldNorm } from './shaders/foldNorm.js';
 import { tileFor, workgroups } from './tiles.js';
+import {
+  type Epilogue,
+  filterElements,
+  winogradConvolve,
+  winogradFilters,
+  winogradWeightGradient,
+} from './winograd.js';
 
 /** Output pixels below which lanes of a weight's gradient lie along the channels, not along the pixels. */
 const SMALL_MAP = 256;
@@ -45,41 +53,59 @@ function weightTile(
   return { across, down, parts, small, constants };
 }
 
-/** What a convolution ends with. */
-interface Epilogue {
-  readonly residual: Buffer | null;
-  readonly relu: boolean;
+const NO_EPILOGUE: Epilogue = { residual: null, relu: false };
+
+interface ForwardBuffers {
+  readonly x: Buffer;
+  /** The weights, or what `winogradFilters` made of them. */
+  readonly filters: Buffer;
+  readonly bias: Buffer | null;
+  readonly out: Buffer;
 }
 
 export function convKernels(
   g: WebgpuContext,
+  /** m of F(m, 3), or 0. */
+  winogradTile: (direction: ConvDirection, o: ConvGeometry) => number,
 ): Pick<Kernels, 'conv2d' | 'prepareConv2d' | 'conv2dBackwardInput' | 'conv2dBackwardWeight'> {
+  /** By F(m, 3), or directly where m is 0. */
   const forward = (
     kernel: string,
-    { x, weight, bias, out, ...o }: ConvGeometry & { x: Buffer; weight: Buffer; bias: Buffer | null; out: Buffer },
+    m: number,
+    o: ConvGeometry,
+    { x, filters, bias, out }: ForwardBuffers,
     { residual, relu }: Epilogue,
   ): void => {
-    const [inSize, outSize, weightSize] = convSizes(o);
+    const [inSize, outSize] = convSizes(o);
     g.expect(kernel, 'x', x, inSize);
-    g.expect(kernel, 'weight', weight, weightSize);
     g.expect(kernel, 'bias', bias, o.outChannels);
     g.expect(kernel, 'residual', residual, outSize);
     g.expect(kernel, 'out', out, outSize);
     if (outSize === 0) return;
+    if (m > 0) {
+      winogradConvolve(g, m, 'forward', o, { x, filters, bias, out }, { residual, relu });
+      return;
+    }
     const rows = o.outChannels / o.groups;
     const columns = o.batch * o.outHeight * o.outWidth;
     const tile = tileFor(rows, columns, o.groups, g.busy);
     const groups = [...workgroups(rows, columns, tile), o.groups] as const;
     const constants = { ...windowConstants(o), ...tile, RELU: relu };
-    g.dispatch(conv2d, { x, weight, bias, residual, out }, convParams(o), { groups }, constants);
+    g.dispatch(conv2d, { x, weight: filters, bias, residual, out }, convParams(o), { groups }, constants);
   };
 
   return {
-    conv2d(o) {
-      forward('conv2d', o, { residual: null, relu: false });
+    conv2d({ x, weight, bias, out, ...o }) {
+      g.expect('conv2d', 'weight', weight, convSizes(o)[2]);
+      const m = winogradTile('forward', o);
+      g.withScratch((take) => {
+        const filters = m === 0 ? weight : take(filterElements(m, o));
+        if (m > 0) winogradFilters(g, m, 'forward', o, weight, filters);
+        forward('conv2d', m, o, { x, filters, bias, out }, NO_EPILOGUE);
+      });
     },
 
-    prepareConv2d({ weight, bias, norm, residual, relu, ...o }): Prepared {
+    prepareConv2d({ x, weight, bias, out, norm, residual, relu, ...o }): Prepared {
       const [, , weightSize] = convSizes(o);
       const channels = o.outChannels;
       g.expect('prepareConv2d', 'weight', weight, weightSize);
@@ -87,41 +113,31 @@ export function convKernels(
       for (const name of ['mean', 'variance', 'weight', 'bias'] as const) {
         g.expect('prepareConv2d', `norm.${name}`, norm?.[name] ?? null, channels);
       }
-      const own: Buffer[] = [];
-      const take = (size: number): Buffer => {
-        const buffer = g.scratch(size);
-        own.push(buffer);
-        return buffer;
-      };
-      const release = (): void => {
-        while (own.length > 0) own.pop()?.release();
-      };
-      const foldedWeight = take(weightSize);
-      let foldedBias: Buffer | null;
-      try {
-        foldedBias = norm === null && bias === null ? null : take(channels);
-      } catch (error) {
-        release();
-        throw error;
-      }
-      if (norm !== null && weightSize > 0) {
-        const filterSize = weightSize / channels;
+      /** The weights as they are once the norm is in them, and the bias. */
+      const fold = (foldedWeight: Buffer, foldedBias: Buffer | null): void => {
+        if (norm === null) {
+          g.keepCopy(weight, foldedWeight, weightSize);
+          if (bias !== null && foldedBias !== null) g.keepCopy(bias, foldedBias, channels);
+          return;
+        }
+        if (weightSize === 0) return;
         const { mean, variance, eps } = norm;
         const buffers = { weight, bias, mean, variance, normWeight: norm.weight, normBias: norm.bias };
-        g.dispatch(
-          foldNorm,
-          { ...buffers, foldedWeight, foldedBias },
-          { size: weightSize, filterSize, eps },
-          { elements: weightSize },
-        );
-      } else {
-        g.keepCopy(weight, foldedWeight, weightSize);
-        if (bias !== null && foldedBias !== null) g.keepCopy(bias, foldedBias, channels);
-      }
-      return {
-        run: () => forward('prepareConv2d', { ...o, weight: foldedWeight, bias: foldedBias }, { residual, relu }),
-        release,
+        const params = { size: weightSize, filterSize: weightSize / channels, eps };
+        g.dispatch(foldNorm, { ...buffers, foldedWeight, foldedBias }, params, { elements: weightSize });
       };
+      const m = winogradTile('forward', o);
+      const { value, release } = g.holding((take) => {
+        const filters = take(m === 0 ? weightSize : filterElements(m, o));
+        const foldedBias = norm === null && bias === null ? null : take(channels);
+        g.withScratch((takeShortly) => {
+          const folded = m === 0 ? filters : takeShortly(weightSize);
+          fold(folded, foldedBias);
+          if (m > 0) winogradFilters(g, m, 'forward', o, folded, filters);
+        });
+        return { filters, bias: foldedBias };
+      });
+      return { release, run: () => forward('prepareConv2d', m, o, { x, out, ...value }, { residual, relu }) };
     },
 
     conv2dBackwardInput({ dy, weight, dx, ...o }) {
@@ -130,6 +146,15 @@ export function convKernels(
       g.expect('conv2dBackwardInput', 'weight', weight, weightSize);
       g.expect('conv2dBackwardInput', 'dx', dx, inSize);
       if (inSize === 0) return;
+      const m = winogradTile('input', o);
+      if (m > 0) {
+        g.withScratch((take) => {
+          const filters = take(filterElements(m, o));
+          winogradFilters(g, m, 'input', o, weight, filters);
+          winogradConvolve(g, m, 'input', o, { x: dy, filters, bias: null, out: dx }, NO_EPILOGUE);
+        });
+        return;
+      }
       const rows = o.inChannels / o.groups;
       const { strideHeight, strideWidth } = o;
       const phases = strideHeight * strideWidth;
@@ -148,20 +173,23 @@ export function convKernels(
       g.expect('conv2dBackwardWeight', 'dweight', dweight, weightSize);
       const size = weightSize;
       if (size === 0) return;
+      const m = winogradTile('weight', o);
+      if (m > 0) return winogradWeightGradient(g, m, o, { x, dy, dweight });
       const tile = weightTile(o, g.busy);
       const { across, down, parts, small, constants } = tile;
-      const out = parts === 1 ? dweight : g.scratch(parts * size);
-      const params = { ...convParams(o), parts, size };
-      g.dispatch(
-        small ? conv2dBackwardWeightSmall : conv2dBackwardWeight,
-        { x, dy, out },
-        params,
-        { groups: [across, down, parts] },
-        { ...windowConstants(o), ...constants },
-      );
-      if (parts === 1) return;
-      g.dispatch(sumParts, { x: out, out: dweight }, { size, parts }, { elements: size });
-      out.release();
+      g.withScratch((take) => {
+        const out = parts === 1 ? dweight : take(parts * size);
+        const params = { ...convParams(o), parts, size };
+        g.dispatch(
+          small ? conv2dBackwardWeightSmall : conv2dBackwardWeight,
+          { x, dy, out },
+          params,
+          { groups: [across, down, parts] },
+          { ...windowConstants(o), ...constants },
+        );
+        if (parts === 1) return;
+        g.dispatch(sumParts, { x: out, out: dweight }, { size, parts }, { elements: size });
+      });
     },
   };
 }

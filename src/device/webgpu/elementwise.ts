@@ -143,19 +143,20 @@ export function elementwiseKernels(
         run(x, out, axes, terms, 1, divisor, counts);
         return;
       }
-      const partial = g.scratch(results * parts);
-      run(x, partial, axes, terms, parts, 1, counts);
-      // The second level: rows of `parts` numbers.
-      const [one, zero] = [
-        [1, 1, 1, 1],
-        [0, 0, 0, 0],
-      ];
-      const rows = {
-        ...{ shapeLow: one, shapeHigh: [1, 1, 1, results], keptLow: zero, keptHigh: [0, 0, 0, parts] },
-        ...{ reducedLow: one, reducedHigh: [1, 1, 1, parts], strideLow: zero, strideHigh: [0, 0, 0, 1] },
-      };
-      run(partial, out, rows, parts, 1, divisor);
-      partial.release();
+      g.withScratch((take) => {
+        const partial = take(results * parts);
+        run(x, partial, axes, terms, parts, 1, counts);
+        // The second level: rows of `parts` numbers.
+        const [one, zero] = [
+          [1, 1, 1, 1],
+          [0, 0, 0, 0],
+        ];
+        const rows = {
+          ...{ shapeLow: one, shapeHigh: [1, 1, 1, results], keptLow: zero, keptHigh: [0, 0, 0, parts] },
+          ...{ reducedLow: one, reducedHigh: [1, 1, 1, parts], strideLow: zero, strideHigh: [0, 0, 0, 1] },
+        };
+        run(partial, out, rows, parts, 1, divisor);
+      });
     },
 
     expand({ x, out, shape, xStrides, divisor }) {

@@ -2,6 +2,7 @@
 import { ArgumentError, DeviceError } from '../../errors.js';
 import type { Buffer, Device, DType, Kernels, MemoryUse, TypedArray } from '../device.js';
 import { ScopeStack } from '../scope.js';
+import { webgpuWinogradTile } from '../winograd.js';
 import { WebgpuContext, type WebgpuCounts } from './context.js';
 import { convKernels } from './conv2d.js';
 import { elementwiseKernels } from './elementwise.js';
@@ -14,7 +15,12 @@ import { Profiler, type ShaderTime } from './profile.js';
 export type { WebgpuCounts } from './context.js';
 export type { ShaderTime } from './profile.js';
 
+/** `'fast'`: convolutions by Winograd's algorithm where that is less work; within an error bound of its own. */
+export type WebgpuMath = 'direct' | 'fast';
+
 export interface WebgpuOptions {
+  /** How convolutions are computed. Default `'direct'`. */
+  math?: WebgpuMath;
   /** A device of the caller's own, which stays theirs: `dispose` leaves it be. Default: one of the host's first adapter. */
   device?: GPUDevice;
   /** Which adapter to ask the host for. */
@@ -48,9 +54,10 @@ class GpuDevice implements WebgpuDevice {
     private readonly context: WebgpuContext,
     readonly adapter: string,
     private readonly owned: boolean,
+    math: WebgpuMath,
   ) {
     this.kernels = {
-      ...convKernels(context),
+      ...convKernels(context, math === 'fast' ? webgpuWinogradTile : () => 0),
       ...elementwiseKernels(context),
       ...matmulKernels(context),
       ...normalizationKernels(context),
@@ -114,7 +121,10 @@ function describe(info: GPUAdapterInfo | undefined): string {
  * @throws DeviceError where the host has no WebGPU or no adapter, or the adapter refuses
  */
 export async function webgpu(options: WebgpuOptions = {}): Promise<WebgpuDevice> {
-  const { device, powerPreference, maxMemoryBytes = Infinity, profile = false } = options;
+  const { math = 'direct', device, powerPreference, maxMemoryBytes = Infinity, profile = false } = options;
+  if (math !== 'direct' && math !== 'fast') {
+    throw new ArgumentError(`webgpu: math is ${JSON.stringify(math)}; want 'direct' or 'fast'`);
+  }
   if (!(maxMemoryBytes > 0)) {
     throw new ArgumentError(`webgpu: maxMemoryBytes is ${maxMemoryBytes}; want more than 0`);
   }
@@ -128,7 +138,7 @@ export async function webgpu(options: WebgpuOptions = {}): Promise<WebgpuDevice>
     }
     return new WebgpuContext(gpu, maxMemoryBytes, host, new Profiler(gpu));
   };
-  if (device !== undefined) return new GpuDevice(contextOf(device, null), describe(device.adapterInfo), false);
+  if (device !== undefined) return new GpuDevice(contextOf(device, null), describe(device.adapterInfo), false, math);
   const gpu = await hostGpu();
   const adapter = await gpu.requestAdapter({ powerPreference });
   if (adapter === null) {
@@ -148,5 +158,5 @@ export async function webgpu(options: WebgpuOptions = {}): Promise<WebgpuDevice>
       `webgpu: the adapter gives no device: ${error instanceof Error ? error.message : String(error)}`,
     );
   }
-  return new GpuDevice(contextOf(own, gpu), describe(adapter.info), true);
+  return new GpuDevice(contextOf(own, gpu), describe(adapter.info), true, math);
 }

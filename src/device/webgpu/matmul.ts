@@ -1,9 +1,24 @@
 /** Matrix products with register tiles. */
 import { ArgumentError } from '../../errors.js';
-import type { Kernels } from '../device.js';
+import type { Buffer, Kernels } from '../device.js';
 import { MOST_GROUPS, type WebgpuContext } from './context.js';
 import { matmul } from './shaders/matmul.js';
 import { tileFor, workgroups } from './tiles.js';
+
+/** `batch` products of m × k by k × n: steps between rows, columns and terms, and between matrices. */
+export interface ProductSizes extends Record<keyof typeof matmul.params, number> {
+  readonly batch: number;
+}
+
+export function product(
+  g: WebgpuContext,
+  buffers: { readonly a: Buffer; readonly b: Buffer; readonly bias: Buffer | null; readonly out: Buffer },
+  { batch, ...sizes }: ProductSizes,
+): void {
+  const tile = tileFor(sizes.m, sizes.n, batch, g.busy);
+  const groups = [...workgroups(sizes.m, sizes.n, tile), batch] as const;
+  g.dispatch(matmul, buffers, sizes, { groups }, { ...tile, TURNS: sizes.k % 2 === 0 ? 2 : 1 });
+}
 
 export function matmulKernels(g: WebgpuContext): Pick<Kernels, 'matmul'> {
   return {
@@ -16,13 +31,16 @@ export function matmulKernels(g: WebgpuContext): Pick<Kernels, 'matmul'> {
       if (batch > MOST_GROUPS) {
         throw new ArgumentError(`webgpu: matmul: a batch of ${batch} products; want at most ${MOST_GROUPS}`);
       }
-      const tile = tileFor(m, n, batch, g.busy);
-      const params = {
-        ...{ m, n, k, aRow: transposeA ? 1 : k, aStep: transposeA ? m : 1 },
-        ...{ bColumn: transposeB ? k : 1, bStep: transposeB ? 1 : n, aBatch: aBatchStride, bBatch: bBatchStride },
+      const steps = {
+        ...{
+          aRow: transposeA ? 1 : k,
+          aStep: transposeA ? m : 1,
+          bColumn: transposeB ? k : 1,
+          bStep: transposeB ? 1 : n,
+        },
+        ...{ aBatch: aBatchStride, bBatch: bBatchStride, outBatch: m * n },
       };
-      const groups = [...workgroups(m, n, tile), batch] as const;
-      g.dispatch(matmul, { a, b, bias, out }, params, { groups }, { ...tile });
+      product(g, { a, b, bias, out }, { m, n, k, batch, ...steps });
     },
   };
 }

@@ -102,20 +102,21 @@ export function normalizationKernels(
       const geometry = { batch, channels, spatial };
       // Where dy goes through relu, what passes lies in the residual's gradient, or waits in dx.
       const masked = y === null ? null : (dresidual ?? dx);
-      const sums = g.scratch(2 * channels);
-      g.dispatch(
-        batchNormSums,
-        { x, dy, y, saved, masked, sums, dweight, dbias },
-        geometry,
-        { groups: [channels, 1, 1] },
-        { GROUP: channelGroup(batch * spatial) },
-      );
-      if (dx !== null) {
-        const from = masked === null ? dy : masked === dx ? null : masked;
-        const buffers = { x, dy: from, weight, saved, sums, dx };
-        g.dispatch(batchNormBackward, buffers, { ...geometry, size }, { elements: size }, { TRAINING: training });
-      }
-      sums.release();
+      g.withScratch((take) => {
+        const sums = take(2 * channels);
+        g.dispatch(
+          batchNormSums,
+          { x, dy, y, saved, masked, sums, dweight, dbias },
+          geometry,
+          { groups: [channels, 1, 1] },
+          { GROUP: channelGroup(batch * spatial) },
+        );
+        if (dx !== null) {
+          const from = masked === null ? dy : masked === dx ? null : masked;
+          const buffers = { x, dy: from, weight, saved, sums, dx };
+          g.dispatch(batchNormBackward, buffers, { ...geometry, size }, { elements: size }, { TRAINING: training });
+        }
+      });
     },
 
     softmax({ x, out, outer, extent, inner }) {

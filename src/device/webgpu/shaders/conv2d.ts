@@ -2,6 +2,17 @@ import { shader } from '../shader.js';
 import { CONV_PARAMS, GEOMETRY, WINDOW } from './convParams.js';
 import { place, step, sums, times } from './tile.js';
 
+/** The end of a forward pass: + bias, + residual, relu. */
+export const FINISH = `
+fn finish(sum: f32, channel: u32, at: u32) {
+  var v = sum;
+  if (has_bias) { v = v + bias[channel]; }
+  if (has_residual) { v = v + residual[at]; }
+  if (RELU) { v = select(0.0, v, v > 0.0 || isNan(v)); }
+  out[at] = v;
+}
+`;
+
 /**
  * Convolution as a product, im2col implicit: rows are output channels, columns output pixels of the whole batch, and the
  * sum runs over (kernel row, kernel column, input channel). A workgroup computes ROWS rows of COLUMNS·LANES columns of one
@@ -13,15 +24,7 @@ export const conv2d = shader({
   params: CONV_PARAMS,
   code({ ROWS, COLUMNS, LANES, ALONG_ROWS }) {
     const [rows, columns, lanes] = [Number(ROWS), Number(COLUMNS), Number(LANES)];
-    return `${WINDOW}
-fn finish(sum: f32, channel: u32, at: u32) {
-  var v = sum;
-  if (has_bias) { v = v + bias[channel]; }
-  if (has_residual) { v = v + residual[at]; }
-  if (RELU) { v = select(0.0, v, v > 0.0 || isNan(v)); }
-  out[at] = v;
-}
-
+    return `${WINDOW}${FINISH}
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
 ${GEOMETRY}

@@ -1,16 +1,16 @@
 import { shader } from '../shader.js';
-import { place, step, sums, times } from './tile.js';
+import { place, sums, times } from './tile.js';
 
-/** out[b] = A[b]·B[b] (+ bias): a workgroup computes a tile of one product. */
+/** out[b] = A[b]·B[b] (+ bias): a workgroup computes a tile of one product. A turn takes TURNS terms, in their order. */
 export const matmul = shader({
   name: 'matmul',
   buffers: { a: 'f32', b: 'f32', bias: 'f32', out: 'f32 out' },
   params: {
     ...{ m: 'u32', n: 'u32', k: 'u32', aRow: 'u32', aStep: 'u32', bColumn: 'u32', bStep: 'u32' },
-    ...{ aBatch: 'u32', bBatch: 'u32' },
+    ...{ aBatch: 'u32', bBatch: 'u32', outBatch: 'u32' },
   },
-  code({ ROWS, COLUMNS, LANES, ALONG_ROWS }) {
-    const [rows, columns, lanes] = [Number(ROWS), Number(COLUMNS), Number(LANES)];
+  code({ ROWS, COLUMNS, LANES, ALONG_ROWS, TURNS, has_bias }) {
+    const [rows, columns, lanes, turns] = [Number(ROWS), Number(COLUMNS), Number(LANES), Number(TURNS)];
     return `
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -21,26 +21,23 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   ${times(rows, (i) => `let row_${i} = group.z * p.aBatch + (row + ${i}u * row_step) * p.aRow;`)}
   ${times(columns, (j) => `let column_${j} = group.z * p.bBatch + n_${j} * p.bColumn;`)}
   ${sums(rows, columns)}
-  for (var i = 0u; i < terms; i++) {
-    let down = i * aStep;
-    let across = i * bStep;
-    ${times(rows, (i) => `let a_${i} = a[row_${i} + down];`)}
-    ${times(columns, (j) => `let b_${j} = b[column_${j} + across];`)}
-    ${step(rows, columns)}
+  for (var i = 0u; i < terms; i += ${turns}u) {
+    let down_0 = i * aStep;
+    let across_0 = i * bStep;
+    ${times(turns - 1, (t) => `let down_${t + 1} = down_${t} + aStep;\nlet across_${t + 1} = across_${t} + bStep;`)}
+    ${times(turns, (t) => times(rows, (i) => `let a_${t}_${i} = a[row_${i} + down_${t}];`))}
+    ${times(turns, (t) => times(columns, (j) => `let b_${t}_${j} = b[column_${j} + across_${t}];`))}
+    ${times(rows, (i) => times(columns, (j) => `sum_${i}_${j} = sum_${i}_${j} ${Array.from({ length: turns }, (_, t) => `+ a_${t}_${i} * b_${t}_${j}`).join(' ')};`))}
   }
   ${times(
     columns,
     (j) => `
   if (n_${j} < p.n) {
-    let at = (group.z * p.m + row) * p.n + n_${j};
+    let at = group.z * p.outBatch + row * p.n + n_${j};
     ${times(
       rows,
       (i) => `
-    if (row + ${i}u * row_step < p.m) {
-      var v = sum_${i}_${j};
-      if (has_bias) { v = v + bias[n_${j}]; }
-      out[at + ${i}u * row_step * p.n] = v;
-    }`,
+    if (row + ${i}u * row_step < p.m) { out[at + ${i}u * row_step * p.n] = sum_${i}_${j}${has_bias ? ` + bias[n_${j}]` : ''}; }`,
     )}
   }`,
   )}
