@@ -82,6 +82,12 @@ describe('judge', () => {
     expect(output.wrong).toBe(1);
     expect(output.worst?.index).toEqual(output.shape.map((extent) => extent - 1));
     expect(textReport(report)).toMatch(/FAILED matmul-\d+, .*\n {2}y: .* outside; worst at \[\d+, \d+\]: /);
+    const [{ factors, value }] = failed[0].terms ?? [];
+    const [m, n] = output.shape;
+    expect(factors[0]).toMatch(new RegExp(`^a\\[${m - 1}, \\d+\\]$`));
+    expect(factors[1]).toMatch(new RegExp(`^b\\[\\d+, ${n - 1}\\]$`));
+    expect(Math.abs(value)).toBeGreaterThan(0);
+    expect(textReport(report)).toContain(`its largest terms: ${factors.join('·')} = `);
   });
 
   it('finds 2⁻²² in a sum of whole numbers, whose bound is 0', async () => {

@@ -9,8 +9,9 @@ import type { Shape } from '../shape.js';
 import { type Tensor, tensor } from '../tensor.js';
 import { allowance, NARROW, type Precision, probableAllowance } from './bounds.js';
 import { type Diagnosis, diagnose, type WrongOutput } from './diagnose.js';
-import { type Layout, type OutputKind, orderIn, type Problem, problemOf, shapeIn } from './problem.js';
+import { indexInNchw, type Layout, type OutputKind, orderIn, type Problem, problemOf, shapeIn } from './problem.js';
 import { type SuiteName, suite } from './suites.js';
+import { largestTerms, type Term } from './terms.js';
 import { type BoundKind, judgeArray, type OutputVerdict, type Wanted } from './verdict.js';
 
 /** What a backend is asked. */
@@ -43,6 +44,8 @@ export interface CaseVerdict {
   /** What it threw. */
   readonly message: string | null;
   readonly outputs: readonly OutputVerdict[];
+  /** The largest terms of the worst element, where it is a sum of products; only for the smallest failures of an op. */
+  readonly terms?: readonly Term[];
   /** What would explain a failure, the likeliest first; only for the smallest failures of an op. */
   readonly diagnosis?: readonly Diagnosis[];
 }
@@ -230,7 +233,12 @@ export function diagnoseFailures(
   }
   return cases.map((verdict) => {
     const diagnosis = found.get(verdict.id);
-    return diagnosis ? { ...verdict, diagnosis } : verdict;
+    if (diagnosis === undefined) return verdict;
+    const { problem } = failures.find((one) => one.problem.id === verdict.id) as Failure;
+    const terms = verdict.outputs.flatMap(({ name, passed, worst }) =>
+      passed || worst === null ? [] : largestTerms(problem, name, indexInNchw(layout, problem.op, name, worst.index)),
+    );
+    return { ...verdict, ...(terms.length > 0 && { terms }), diagnosis };
   });
 }
 

@@ -88,6 +88,17 @@ export function shapeIn(layout: Layout, op: string, name: string, shape: Shape):
   return axes ? axes.map((axis) => shape[axis]) : shape;
 }
 
+/** The index in NCHW of an element of an array in a layout. */
+export function indexInNchw(layout: Layout, op: string, name: string, index: readonly number[]): readonly number[] {
+  const axes = layout === 'NHWC' ? axesOf(op, name, index.length) : null;
+  if (!axes) return index;
+  const own = [...index];
+  axes.forEach((axis, i) => {
+    own[axis] = index[i];
+  });
+  return own;
+}
+
 /** Flat positions in NCHW of the elements of an array in a layout, in order; null where they are the same. */
 export function orderIn(layout: Layout, op: string, name: string, shape: Shape): Int32Array | null {
   const axes = layout === 'NHWC' ? axesOf(op, name, shape.length) : null;

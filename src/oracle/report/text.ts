@@ -57,7 +57,15 @@ export function headline({ id, title, attributes }: CaseVerdict): string {
 /** What is wrong with a case, a line each. */
 export function wrongLines(one: CaseVerdict): string[] {
   if (one.message !== null) return [one.message];
-  return [...one.outputs.filter((o) => !o.passed).map(describeOutput), ...diagnosisLines(one)];
+  return [...one.outputs.filter((o) => !o.passed).map(describeOutput), ...termsLine(one), ...diagnosisLines(one)];
+}
+
+/** The largest terms of the worst element. */
+function termsLine({ terms = [] }: CaseVerdict): string[] {
+  if (terms.length === 0) return [];
+  return [
+    `its largest terms: ${terms.map(({ factors, value }) => `${factors.join('·')} = ${value.toPrecision(6)}`).join(', ')}`,
+  ];
 }
 
 /** What would explain a failure: the likeliest, and the others in one line. */
