@@ -43,7 +43,7 @@ const GPU_STEPS = Number(process.env.ATALHO_GPU_STEPS ?? 0);
 const largest = (values: ArrayLike<number>): number => Array.from(values).reduce((a, v) => Math.max(a, Math.abs(v)), 0);
 const norm = (values: ArrayLike<number>): number => Math.sqrt(Array.from(values).reduce((a, v) => a + v * v, 0));
 
-describe.each(chosen)('d2lResnet18 against PyTorch on $name', ({ name, make, fast }) => {
+describe.each(chosen)('d2lResnet18 against PyTorch on $name', ({ name, make, fast, precision }) => {
   const file = goldens('d2l_resnet18');
   const shape = JSON.parse(file.metadata.x) as number[];
   let device: Device;
@@ -160,9 +160,11 @@ describe.each(chosen)('d2lResnet18 against PyTorch on $name', ({ name, make, fas
         return { logits, loss };
       });
       // Each step multiplies the difference that rounding made before it. The cap is what it comes to: moving every
-      // first weight by one ulp moves the loss of step 9 by 2e-4.
+      // first weight by one ulp moves the loss of step 9 by 2e-4. Winograd's sums begin with about twice the error
+      // (docs/ERRORS.md): reference({ math: 'fast' }) itself is 4.7e-6 off at step 1.
+      const first = precision.winograd ? 2e-6 : 1e-6;
       const want = curve.get('loss.float64').data[step];
-      expectWithin(`loss of step ${step}`, await loss.data(), [want], Math.min(1e-6 * 4 ** step, 3e-4));
+      expectWithin(`loss of step ${step}`, await loss.data(), [want], Math.min(first * 4 ** step, 3e-4));
       const scores = Float64Array.from(await logits.data(), Number);
       const right = own.filter((label, i) => {
         const row = scores.subarray(i * 10, i * 10 + 10);

@@ -2,12 +2,20 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { ArgumentError, FormatError, readSafetensors, wasm, writeSafetensors } from '../src/index.js';
+import { grad } from '../src/autograd.js';
+import { modelEntry } from '../src/cli/models.js';
+import { ArgumentError, crossEntropy, FormatError, readSafetensors, wasm, writeSafetensors } from '../src/index.js';
 import { bfloatToFloat, floatToBfloat, halfToFloat as readHalf, floatToHalf as writeHalf } from '../src/io/half.js';
+import type { SafetensorsInput } from '../src/io/index.js';
 import { importOnnx } from '../src/onnx/index.js';
+import { toTf32 } from '../src/oracle/hypotheses/anywhere.js';
 import {
   type Answer,
+  BFLOAT16,
+  checkModelTrace,
   checkResults,
+  FAST,
+  FLOAT16,
   htmlReport,
   jsonReport,
   judge,
@@ -16,14 +24,22 @@ import {
   type Layout,
   type Manifest,
   makeVectors,
+  NARROW,
   naive,
+  numbers,
+  type Precision,
   type Question,
   readManifest,
+  readTraceManifest,
   SUITES,
+  TF32,
+  type TraceManifest,
   textReport,
+  trace,
+  WIDE,
 } from '../src/oracle/index.js';
 import { suite } from '../src/oracle/suites.js';
-import { tensor } from '../src/tensor.js';
+import { type Tensor, tensor } from '../src/tensor.js';
 import { Workplace } from './cliRunner.js';
 import { devices, fastDevices } from './devices.js';
 import { gpuDevices } from './gpu.js';
@@ -123,6 +139,25 @@ describe('judge', () => {
   });
 });
 
+describe('bounds of narrow arithmetic', () => {
+  it.each([
+    ['rounded', true],
+    ['cut', false],
+  ] as const)('TF32: factors that are %s are within, and not within those of float32', async (_, rounds) => {
+    const low = ({ op, inputs }: Question): Answer | null => {
+      if (op !== 'matmul' || inputs.a.shape.length !== 2 || inputs.b.shape.length !== 2) return null;
+      const [a, b] = [inputs.a, inputs.b].map(({ data }) => Float64Array.from(data, (v) => toTf32(v, rounds)));
+      return { y: Float32Array.from(naive.matmul(a, inputs.a.shape, b, inputs.b.shape, []).value) };
+    };
+    const status = async (precision: Precision) => {
+      const { cases } = await judge(low, { suite: 'resnet', only: 'matmul', precision, diagnose: false });
+      return cases[0].status;
+    };
+    expect(await status(TF32)).toBe('passed');
+    expect(await status(NARROW)).toBe('failed');
+  });
+});
+
 describe('a diagnosis', () => {
   const { matmul } = naive;
   const product =
@@ -148,6 +183,17 @@ describe('a diagnosis', () => {
     const half = (v: number) => readHalf(writeHalf(v));
     const low = product((a, b) => [a.map(half), b.map(half)]);
     expect(await likeliest(low, 'resnet')).toMatch(/^operands are rounded to (float16|TF32)$/);
+  });
+
+  it('knows that subnormal numbers were flushed, where they may not be', async () => {
+    const flushing = ({ op, inputs }: Question): Answer | null =>
+      op === 'relu' ? { y: inputs.x.data.map((v) => (Math.abs(v) < 2 ** -126 ? 0 : Math.max(v, 0))) } : null;
+    const status = async (precision: Precision) => {
+      const { cases } = await judge(flushing, { suite: 'edge', only: 'relu', precision });
+      return cases.filter((one) => one.status === 'failed').map(({ diagnosis }) => diagnosis?.[0].cause);
+    };
+    expect(await status(NARROW)).toEqual([]);
+    expect(await status(WIDE)).toEqual(['subnormal numbers are flushed to 0']);
   });
 
   it('says so when two runs differ', async () => {
@@ -264,6 +310,25 @@ describe('vectors and checkResults', () => {
     );
     const report = checkResults(manifest, truth, half);
     expect(report.cases.find(({ op }) => op === 'matmul')?.status).toBe('failed');
+  });
+
+  it.each(['float16', 'bfloat16'] as const)('take %s for what it is where it was asked for', async (kind) => {
+    const precision = kind === 'float16' ? FLOAT16 : BFLOAT16;
+    const { manifest, inputs, truth } = await makeVectors({ suite: 'resnet', precision, numbers: kind });
+    expect(manifest.numbers).toBe(kind);
+    const dtype = kind === 'float16' ? 'F16' : 'BF16';
+    const results = (bits: number) =>
+      writeSafetensors(
+        [...readSafetensors(answer(manifest, inputs))].map(([name, { shape, data }]) => {
+          // Its last bits wrong, or not.
+          const off = (data as Float32Array).map((v) => v * (1 + bits));
+          return [name, { dtype, shape, data: off }];
+        }),
+      );
+    const of = (file: Uint8Array) =>
+      checkResults(manifest, truth, file).cases.find(({ op }) => op === 'matmul')?.status;
+    expect(of(results(0))).toBe('passed');
+    expect(of(results(kind === 'float16' ? 2 ** -9 : 2 ** -6))).toBe('failed');
   });
 
   it('refuse files that are not theirs', async () => {
@@ -387,6 +452,60 @@ describe('atalho oracle', () => {
         'cat',
       ]),
     );
+    device.dispose();
+  });
+
+  it("writes a model's training step, and finds where another's goes wrong", async () => {
+    const flags = ['--model', 'd2l-resnet-tiny', '--input', '2,1,24,24', '--out', 'step'];
+    const made = await place.run('oracle', 'trace', ...flags);
+    expect(made.stdout, made.stderr).toMatch(
+      /^\d+ calls of a training step of d2l-resnet-tiny on 2×1×24×24, [\d.]+ MB in step\n$/,
+    );
+    const folder = join(place.path, 'step');
+    const manifest = readTraceManifest(readFileSync(join(folder, 'manifest.json'), 'utf8')) as TraceManifest;
+    const values = readFileSync(join(folder, 'values.safetensors'));
+
+    // Another implementation: the same step in a fast mode, one weight gradient a hundredth too large.
+    const device = await wasm({ math: 'fast' });
+    const tracer = trace(device);
+    const net = modelEntry('d2l-resnet-tiny').make({ device: tracer.device, inChannels: 1, numClasses: 10 });
+    const fill = (name: string, t: Tensor): void => {
+      const leaf = manifest.leaves.find((one) => one.name === name);
+      if (leaf) device.write(t.buffer, numbers(manifest.seed, name, t.size, leaf.low, leaf.high));
+    };
+    for (const [name, t] of net.stateDict()) fill(name, t);
+    const x = tensor(new Float32Array(2 * 576), [2, 1, 24, 24], { device: tracer.device });
+    fill('x', x);
+    tracer.name([...net.stateDict(), ['x', x]]);
+    await tracer.take();
+    tracer.device.scope(() => void grad(crossEntropy(net.forward(x), manifest.labels), net.parameters()));
+    const calls = await tracer.take();
+    expect(calls.map(({ outputs }) => outputs)).toEqual(
+      manifest.nodes.map(({ outputs }) =>
+        Object.fromEntries(Object.entries(outputs).map(([arg, { name }]) => [arg, name])),
+      ),
+    );
+    const wrong = calls.findLastIndex(({ kernel }) => kernel === 'conv2dBackwardWeight');
+    const results = calls.flatMap(({ outputs, after }, at) =>
+      Object.entries(outputs).map(([arg, name]): [string, SafetensorsInput] => {
+        // Statistics stay as wide as they are: others are found from them.
+        const data = at === wrong ? Float32Array.from(after[arg] as Float32Array, (v) => v * 1.01) : after[arg];
+        return [name, { shape: [data.length], data: data as Float32Array }];
+      }),
+    );
+    const report = checkModelTrace(manifest, values, writeSafetensors(results), { precision: FAST });
+    const failed = report.cases.filter(({ status }) => status === 'failed').map(({ id }) => Number(id));
+    expect(failed[0]).toBe(wrong);
+    // Those that were given the wrong numbers are judged by what they made of the right ones.
+    const readers = calls.flatMap(({ inputs }, at) =>
+      Object.values(inputs).some((name) => Object.values(calls[wrong].outputs).includes(name)) ? [at] : [],
+    );
+    expect(failed.slice(1).every((at) => readers.includes(at))).toBe(true);
+
+    writeFileSync(join(place.path, 'found'), writeSafetensors(results));
+    const judged = await place.run('oracle', 'check', 'step', 'found', '--name', 'mine');
+    expect(judged.code).toBe(1);
+    expect(judged.stdout).toContain(`FAILED ${String(wrong).padStart(3, '0')}, `);
     device.dispose();
   });
 

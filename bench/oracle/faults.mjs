@@ -76,6 +76,12 @@ export const faults = [
     [ROW, COLUMN],
     [ROW.replace('i * g.stride[0]', 'i'), COLUMN.replace('j * g.stride[1]', 'j')],
   ),
+  fault(
+    'conv2d',
+    /stride is one too many/,
+    [ROW, COLUMN],
+    [ROW.replace('g.stride[0]', '(g.stride[0] + 1)'), COLUMN.replace('g.stride[1]', '(g.stride[1] + 1)')],
+  ),
   fault('conv2d', /row too low/, ROW, ROW.replace('- g.padding[0]', '- g.padding[0] + 1')),
   fault('conv2d', /column too far left/, COLUMN, COLUMN.replace('- g.padding[2]', '- g.padding[2] - 1')),
   fault(

@@ -25,6 +25,12 @@ export interface Precision {
   readonly quotient: number;
   /** The same for a square root. */
   readonly root: number;
+  /** Unit roundoff of the factors of products, where they are rounded before they are multiplied. Default 0. */
+  readonly factor?: number;
+  /** What results are rounded to when stored, if narrower than `unit` says. */
+  readonly result?: { readonly unit: number; readonly tiny: number };
+  /** A batch's variance is E[x²] − mean², which cancels where the mean is large. Default false. */
+  readonly onePass?: boolean;
   /** A prepared convolution folds batch norm into its weights, rounding them once more. */
   readonly folds?: boolean;
   /** In a convolution's gradients a tap that misses adds the product with a zero, so that NaN and infinities spread. */
@@ -63,6 +69,18 @@ export const WEBGPU: Precision = { ...NARROW, folds: true, missesAdd: true };
 /** `webgpu({ math: 'fast' })`: Winograd's convolution where `webgpuWinogradTile` says so. */
 export const WEBGPU_FAST: Precision = { ...WEBGPU, winograd: webgpuWinogradTile };
 
+/** Float32 whose batch norm reads its input once: variances as E[x²] − mean², with the error that this has. */
+export const ONE_PASS: Precision = { ...NARROW, onePass: true };
+
+/** Float32 whose products take TF32 factors, rounded or cut to ten bits behind the point, as tensor cores do. */
+export const TF32: Precision = { ...NARROW, factor: 2 ** -10 };
+
+/** Float16 in and out, sums in float32. The inputs must be float16 numbers: `SuiteOptions.numbers`. */
+export const FLOAT16: Precision = { ...NARROW, result: { unit: 2 ** -11, tiny: 2 ** -24 } };
+
+/** The same in bfloat16, with 8 bits in the place of 11 and the exponents of float32. */
+export const BFLOAT16: Precision = { ...NARROW, result: { unit: 2 ** -8, tiny: 2 ** -126 } };
+
 /** A float32 device in a fast mode: Winograd's convolution where `winogradTile` says so; else as WIDE. */
 export const FAST: Precision = { ...WIDE, folds: true, winograd: winogradTile };
 
@@ -96,17 +114,24 @@ export interface Expected {
 
 /** |computed − naive| may be this large: the device's error, and that of the naive float64 loops. */
 export function allowance(expected: Expected, precision: Precision): Float64Array {
+  return allowed(expected, precision, expected.error(precision));
+}
+
+function allowed(expected: Expected, { result }: Precision, found: Float64Array): Float64Array {
+  const { value } = expected;
   const own = expected.error(DOUBLE);
-  return expected.error(precision).map((e, i) => e + own[i]);
+  return found.map((e, i) => {
+    // Rounded once more when it is stored.
+    const stored = result ? result.unit * (Math.abs(value[i]) + e) + result.tiny : 0;
+    return e + stored + own[i];
+  });
 }
 
 /**
  * The same by the probabilistic bound, where there is one.
  */
 export function probableAllowance(expected: Expected, precision: Precision): Float64Array {
-  const own = expected.error(DOUBLE);
-  const found = expected.probable?.(precision) ?? expected.error(precision);
-  return found.map((e, i) => e + own[i]);
+  return allowed(expected, precision, expected.probable?.(precision) ?? expected.error(precision));
 }
 
 /**
@@ -151,7 +176,7 @@ export function sumOfProducts(sums: Sums, extra: (precision: Precision) => numbe
       if (sums.terms[i] === 0 || (more === 0 && isWhole(sums, i, precision))) return 0;
       const n = sums.terms[i] + more;
       const losses = precision.flush ? 2 * n : n;
-      return gamma(n, precision.unit) * magnitude + losses * precision.tiny;
+      return (gamma(n, precision.unit) + factors(precision)) * magnitude + losses * precision.tiny;
     });
   };
   return {
@@ -163,15 +188,20 @@ export function sumOfProducts(sums: Sums, extra: (precision: Precision) => numbe
         const n = sums.terms[i] + more;
         const size = Math.max(Math.sqrt(sums.squares[i]), Math.abs(sums.value[i]));
         const losses = precision.flush ? 2 * n : n;
-        return Math.min(strict, LAMBDA * Math.sqrt(n) * precision.unit * size + losses * precision.tiny);
+        // What rounded factors do to the products adds up as a walk, or, where they are cut, is a share of the sum.
+        const rounded = LAMBDA * (Math.sqrt(n) * precision.unit + factors(precision)) * size;
+        return Math.min(strict, rounded + losses * precision.tiny);
       });
     },
   };
 }
 
+/** What rounded factors do to a product: (1 + δ)² − 1, and what the roundings of the sum do to that. */
+const factors = ({ factor = 0 }: Precision): number => 2.01 * factor + factor * factor;
+
 /** Whole terms whose sum in any order stays below the first whole number that is not representable: no rounding at all. */
-const isWhole = (sums: Sums, i: number, { unit }: Precision): boolean =>
-  sums.whole[i] === 1 && sums.magnitude[i] * unit <= 1;
+const isWhole = (sums: Sums, i: number, { unit, factor = 0 }: Precision): boolean =>
+  sums.whole[i] === 1 && sums.magnitude[i] * Math.max(unit, factor) <= 1;
 
 /**
  * The sums of a convolution: as `sumOfProducts`, or by Winograd's algorithm, of which `paths` tells how far it may be off,
@@ -343,6 +373,11 @@ export class Balls {
     // An infinity that exact operands make, or bounded ones beside it, is not rounded.
     if (Math.abs(value) === Infinity) return { value, error: Number.isFinite(error) ? 0 : error };
     return { value, error: error + units * (this.unit * (Math.abs(value) + error) + this.tiny) };
+  }
+
+  /** How a variance is found. */
+  get onePass(): boolean {
+    return this.precision.onePass ?? false;
   }
 
   /** A stored number. */

@@ -3,15 +3,19 @@ export {
   allowance,
   type Ball,
   Balls,
+  BFLOAT16,
   DOUBLE,
   type Expected,
   FAST,
+  FLOAT16,
   gamma,
   LAMBDA,
   NARROW,
+  ONE_PASS,
   type Precision,
   probableAllowance,
   sumOfProducts,
+  TF32,
   WEBGPU,
   WEBGPU_FAST,
   WIDE,
@@ -64,12 +68,20 @@ export {
   type Report,
   type SuiteOptions,
 } from './judge.js';
+export {
+  checkModelTrace,
+  type ModelTraceOptions,
+  makeModelTrace,
+  readTraceManifest,
+  type TraceManifest,
+  type TraceNode,
+} from './modelTrace.js';
 export * as naive from './naive.js';
 export type { Layout } from './problem.js';
 export { htmlReport } from './report/html.js';
 export { junitReport } from './report/junit.js';
 export { jsonReport, textReport } from './report/text.js';
-export { SUITES, type SuiteName } from './suites.js';
+export { type Numbers, SUITES, type SuiteName } from './suites.js';
 export { type Call, type CallFinding, judgeTrace, replay, type TraceJudgement, type Tracer, trace } from './trace.js';
 export {
   type CheckOptions,

@@ -10,7 +10,7 @@ import { type Tensor, tensor } from '../tensor.js';
 import { allowance, NARROW, type Precision, probableAllowance } from './bounds.js';
 import { type Diagnosis, diagnose, type WrongOutput } from './diagnose.js';
 import { indexInNchw, type Layout, type OutputKind, orderIn, type Problem, problemOf, shapeIn } from './problem.js';
-import { type SuiteName, suite } from './suites.js';
+import { type Numbers, type SuiteName, suite } from './suites.js';
 import { largestTerms, type Term } from './terms.js';
 import { type BoundKind, judgeArray, type OutputVerdict, type Wanted } from './verdict.js';
 
@@ -52,7 +52,8 @@ export interface CaseVerdict {
 
 export interface Report {
   readonly backend: string;
-  readonly suite: SuiteName;
+  /** A suite, or what else was judged. */
+  readonly suite: string;
   readonly seed: number;
   readonly layout: Layout;
   readonly bound: BoundKind;
@@ -68,6 +69,8 @@ export interface SuiteOptions {
   readonly layout?: Layout;
   /** The arithmetic that the bounds assume. Default NARROW: float32 throughout, any order, fused or not. */
   readonly precision?: Precision;
+  /** What the inputs are; those of float16 and bfloat16 go with the precisions of that name. Default float32. */
+  readonly numbers?: Numbers;
   /** Also the bits of exact mode, by `reference()`. Default false. */
   readonly bits?: boolean;
 }
@@ -88,9 +91,14 @@ export interface JudgeOptions extends SuiteOptions {
 const NAMES: readonly Layout[] = ['NCHW', 'NHWC'];
 
 /** The calls of a suite as problems. */
-export function problems({ suite: name = 'resnet', seed = 1, layout = 'NCHW' }: SuiteOptions): Problem[] {
+export function problems({
+  suite: name = 'resnet',
+  seed = 1,
+  layout = 'NCHW',
+  numbers = 'float32',
+}: SuiteOptions): Problem[] {
   if (!NAMES.includes(layout)) throw new ArgumentError(`oracle: layout is ${layout}; want NCHW or NHWC`);
-  return suite(name, seed).map(problemOf);
+  return suite(name, seed, numbers).map((item) => problemOf(item, numbers));
 }
 
 function inOrder<T extends Float32Array | Float64Array>(values: T, order: Int32Array | null): T {

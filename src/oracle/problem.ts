@@ -2,7 +2,7 @@
 import { type Shape, sizeOf } from '../shape.js';
 import type { Expected } from './bounds.js';
 import { numbers } from './draw.js';
-import type { SuiteItem } from './suites.js';
+import { type Numbers, roundTo, type SuiteItem } from './suites.js';
 
 /** How images lie: [N, C, H, W] and weights [O, I, H, W], or [N, H, W, C] and weights [H, W, I, O]. */
 export type Layout = 'NCHW' | 'NHWC';
@@ -37,13 +37,15 @@ export interface Problem {
   solve(): readonly WantedOutput[];
 }
 
-export function problemOf(item: SuiteItem): Problem {
+/** `kind`: what `dy` is made of, as the inputs of the suite are. */
+export function problemOf(item: SuiteItem, kind: Numbers = 'float32'): Problem {
   const { id, title, row, trial } = item;
   const { salt } = trial.options;
   const inputs: NamedArray[] = trial.inputs.map(({ name, shape, data }) => ({ name, shape, data }));
   const differentiable = item.gradients ? trial.inputs.filter((x) => x.differentiable) : [];
   if (differentiable.length > 0) {
-    inputs.push({ name: 'dy', shape: trial.shape, data: numbers(salt, 'dy', sizeOf(trial.shape), -1, 1) });
+    const dy = numbers(salt, 'dy', sizeOf(trial.shape), -1, 1);
+    inputs.push({ name: 'dy', shape: trial.shape, data: dy.map(roundTo[kind]) });
   }
   const solve = (): WantedOutput[] => {
     const values = trial.inputs.map((x) => Float64Array.from(x.data));

@@ -1,5 +1,6 @@
 /** The suites: which calls a backend is asked for. A suite and a seed give the same numbers everywhere. */
 import { ArgumentError } from '../errors.js';
+import { bfloatToFloat, floatToBfloat, floatToHalf, halfToFloat } from '../io/half.js';
 import { sizeOf } from '../shape.js';
 import type { Input, OpCase, Trial } from './cases/case.js';
 import { addCase, meanCase, mulCase, reluCase, sumCase } from './cases/elementwise.js';
@@ -169,7 +170,7 @@ function addResnet(s: Suite): void {
 }
 
 /** The same call on whole numbers from −4 to 4. */
-export function onWholeNumbers(trial: Trial): Trial {
+function onWholeNumbers(trial: Trial): Trial {
   const whole = (x: Input): Input => ({ ...x, data: x.data.map((v) => Math.round(4 * v)) });
   return { ...trial, inputs: trial.inputs.map(whole) };
 }
@@ -249,10 +250,10 @@ function addEdge(s: Suite): void {
     adaptiveAvgPool2dCase,
     adaptiveAvgPool2dCase.trial({ salt: s.salt(), batch: 2, channels: 3, height: 7, width: 10, outputSize: [3, 4] }),
   );
-  const few = [2, 3, 2, 1];
+  const fourEach = [2, 3, 2, 1];
   for (const row of [batchNormTrainCase, batchNormReluTrainCase]) {
-    s.norm('four values a channel', row, { shape: few, momentum: 0.25, eps: 1e-3 });
-    s.norm('four values, the biased variance', row, { shape: few, unbiased: false, momentum: 0.25 });
+    s.norm('four values a channel', row, { shape: fourEach, momentum: 0.25, eps: 1e-3 });
+    s.norm('four values, the biased variance', row, { shape: fourEach, unbiased: false, momentum: 0.25 });
     s.norm('a large eps, far from 0', row, { shape: [3, 5, 2, 3], eps: 0.1, offset: 3 });
     s.norm('neither weight nor bias', row, { shape: [3, 5, 2, 3], weight: false, bias: false });
     s.norm('rows, no maps', row, { shape: [9, 7] });
@@ -262,6 +263,26 @@ function addEdge(s: Suite): void {
   for (const row of PUBLIC) {
     if (row.name !== 'conv2d') s.draw('random', row, 3);
   }
+  const few = { salt: s.salt(), shape: [3, 7] };
+  s.add('subnormal numbers', reluCase, subnormal(reluCase.trial(few)));
+  const sum = addCase.trial({ salt: s.salt(), a: few.shape, b: few.shape, scalar: 0 });
+  s.add('subnormal numbers', addCase, subnormal(sum));
+}
+
+/** What the inputs are: float32 numbers, or those among them that a narrower format has. */
+export type Numbers = 'float32' | 'float16' | 'bfloat16';
+export const NUMBERS: readonly Numbers[] = ['float32', 'float16', 'bfloat16'];
+
+/** Rounds to nearest, ties to even. */
+export const roundTo: Readonly<Record<Numbers, (v: number) => number>> = {
+  float32: (v) => v,
+  float16: (v) => halfToFloat(floatToHalf(v)),
+  bfloat16: (v) => bfloatToFloat(floatToBfloat(v)),
+};
+
+/** The same call on numbers that float32 holds with fewer digits, below its smallest normal one. */
+function subnormal(trial: Trial): Trial {
+  return { ...trial, inputs: trial.inputs.map((x) => ({ ...x, data: x.data.map((v) => v * 2 ** -128) })) };
 }
 
 /** The same call on numbers below 0 alone: padding with 0 would win. */
@@ -270,12 +291,14 @@ function below(trial: Trial): Trial {
 }
 
 /** Calls of a suite. Those of nothing (an extent of 0) are left out: few formats carry them. */
-export function suite(name: SuiteName, seed = 1): SuiteItem[] {
+export function suite(name: SuiteName, seed = 1, kind: Numbers = 'float32'): SuiteItem[] {
   if (!SUITES.includes(name))
     throw new ArgumentError(`suite: no suite is called ${name}; want one of ${SUITES.join(', ')}`);
   if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32) {
     throw new ArgumentError(`suite: seed is ${seed}; want a whole number from 0 to 4294967295`);
   }
+  const round = roundTo[kind];
+  if (round === undefined) throw new ArgumentError(`suite: there are no numbers ${kind}; want ${NUMBERS.join(', ')}`);
   const s = new Suite(seed);
   if (name === 'smoke' || name === 'gradients' || name === 'full') addSmoke(s);
   if (name === 'resnet' || name === 'full') addResnet(s);
@@ -286,8 +309,15 @@ export function suite(name: SuiteName, seed = 1): SuiteItem[] {
   return s.drafts
     .filter(({ trial }) => [...trial.inputs.map((x) => x.shape), trial.shape].every((shape) => sizeOf(shape) > 0))
     .map((draft) => {
+      const { trial } = draft;
       const number = (counts.get(draft.row.name) ?? 0) + 1;
       counts.set(draft.row.name, number);
-      return { ...draft, id: `${draft.row.name}-${String(number).padStart(2, '0')}`, gradients };
+      const inputs = trial.inputs.map((x) => ({ ...x, data: x.data.map(round) }));
+      return {
+        ...draft,
+        trial: { ...trial, inputs },
+        id: `${draft.row.name}-${String(number).padStart(2, '0')}`,
+        gradients,
+      };
     });
 }

@@ -20,6 +20,10 @@ export interface Call {
   readonly after: Readonly<Record<string, TypedArray>>;
   /** Names that were given to operands, by argument. */
   readonly names: Readonly<Record<string, string>>;
+  /** What each operand is, by argument: a name that was given, or that of the result that it is. */
+  readonly inputs: Readonly<Record<string, string>>;
+  /** Names of the results, each its own: the number of the call, what it is about, the argument. */
+  readonly outputs: Readonly<Record<string, string>>;
 }
 
 export interface Tracer {
@@ -53,7 +57,7 @@ function buffersOf(o: Arguments): Map<string, Buffer> {
 }
 
 /** The arguments with values put where buffers were. */
-function withValues(
+export function withValues(
   options: Arguments,
   values: (name: string) => unknown,
   names: readonly string[],
@@ -75,6 +79,9 @@ function withValues(
 export function trace(device: Device): Tracer {
   const pending: (() => Promise<Call>)[] = [];
   const named = new WeakMap<Buffer, string>();
+  /** What each buffer holds now: its given name until a call writes to it. */
+  const values = new WeakMap<Buffer, string>();
+  let count = 0;
 
   /** What the buffer holds now: a read begins at once, whatever is done to the buffer before it is over. */
   const snapshot = (buffer: Buffer): Promise<TypedArray> => {
@@ -114,17 +121,30 @@ export function trace(device: Device): Tracer {
     const filled = writes.filter((name) => buffers.has(name));
     const sizes = filled.map((name) => [name, buffers.get(name)?.size ?? 0] as const);
     const names: Record<string, string> = {};
+    const inputs: Record<string, string> = {};
     for (const [name, buffer] of buffers) {
       const own = named.get(buffer);
       if (own !== undefined) names[name] = own;
+      if (!writes.includes(name)) inputs[name] = values.get(buffer) ?? own ?? `unnamed ${count}.${name}`;
     }
     run();
+    const outputs: Record<string, string> = {};
+    // A layer is its parameters' name without the last part.
+    const layer = Object.values(names).find((own) => own.includes('.'));
+    const label = layer === undefined ? kernel : layer.replace(/\.[^.]*$/, '');
+    for (const name of [...writes, ...changes]) {
+      const buffer = buffers.get(name);
+      if (buffer === undefined) continue;
+      outputs[name] = `${String(count).padStart(3, '0')} ${label}.${name}`;
+      values.set(buffer, outputs[name]);
+    }
+    count++;
     const after = snapshots(buffers, [...writes, ...changes]);
     const options = mapBuffers(o, () => null);
     pending.push(async () => {
       const held = await readAll(before);
       for (const [name, size] of sizes) held[name] = new Float32Array(size);
-      return { kernel, options, before: held, after: await readAll(after), names };
+      return { kernel, options, before: held, after: await readAll(after), names, inputs, outputs };
     });
   };
 

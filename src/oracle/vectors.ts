@@ -4,8 +4,13 @@
  * backend answers with a safetensors file of the outputs that the manifest names.
  */
 import { ArgumentError, FormatError } from '../errors.js';
-import type { Safetensors, SafetensorsData, SafetensorsInput } from '../io/index.js';
-import { readSafetensors, writeSafetensors } from '../io/index.js';
+import {
+  readSafetensors,
+  type Safetensors,
+  type SafetensorsData,
+  type SafetensorsInput,
+  writeSafetensors,
+} from '../io/safetensors.js';
 import { formatShape, type Shape } from '../shape.js';
 import {
   type CaseVerdict,
@@ -19,7 +24,7 @@ import {
   wantedOf,
 } from './judge.js';
 import type { Layout, OutputKind, Problem } from './problem.js';
-import { SUITES, type SuiteName } from './suites.js';
+import { NUMBERS, type Numbers, SUITES, type SuiteName } from './suites.js';
 import type { BoundKind, Wanted } from './verdict.js';
 
 const FORMAT = 'atalho-oracle';
@@ -42,6 +47,8 @@ export interface Manifest {
   readonly suite: SuiteName;
   readonly seed: number;
   readonly layout: Layout;
+  /** What the inputs are: float32 numbers, or among them those of float16 or bfloat16. */
+  readonly numbers: Numbers;
   readonly cases: readonly ManifestCase[];
 }
 
@@ -68,7 +75,7 @@ function roundedUp(values: ArrayLike<number>): Float32Array {
 
 /** A suite as files. */
 export async function makeVectors(options: VectorOptions = {}): Promise<Vectors> {
-  const { suite = 'resnet', seed = 1, layout = 'NCHW' } = options;
+  const { suite = 'resnet', seed = 1, layout = 'NCHW', numbers = 'float32' } = options;
   const inputs: [string, SafetensorsInput][] = [];
   const truth: [string, SafetensorsInput][] = [];
   const cases: ManifestCase[] = [];
@@ -96,7 +103,7 @@ export async function makeVectors(options: VectorOptions = {}): Promise<Vectors>
     await options.onCase?.(cases.length, all.length);
   }
   return {
-    manifest: { format: FORMAT, version: VERSION, suite, seed, layout, cases },
+    manifest: { format: FORMAT, version: VERSION, suite, seed, layout, numbers, cases },
     inputs: writeSafetensors(inputs),
     truth: writeSafetensors(truth),
   };
@@ -128,10 +135,10 @@ export function readManifest(text: string): Manifest {
   if (found.version !== VERSION) {
     throw new FormatError(`manifest: version is ${JSON.stringify(found.version)}; this program reads ${VERSION}`);
   }
-  const { suite, seed, layout, cases } = found;
-  const settings =
-    SUITES.includes(suite as SuiteName) && typeof seed === 'number' && /^N(CHW|HWC)$/.test(String(layout));
-  if (!settings) throw new FormatError('manifest: suite, seed or layout is missing or unknown');
+  const { suite, seed, layout, numbers, cases } = found;
+  const known = SUITES.includes(suite as SuiteName) && NUMBERS.includes(numbers as Numbers);
+  const settings = known && typeof seed === 'number' && /^N(CHW|HWC)$/.test(String(layout));
+  if (!settings) throw new FormatError('manifest: suite, seed, layout or numbers is missing or unknown');
   if (!Array.isArray(cases)) throw new FormatError('manifest: cases is no list');
   const wrong = cases.findIndex((one) => !isCase(one));
   if (wrong >= 0)
@@ -177,9 +184,9 @@ export function checkResults(
     if (!asked.has(key)) throw new ArgumentError(`results: no case asks for ${JSON.stringify(key)}`);
   }
   const failures: Failure[] = [];
-  const { suite, seed, layout } = manifest;
+  const { suite, seed, layout, numbers } = manifest;
   // The same suite, made again: what the files do not hold.
-  const again = new Map(problems({ suite, seed, layout }).map((problem) => [problem.id, problem]));
+  const again = new Map(problems({ suite, seed, layout, numbers }).map((problem) => [problem.id, problem]));
   const judged = manifest.cases.map((one): CaseVerdict => {
     const given = one.outputs.filter(({ name }) => results.has(`${one.id}/${name}`));
     if (given.length === 0) return verdictOf(one, [], null, bound);

@@ -6,32 +6,44 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { FormatError } from '../../errors.js';
 import { writeFileAtomic } from '../../io/atomic.js';
 import { readFileBounded } from '../../io/readFile.js';
-import { FAST, NARROW, type Precision, WEBGPU, WIDE } from '../../oracle/bounds.js';
+import { BFLOAT16, FAST, FLOAT16, NARROW, ONE_PASS, type Precision, TF32, WEBGPU, WIDE } from '../../oracle/bounds.js';
 import { judgeDevice, type Report } from '../../oracle/judge.js';
+import { checkModelTrace, makeModelTrace, readTraceManifest } from '../../oracle/modelTrace.js';
 import type { Layout } from '../../oracle/problem.js';
 import { htmlReport } from '../../oracle/report/html.js';
 import { junitReport } from '../../oracle/report/junit.js';
 import { jsonReport, textReport } from '../../oracle/report/text.js';
-import { SUITES, type SuiteName } from '../../oracle/suites.js';
+import { type Numbers, SUITES, type SuiteName } from '../../oracle/suites.js';
 import { checkResults, makeVectors, readManifest } from '../../oracle/vectors.js';
 import type { BoundKind } from '../../oracle/verdict.js';
+import type { Shape } from '../../shape.js';
 import { DEFAULT_DEVICE, deviceNames, makeDevice, type Threads } from '../devices.js';
 import { attempt } from '../errors.js';
+import { modelEntry, modelNames } from '../models.js';
 import { onnxCase } from '../onnxCase.js';
-import { threadsOption } from '../options.js';
+import { threadsOption, wholeNumber } from '../options.js';
 import { print } from '../output.js';
+import { inputOption } from '../shapeOption.js';
 import { naming } from '../weights.js';
 
 const MANIFEST = 'manifest.json';
 const INPUTS = 'inputs.safetensors';
 const TRUTH = 'truth.safetensors';
 const ONNX = 'onnx';
+const VALUES = 'values.safetensors';
 
 const MAX_MANIFEST = 2 ** 26;
 const MAX_VECTORS = 2 ** 31;
 
 /** By the name that `--arithmetic` takes. */
-const PRECISIONS: Readonly<Record<string, Precision>> = { float32: NARROW, wide: WIDE, winograd: FAST, webgpu: WEBGPU };
+const PRECISIONS: Readonly<Record<string, Precision>> = {
+  ...{ float32: NARROW, wide: WIDE, winograd: FAST, webgpu: WEBGPU },
+  ...{ 'one-pass': ONE_PASS, tf32: TF32, float16: FLOAT16, bfloat16: BFLOAT16 },
+};
+
+/** What the inputs are for an arithmetic. */
+const numbersOf = (arithmetic: string): Numbers =>
+  arithmetic === 'float16' || arithmetic === 'bfloat16' ? arithmetic : 'float32';
 
 interface SuiteFlags {
   readonly suite: SuiteName;
@@ -108,6 +120,7 @@ async function vectors({ out, onnx, ...flags }: SuiteFlags & { out: string; onnx
   const { manifest, inputs, truth } = await makeVectors({
     ...flags,
     precision: PRECISIONS[flags.arithmetic],
+    numbers: numbersOf(flags.arithmetic),
     bits: true,
     onCase: progress.show,
     onnx(problem) {
@@ -143,15 +156,47 @@ function conclude(report: Report, { json, junit, html }: ReportFlags): void {
   if (judged.some(({ status }) => status !== 'passed')) process.exitCode = 1;
 }
 
+interface TraceFlags {
+  readonly model: string;
+  readonly input?: Shape;
+  readonly classes: number;
+  readonly seed: number;
+  readonly out: string;
+}
+
+/** Two small images: the bounds are found by plain loops. */
+const TRACE_SIDE = 32;
+
+async function traceModel({ model, input, classes, seed, out }: TraceFlags): Promise<void> {
+  const { make, inputShape } = modelEntry(model);
+  const [, channels] = inputShape;
+  const shape = input ?? [2, channels, TRACE_SIDE, TRACE_SIDE];
+  const { manifest, values } = await makeModelTrace(
+    (own) => make({ device: own, inChannels: shape[1], numClasses: classes }),
+    { name: model, inputShape: shape, classes, seed },
+  );
+  attempt(`make ${out}`, () => mkdirSync(out, { recursive: true }));
+  attempt(`write ${out}`, () => {
+    writeFileAtomic(join(out, VALUES), values);
+    writeFileAtomic(join(out, MANIFEST), `${JSON.stringify(manifest, null, 1)}\n`);
+  });
+  print(
+    `${manifest.nodes.length} calls of a training step of ${model} on ${shape.join('×')}, ${(values.length / 1e6).toFixed(1)} MB in ${out}`,
+  );
+}
+
 function check(folder: string, results: string, { bound, name = results, ...flags }: ReportFlags): void {
   const file = (path: string, most: number): Uint8Array => attempt(`read ${path}`, () => readFileBounded(path, most));
   const path = join(folder, MANIFEST);
   const text = new TextDecoder().decode(file(path, MAX_MANIFEST));
-  const truth = file(join(folder, TRUTH), MAX_VECTORS);
-  const answers = file(results, MAX_VECTORS);
   let report: Report;
   try {
-    report = checkResults(readManifest(text), truth, answers, { name, bound });
+    const trace = readTraceManifest(text);
+    const truth = file(join(folder, trace ? VALUES : TRUTH), MAX_VECTORS);
+    const answers = file(results, MAX_VECTORS);
+    report = trace
+      ? checkModelTrace(trace, truth, answers, { name, bound })
+      : checkResults(readManifest(text), truth, answers, { name, bound });
   } catch (error) {
     throw naming(`${folder} and ${results}`, error);
   }
@@ -165,7 +210,8 @@ async function device(which: string, { threads, math, ...flags }: DeviceFlags): 
   const progress = bar();
   try {
     const precision = PRECISIONS[flags.arithmetic];
-    const options = { ...flags, name: flags.name ?? own.name, precision, bits: true };
+    const numbers = numbersOf(flags.arithmetic);
+    const options = { ...flags, name: flags.name ?? own.name, precision, numbers, bits: true };
     const report = await judgeDevice(own, { ...options, onCase: (_, done, of) => progress.show(done, of) });
     progress.stop();
     conclude(report, flags);
@@ -182,9 +228,18 @@ export function oracleCommand(): Command {
     .requiredOption('--out <folder>', 'where to')
     .option('--no-onnx', 'leave out the ONNX files')
     .action(vectors);
+  own
+    .command('trace')
+    .description("Writes a model's training step, call by call, to find where another's goes wrong.")
+    .addOption(new Option('--model <name>', 'which network').choices(modelNames).default('d2l-resnet18'))
+    .addOption(inputOption().default(undefined, `2 images of ${TRACE_SIDE}×${TRACE_SIDE}`))
+    .addOption(new Option('--classes <n>', 'of the last layer').argParser(wholeNumber).default(10))
+    .addOption(new Option('--seed <n>', 'decides the numbers').argParser(seedOf).default(1))
+    .requiredOption('--out <folder>', 'where to')
+    .action(traceModel);
   withReport(own.command('check'))
     .description('Judges the answers to the questions in a folder.')
-    .argument('<folder>', 'what vectors wrote')
+    .argument('<folder>', 'what vectors, or trace, wrote')
     .argument('<results>', 'a safetensors file with the outputs that the manifest names, as ID/NAME')
     .action(check);
   withReport(withSuite(own.command('device')))

@@ -37,13 +37,18 @@ function invstdOf(balls: Balls, variance: Ball, eps: number): Ball {
 /**
  * Statistics of one channel, two passes: mean = Σx / n, then variance = Σ(x − mean)² / n. The sums may be added in
  * any order. A device that takes E[x²] − mean² instead cancels, and is rightly found out when it computes in
- * float32.
+ * float32, unless its precision says so.
  */
 export function statistics(balls: Balls, x: readonly number[], eps: number): Statistics {
   const count = balls.exact(x.length);
   const mean = balls.div(balls.sum(x.map((v) => balls.exact(v))), count);
   const deviations = x.map((v) => balls.sub(balls.exact(v), mean));
-  const variance = balls.div(balls.sum(deviations.map((v) => balls.mul(v, v))), count);
+  const variance = balls.onePass
+    ? balls.sub(
+        balls.div(balls.sum(x.map((v) => balls.mul(balls.exact(v), balls.exact(v)))), count),
+        balls.mul(mean, mean),
+      )
+    : balls.div(balls.sum(deviations.map((v) => balls.mul(v, v))), count);
   return { mean, variance, invstd: invstdOf(balls, variance, eps), deviations };
 }
 

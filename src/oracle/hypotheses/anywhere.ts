@@ -1,11 +1,10 @@
 /** Guesses about any op: numbers of lower precision, memory that is not what it should be, layouts mixed up. */
-import { bfloatToFloat, floatToBfloat, floatToHalf, halfToFloat } from '../../io/half.js';
 import type { Shape } from '../../shape.js';
 import * as naive from '../naive.js';
+import { roundTo } from '../suites.js';
 import { type Hypothesis, type Prediction, reindexed, type WrongCall } from './hypothesis.js';
 
-export const toHalf = (v: number): number => halfToFloat(floatToHalf(v));
-export const toBfloat = (v: number): number => bfloatToFloat(floatToBfloat(v));
+export const { float16: toHalf, bfloat16: toBfloat } = roundTo;
 
 const bits = new Uint32Array(1);
 const float = new Float32Array(bits.buffer);
@@ -85,11 +84,11 @@ export const commonHypotheses: readonly Hypothesis[] = [
   operands('operands are cut to TF32', (v) => toTf32(v, false)),
   operands('operands are rounded to float16', toHalf),
   operands('operands are rounded to bfloat16', toBfloat),
-  stored('results are rounded to float16', toHalf),
-  stored('results are rounded to bfloat16', toBfloat),
   anywhere('subnormal numbers are flushed to 0', (call) =>
     each(call, (data) => data.map((v) => (Math.abs(v) < FLOAT32_TINY ? 0 : v))),
   ),
+  stored('results are rounded to float16', toHalf),
+  stored('results are rounded to bfloat16', toBfloat),
   anywhere('nothing was written: all is 0', (call) => each(call, (data) => new Float64Array(data.length))),
   anywhere('the result in NHWC is read as NCHW', (call) =>
     each(call, (data, shape) => {

@@ -218,6 +218,21 @@ export const productHypotheses: readonly Hypothesis[] = [
     const shape = [g.batch, g.outChannels, ...naive.convOutput(more)];
     return { y: reindexed(wide, shape, (index) => index, call.outputShapes.y) };
   }),
+  ...[1, -1].map((more) =>
+    conv(`the stride is one too ${more > 0 ? 'many' : 'few'}`, (call) => {
+      const own = convOf(call);
+      const stride = [own.g.stride[0] + more, own.g.stride[1] + more] as const;
+      if (stride.some((n) => n < 1)) return null;
+      // As many windows as there should be, on an input that goes on with 0.
+      const [top, bottom, left, right] = own.g.padding;
+      const [, , height, width] = call.outputShapes.y;
+      const padding = [top, bottom + Math.max(0, more) * height, left, right + Math.max(0, more) * width] as const;
+      const g = { ...own.g, stride, padding };
+      const shape = [g.batch, g.outChannels, ...naive.convOutput(g)];
+      const all = naive.conv2d(own.x, own.weight, own.bias, g).value;
+      return { y: reindexed(all, shape, (index) => index, call.outputShapes.y) };
+    }),
+  ),
   shifted('the window starts a row too low', 1, 0),
   shifted('the window starts a row too high', -1, 0),
   shifted('the window starts a column too far right', 0, 1),
