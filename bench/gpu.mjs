@@ -138,7 +138,7 @@ async function benchStep(device, batch, size, peak) {
   net.dispose();
 }
 
-export async function benchGpu(wanted, { batch, size }) {
+export async function benchGpu(wanted, { batch, size, math }) {
   const { create } = await import('webgpu');
   // Held to the end: without its instance Dawn aborts.
   dawn = create([]);
@@ -149,11 +149,11 @@ export async function benchGpu(wanted, { batch, size }) {
     requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
     requiredFeatures: ['timestamp-query'],
   });
-  const device = await webgpu({ device: gpu, profile: true });
+  const device = await webgpu({ device: gpu, profile: true, math });
   const slow = gpu.adapterInfo?.isFallbackAdapter === true;
   const peak = await peakOf(gpu);
   console.log(
-    `${device.adapter}${slow ? ', a software adapter' : ''}; multiply-adds on registers: ${peak.toFixed(1)} GFLOP/s`,
+    `${device.adapter}${slow ? ', a software adapter' : ''}, math ${math}; multiply-adds on registers: ${peak.toFixed(1)} GFLOP/s`,
   );
   if (wanted('model training step')) await benchStep(device, batch ?? (slow ? 4 : 256), size ?? (slow ? 64 : 96), peak);
   await benchOps(device, wanted, peak);

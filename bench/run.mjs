@@ -27,7 +27,8 @@ const HELP = `usage: npm run bench -- [options]
   --filter NAME   only rows whose name contains NAME, any case; may be given more than once.
                   Names start with conv, op, model, threads, batch or memory, as in
                   "conv 64@56 b1 weight gradient" or "conv fast 64@56 b1 forward"
-  --device webgpu the ops and the training step on a GPU, in the place of all this; --batch N and --size N (pixels) of the step
+  --device webgpu the ops and the training step on a GPU, in the place of all this; --batch N and --size N (pixels) of the step;
+                  --math fast: Winograd's convolutions
   --json PATH     where the results go as JSON, and beside it as a page; default bench/results/<date>.json`;
 
 function parse() {
@@ -40,6 +41,7 @@ function parse() {
         device: { type: 'string', default: 'wasm' },
         batch: { type: 'string' },
         size: { type: 'string' },
+        math: { type: 'string', default: 'direct' },
         help: { type: 'boolean', default: false },
       },
     }).values;
@@ -65,7 +67,7 @@ const about = machine();
 printMachine(about);
 if (options.device === 'webgpu') {
   const number = (text) => (text === undefined ? undefined : Number(text));
-  await benchGpu(wanted, { batch: number(options.batch), size: number(options.size) });
+  await benchGpu(wanted, { batch: number(options.batch), size: number(options.size), math: options.math });
   process.exit(0);
 }
 const device = await wasm();

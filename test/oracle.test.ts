@@ -27,6 +27,7 @@ import {
   NARROW,
   naive,
   numbers,
+  ONE_PASS,
   type Precision,
   type Question,
   readManifest,
@@ -155,6 +156,54 @@ describe('bounds of narrow arithmetic', () => {
     };
     expect(await status(TF32)).toBe('passed');
     expect(await status(NARROW)).toBe('failed');
+  });
+});
+
+describe('variances in one reading', () => {
+  const f = Math.fround;
+  /** Batch norm in float32 by E[x²] − mean². */
+  const onePass = ({ op, attributes, inputs, outputs }: Question): Answer | null => {
+    if (op !== 'batchNorm.train') return null;
+    const { x, weight, bias, runningMean, runningVar } = inputs;
+    const [batch, channels, ...rest] = x.shape;
+    const plane = rest.reduce((a, b) => a * b, 1);
+    const count = batch * plane;
+    const { eps, momentum, unbiasedRunningVar } = attributes as Record<string, number>;
+    const y = new Float32Array(x.data.length);
+    const answer: Record<string, Float32Array> = { y };
+    if (runningMean) {
+      answer['new.runningMean'] = new Float32Array(channels);
+      answer['new.runningVar'] = new Float32Array(channels);
+    }
+    for (let c = 0; c < channels; c++) {
+      const at = Array.from({ length: count }, (_, i) => (Math.floor(i / plane) * channels + c) * plane + (i % plane));
+      let [sum, squares] = [0, 0];
+      for (const i of at) {
+        sum = f(sum + x.data[i]);
+        squares = f(squares + f(x.data[i] * x.data[i]));
+      }
+      const mean = f(sum / count);
+      const variance = Math.max(0, f(f(squares / count) - f(mean * mean)));
+      const scale = f((weight?.data[c] ?? 1) * f(1 / f(Math.sqrt(f(variance + f(eps))))));
+      for (const i of at) y[i] = f(f(f(x.data[i] - mean) * scale) + (bias?.data[c] ?? 0));
+      if (!runningMean) continue;
+      const mix = (old: number, now: number) => f(f(f(1 - f(momentum)) * old) + f(f(momentum) * now));
+      answer['new.runningMean'][c] = mix(runningMean.data[c], mean);
+      const correction = unbiasedRunningVar ? f(count / (count - 1)) : 1;
+      answer['new.runningVar'][c] = mix(runningVar.data[c], f(variance * correction));
+    }
+    expect(Object.keys(answer).sort()).toEqual(Object.keys(outputs).sort());
+    return answer;
+  };
+  const failed = async (own: 'resnet' | 'edge', precision: Precision) => {
+    const { cases } = await judge(onePass, { suite: own, only: 'batchNorm.train', precision, diagnose: false });
+    return cases.filter(({ status }) => status !== 'passed').map(({ title }) => title);
+  };
+
+  it('are within their own bound, and beyond that of two readings where they cancel', async () => {
+    expect(await failed('resnet', ONE_PASS)).toEqual([]);
+    expect(await failed('edge', ONE_PASS)).toEqual([]);
+    expect(await failed('edge', NARROW)).toContain('very far from 0');
   });
 });
 

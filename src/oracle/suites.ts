@@ -267,6 +267,8 @@ function addEdge(s: Suite): void {
   s.add('subnormal numbers', reluCase, subnormal(reluCase.trial(few)));
   const sum = addCase.trial({ salt: s.salt(), a: few.shape, b: few.shape, scalar: 0 });
   s.add('subnormal numbers', addCase, subnormal(sum));
+  // Where E[x²] − mean² has no digit left.
+  s.norm('very far from 0', batchNormTrainCase, { shape: [4, 3, 5, 4], offset: 200 });
 }
 
 /** What the inputs are: float32 numbers, or those among them that a narrower format has. */
