@@ -387,7 +387,7 @@ export class Balls {
 
   /** One rounding more, to the dtype that buffers hold. */
   store(a: Ball): Ball {
-    const { unit, tiny } = this.precision;
+    const { unit, tiny } = this.precision.result ?? this.precision;
     if (Math.abs(a.value) === Infinity) return a;
     return { value: a.value, error: a.error + unit * (Math.abs(a.value) + a.error) + tiny };
   }

@@ -114,7 +114,7 @@ function eachIndex(shape: Shape, visit: (index: readonly number[]) => void): voi
 const offset = (index: readonly number[], strides: readonly number[]): number =>
   index.reduce((at, i, axis) => at + i * strides[axis], 0);
 
-/** One result for each of the first `names` that has a buffer. */
+/** The results whose buffers were given. */
 function given(all: Readonly<Record<string, Expected | null>>): Readonly<Record<string, Expected>> {
   return Object.fromEntries(Object.entries(all).filter((entry): entry is [string, Expected] => entry[1] !== null));
 }
@@ -484,6 +484,9 @@ const CONTRACTS: { readonly [K in KernelName]: Contract<K> } = {
     },
   },
 };
+
+/** Whether the contract has a kernel of this name. */
+export const isKernel = (name: string): name is KernelName => Object.hasOwn(CONTRACTS, name);
 
 /** Names of the buffers that a kernel fills, and of those that it changes from what they held. */
 export function outputsOf(kernel: KernelName): { writes: readonly string[]; changes: readonly string[] } {

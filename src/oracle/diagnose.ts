@@ -41,9 +41,9 @@ export interface WrongOutput {
 }
 
 const toNchw = (data: ArrayLike<number>, order: Int32Array | null): Float64Array => {
-  const out = Float64Array.from(data);
+  const out = Float64Array.from(data, Number);
   order?.forEach((place, i) => {
-    out[place] = data[i];
+    out[place] = Number(data[i]);
   });
   return out;
 };
@@ -89,6 +89,7 @@ function clues(
   call: WrongCall,
   wrong: ReadonlyMap<string, Float64Array>,
   allowed: ReadonlyMap<string, Float64Array>,
+  narrow: boolean,
 ): string[] {
   const found: string[] = [];
   const all = [...wrong];
@@ -100,8 +101,9 @@ function clues(
     found.push('there is NaN where numbers should be: memory that nothing was written to, or 0/0');
   }
   // Where the right results have few digits themselves, wrong ones tell nothing by theirs.
+  const told = !narrow && inPlace.length === all.length;
   const rounded = (round: (v: number) => number): boolean =>
-    all.every(([name]) => call.truth[name].some((v) => round(v) !== v)) && every((v) => round(v) === v);
+    told && all.every(([name]) => call.truth[name].some((v) => round(v) !== v)) && every((v) => round(v) === v);
   // Eight digits are among eleven.
   if (rounded(toBfloat)) found.push('sums are rounded to bfloat16 as they go');
   else if (rounded(toHalf)) found.push('sums are rounded to float16 as they go');
@@ -154,7 +156,13 @@ export function diagnose(
   const partial: Diagnosis[] = [];
   for (const { name: cause, ops, strays = 0, predict } of HYPOTHESES) {
     if (!ops.test(problem.op)) continue;
-    const prediction = predict(call);
+    let prediction: Prediction | null;
+    try {
+      prediction = predict(call);
+    } catch {
+      // A guess that does not apply to this call must not cost the report.
+      continue;
+    }
     if (prediction === null) continue;
     const explained = [...arrays].flatMap(([name, got]) => {
       const own = prediction[name];
@@ -166,5 +174,8 @@ export function diagnose(
     (explained.length === arrays.size ? whole : partial).push({ cause, outputs: explained });
   }
   if (whole.length > 0 || partial.length > 0) return [...whole, ...partial];
-  return clues(call, arrays, bounds).map((cause) => ({ cause, outputs: [...arrays.keys()] }));
+  return clues(call, arrays, bounds, precision.result !== undefined).map((cause) => ({
+    cause,
+    outputs: [...arrays.keys()],
+  }));
 }

@@ -237,8 +237,14 @@ export function diagnoseFailures(
       for (const { cause } of found.get(problem.id) as Diagnosis[]) named.set(cause, (named.get(cause) ?? 0) + 1);
     }
     const times = ({ cause }: Diagnosis): number => named.get(cause) as number;
-    for (const { problem } of chosen) found.get(problem.id)?.sort((a, b) => times(b) - times(a));
+    const rank = ({ cause }: Diagnosis): number => (cause === UNSTABLE.cause ? 0 : 1);
+    for (const { problem } of chosen) {
+      found.get(problem.id)?.sort((a, b) => rank(a) - rank(b) || times(b) - times(a));
+    }
   }
+  // That two runs differ needs no looking into.
+  for (const { problem, unstable } of failures)
+    if (unstable && !found.has(problem.id)) found.set(problem.id, [UNSTABLE]);
   return cases.map((verdict) => {
     const diagnosis = found.get(verdict.id);
     if (diagnosis === undefined) return verdict;
@@ -257,6 +263,24 @@ function wrongOutputs({ outputs }: CaseVerdict, answer: Answer): WrongOutput[] {
     if (got === undefined || got === null) return [];
     return [isShaped(got) ? { name, ...got } : { name, data: got, shape: null }];
   });
+}
+
+/** What was given, in arrays of its own: a backend may use its buffers again. */
+function copied(answer: Answer | null): Answer | null {
+  if (answer === null) return null;
+  const own = (value: Answer[string]): Answer[string] =>
+    isShaped(value) ? { shape: [...value.shape], data: Array.from(value.data, Number) } : Array.from(value, Number);
+  const given = Object.entries(answer).filter(([, value]) => value !== undefined && value !== null);
+  return Object.fromEntries(given.map(([name, value]) => [name, own(value)]));
+}
+
+/** Whether a second run gives the same numbers; one that throws does not. */
+async function repeats(backend: Backend, problem: Problem, layout: Layout, first: Answer): Promise<boolean> {
+  try {
+    return sameAnswer(first, copied(await backend(questionOf(problem, layout))));
+  } catch {
+    return false;
+  }
 }
 
 function sameAnswer(a: Answer, b: Answer | null): boolean {
@@ -301,12 +325,11 @@ export async function judge(backend: Backend, options: JudgeOptions = {}): Promi
   for (const problem of all) {
     let verdict: CaseVerdict;
     try {
-      const answer = await backend(questionOf(problem, layout));
+      const answer = copied(await backend(questionOf(problem, layout)));
       const wanted = answer === null ? [] : await wantedOf(problem, options);
       verdict = verdictOf(problem, wanted, answer, bound);
       if (answer !== null && verdict.status === 'failed' && options.diagnose !== false) {
-        const second = await backend(questionOf(problem, layout));
-        failures.push({ problem, answer, unstable: !sameAnswer(answer, second) });
+        failures.push({ problem, answer, unstable: !(await repeats(backend, problem, layout, answer)) });
       }
     } catch (error) {
       const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);

@@ -13,10 +13,11 @@ import { crossEntropy } from '../ops/index.js';
 import { type Shape, sizeOf } from '../shape.js';
 import { type Tensor, tensor } from '../tensor.js';
 import { allowance, NARROW, type Precision, probableAllowance } from './bounds.js';
-import { type CallArguments, expectedOf, type KernelName } from './calls.js';
+import { type CallArguments, expectedOf, isKernel, type KernelName } from './calls.js';
 import { labelsOf, numbers } from './draw.js';
 import { type CaseVerdict, type Report, verdictOf } from './judge.js';
 import { trace, withValues } from './trace.js';
+import { roundedUp } from './vectors.js';
 import type { BoundKind, Wanted } from './verdict.js';
 
 const FORMAT = 'atalho-oracle-trace';
@@ -118,7 +119,7 @@ export async function makeModelTrace(
         const shape = [data.length];
         outputs[arg] = { name: own, size: data.length };
         values.push([own, { shape, data }]);
-        values.push([`${own}.strict`, { shape, data: Float32Array.from(allowance(expected[arg], NARROW)) }]);
+        values.push([`${own}.strict`, { shape, data: roundedUp(allowance(expected[arg], NARROW)) }]);
         values.push([`${own}.probable`, { shape, data: Float32Array.from(probableAllowance(expected[arg], NARROW)) }]);
       }
       // What no call made and nobody named: the labels, the gradient of the loss.
@@ -144,6 +145,18 @@ export async function makeModelTrace(
   }
 }
 
+function isNode(node: unknown): node is TraceNode {
+  if (typeof node !== 'object' || node === null) return false;
+  const { kernel, options, inputs, outputs } = node as Partial<TraceNode>;
+  if (typeof kernel !== 'string' || !isKernel(kernel) || typeof options !== 'object' || options === null) return false;
+  if (typeof inputs !== 'object' || inputs === null || typeof outputs !== 'object' || outputs === null) return false;
+  const results = Object.values(outputs);
+  const named = results.every(
+    (out) => typeof out?.name === 'string' && Number.isSafeInteger(out.size) && out.size >= 0,
+  );
+  return results.length > 0 && named && Object.values(inputs).every((own) => typeof own === 'string');
+}
+
 /** Whether a text is a trace's manifest. @throws FormatError for one of another version, or damaged */
 export function readTraceManifest(text: string): TraceManifest | null {
   let found: TraceManifest;
@@ -158,12 +171,16 @@ export function readTraceManifest(text: string): TraceManifest | null {
   }
   const whole = [found.leaves, found.nodes, found.labels].every(Array.isArray) && typeof found.seed === 'number';
   if (!whole) throw new FormatError('manifest: leaves, nodes, labels or seed is missing');
+  const wrong = found.nodes.findIndex((node) => !isNode(node));
+  if (wrong >= 0) throw new FormatError(`manifest: node ${wrong} has no known kernel, no options, inputs or outputs`);
   return found;
 }
 
 /**
  * Judges what a backend found: a safetensors file with results under the names of the trace. A call is judged by the operands in that
- * file, or, where it has none, by the trace's own; a call of which it has no result is absent.
+ * file; one of which it lacks a result, or an operand that another call made, is absent: nobody can say whose error it is. Statistics
+ * that ops keep are the trace's own where they are not handed in. The bound is the strict one unless said otherwise: in a network terms
+ * repeat, and equal terms are rounded alike.
  */
 export function checkModelTrace(
   manifest: TraceManifest,
@@ -171,13 +188,18 @@ export function checkModelTrace(
   resultsFile: Uint8Array,
   o: { readonly name?: string; readonly bound?: BoundKind; readonly precision?: Precision } = {},
 ): Report {
-  const { name: backend = 'results', bound = 'probable', precision = NARROW } = o;
+  const { name: backend = 'results', bound = 'strict', precision = NARROW } = o;
   const values = readSafetensors(valuesFile);
   const results = readSafetensors(resultsFile);
   const leaves = new Map(manifest.leaves.map((leaf) => [leaf.name, leaf]));
-  const known = new Set(manifest.nodes.flatMap(({ outputs }) => Object.values(outputs).map((out) => out.name)));
+  const sizes = new Map(
+    manifest.nodes.flatMap(({ outputs }) => Object.values(outputs).map((out) => [out.name, out.size] as const)),
+  );
   for (const key of results.keys()) {
-    if (!known.has(key)) throw new ArgumentError(`results: the trace has no result called ${JSON.stringify(key)}`);
+    const size = sizes.get(key);
+    if (size === undefined) throw new ArgumentError(`results: the trace has no result called ${JSON.stringify(key)}`);
+    const got = sizeOf((results.get(key) as { shape: Shape }).shape);
+    if (got !== size) throw new ArgumentError(`results: ${JSON.stringify(key)} has ${got} elements; want ${size}`);
   }
   const held = (name: string): ArrayLike<number> => {
     const leaf = leaves.get(name);
@@ -196,7 +218,10 @@ export function checkModelTrace(
       attributes: options,
     };
     const given = own.filter(([, out]) => results.has(out.name));
-    if (given.length === 0) return verdictOf(about, [], null, bound);
+    const complete = Object.entries(inputs).every(
+      ([arg, operand]) => arg === 'saved' || results.has(operand) || !sizes.has(operand),
+    );
+    if (given.length === 0 || !complete) return verdictOf(about, [], null, bound);
     const operands = withValues(
       options,
       (arg) =>

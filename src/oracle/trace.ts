@@ -66,7 +66,14 @@ export function withValues(
   for (const name of names) {
     const path = name.split('.');
     const last = path.pop() as string;
-    const at = path.reduce((o, key) => o[key] as Record<string, unknown>, all);
+    // A name may come from a file.
+    const step = (o: Record<string, unknown>, key: string): Record<string, unknown> => {
+      const inner = Object.hasOwn(o, key) ? o[key] : undefined;
+      if (!isRecord(inner)) throw new ArgumentError(`trace: there is no argument ${JSON.stringify(name)}`);
+      return inner as Record<string, unknown>;
+    };
+    if (last === '__proto__') throw new ArgumentError(`trace: there is no argument ${JSON.stringify(name)}`);
+    const at = path.reduce(step, all);
     at[last] = values(name);
   }
   return all;

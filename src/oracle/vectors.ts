@@ -12,6 +12,7 @@ import {
   writeSafetensors,
 } from '../io/safetensors.js';
 import { formatShape, type Shape } from '../shape.js';
+import { BFLOAT16, FLOAT16, NARROW } from './bounds.js';
 import {
   type CaseVerdict,
   diagnoseFailures,
@@ -66,7 +67,7 @@ export interface Vectors {
 }
 
 /** The least float32 number that is no smaller: bounds must not shrink when stored. */
-function roundedUp(values: ArrayLike<number>): Float32Array {
+export function roundedUp(values: ArrayLike<number>): Float32Array {
   const out = Float32Array.from(values);
   const bits = new Uint32Array(out.buffer);
   for (let i = 0; i < out.length; i++) if (out[i] < values[i]) bits[i]++;
@@ -155,6 +156,9 @@ function arrayOf(truth: Safetensors, key: string, shape: Shape): SafetensorsData
       `truth: ${key} has shape ${formatShape(entry.shape)}; the manifest says ${formatShape(shape)}`,
     );
   }
+  if (entry.dtype !== 'F32' && entry.dtype !== 'F64') {
+    throw new FormatError(`truth: ${key} has dtype ${entry.dtype}; want F32 or F64`);
+  }
   return entry.data;
 }
 
@@ -211,6 +215,7 @@ export function checkResults(
     if (verdict.status === 'failed' && problem !== undefined) failures.push({ problem, answer, unstable: false });
     return verdict;
   });
-  const cases = diagnoseFailures(judged, failures, { layout });
+  const precision = { float32: NARROW, float16: FLOAT16, bfloat16: BFLOAT16 }[numbers];
+  const cases = diagnoseFailures(judged, failures, { layout, precision });
   return { backend, suite, seed, layout, bound, cases };
 }

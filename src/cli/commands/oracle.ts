@@ -1,5 +1,5 @@
 /** `atalho oracle`: questions for a backend of any language, and the judgement of its answers. */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import { Command, InvalidArgumentError, Option } from 'commander';
@@ -114,6 +114,8 @@ function withReport(command: Command): Command {
 
 async function vectors({ out, onnx, ...flags }: SuiteFlags & { out: string; onnx: boolean }): Promise<void> {
   attempt(`make ${out}`, () => mkdirSync(join(out, ONNX), { recursive: true }));
+  // What an older one says of these files is true no more.
+  attempt(`clear ${out}`, () => rmSync(join(out, MANIFEST), { force: true }));
   const write = (name: string, content: string | Uint8Array): void =>
     attempt(`write ${join(out, name)}`, () => writeFileAtomic(join(out, name), content));
   const progress = bar();
@@ -195,7 +197,7 @@ function check(folder: string, results: string, { bound, name = results, ...flag
     const truth = file(join(folder, trace ? VALUES : TRUTH), MAX_VECTORS);
     const answers = file(results, MAX_VECTORS);
     report = trace
-      ? checkModelTrace(trace, truth, answers, { name, bound })
+      ? checkModelTrace(trace, truth, answers, { name })
       : checkResults(readManifest(text), truth, answers, { name, bound });
   } catch (error) {
     throw naming(`${folder} and ${results}`, error);
