@@ -128,7 +128,7 @@ describe('judge', () => {
       said.push(textReport(report));
     }
     expect(said[0]).toContain('y has shape [1]; want [5, 3]');
-    expect(said[1]).toContain('y has shape 2 elements; want [5, 3]');
+    expect(said[1]).toContain('y has 2 elements; want [5, 3]');
     expect(said[2]).toContain('y missing');
     expect(said[3]).toContain('15 of 15 outside');
     const thrown = await judge(() => Promise.reject(new TypeError('no such kernel')), {
@@ -550,6 +550,35 @@ describe('atalho oracle', () => {
       Object.values(inputs).some((name) => Object.values(calls[wrong].outputs).includes(name)) ? [at] : [],
     );
     expect(failed.slice(1).every((at) => readers.includes(at))).toBe(true);
+
+    // Handed in without its operands, a result says nothing of its own call.
+    const alone = results.filter(([name]) => name === Object.values(calls[wrong].outputs)[0]);
+    const { cases } = checkModelTrace(manifest, values, writeSafetensors(alone));
+    expect(new Set(cases.map(({ status }) => status))).toEqual(new Set(['absent']));
+    const short = writeSafetensors([[alone[0][0], { shape: [1], data: Float32Array.of(0) }]]);
+    expect(() => checkModelTrace(manifest, values, short)).toThrow(/^results: ".*" has 1 elements; want \d+$/);
+
+    // Manifests that are not ours.
+    const [node] = manifest.nodes;
+    const damaged: [string, unknown][] = [
+      ['node 0', { ...manifest, nodes: [{ ...node, kernel: 'constructor' }] }],
+      ['node 0', { ...manifest, nodes: [{ ...node, outputs: {} }] }],
+      ['node 0', { ...manifest, nodes: [{ ...node, options: { ...node.options, strideHeight: 0 } }] }],
+      ['leaf 0', { ...manifest, leaves: [{ name: 'x', shape: [1e12], low: 0, high: 1 }] }],
+      ['version', { ...manifest, version: 2 }],
+      ['leaves', { ...manifest, leaves: null }],
+    ];
+    for (const [what, value] of damaged) {
+      expect(() => readTraceManifest(JSON.stringify(value)), what).toThrow(FormatError);
+      expect(() => readTraceManifest(JSON.stringify(value)), what).toThrow(what);
+    }
+    const reaching = { ...node, inputs: JSON.parse('{"__proto__.residual": "x"}') };
+    expect(() => checkModelTrace({ ...manifest, nodes: [reaching] }, values, writeSafetensors([]))).not.toThrow();
+    const first = results.find(([name]) => name === Object.values(node.outputs)[0].name) as (typeof results)[0];
+    expect(() => checkModelTrace({ ...manifest, nodes: [reaching] }, values, writeSafetensors([first]))).toThrow(
+      /there is no argument "__proto__\.residual"/,
+    );
+    expect('residual' in {}).toBe(false);
 
     writeFileSync(join(place.path, 'found'), writeSafetensors(results));
     const judged = await place.run('oracle', 'check', 'step', 'found', '--name', 'mine');

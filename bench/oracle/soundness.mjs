@@ -1,14 +1,18 @@
 /**
  * `npm run oracle:soundness [-- N]`: does the oracle ever accuse a right result? Random calls are computed in float32 in orders that no
- * library of ours uses (shuffled, pairwise, blocked, in lanes, with fused multiply-adds, with Kahan's compensation) and judged by both
- * bounds. Prints the evaluations, the alarms, and how loose the bounds are; exit code 1 on an alarm by the strict bound.
+ * library of ours uses (shuffled, pairwise, blocked, in lanes, with fused multiply-adds, with Kahan's compensation), a fifth of them each in
+ * plain float32, with factors rounded or cut to TF32, and with inputs and results in float16 or bfloat16, and judged by both bounds. Prints the evaluations, the alarms, and how loose the bounds are; exit code 1 on an alarm by the strict bound.
  */
+
+import { toBfloat, toHalf, toTf32 } from '../../dist/oracle/hypotheses/anywhere.js';
 import {
   adaptiveAvgPool2dCase,
   allowance,
+  BFLOAT16,
   batchNormTrainCase,
   conv2dCase,
   crossEntropyCase,
+  FLOAT16,
   linearCase,
   matmulCase,
   meanCase,
@@ -18,6 +22,7 @@ import {
   seededDraw,
   softmaxCase,
   sumCase,
+  TF32,
 } from '../../dist/oracle/index.js';
 import { float32 } from './float32.mjs';
 
@@ -208,17 +213,32 @@ const KINDS = {
   },
 };
 
+const same = (v) => v;
+const [half, bfloat] = [toHalf, toBfloat].map((round) => (v) => round(v));
+/** What is rounded beside the sums: inputs, the factors of products, results. */
+const ARITHMETICS = {
+  float32: { precision: NARROW, input: same, factor: same, result: same },
+  'TF32 rounded': { precision: TF32, input: same, factor: (v) => toTf32(v), result: same },
+  'TF32 cut': { precision: TF32, input: same, factor: (v) => toTf32(v, false), result: same },
+  float16: { precision: FLOAT16, input: half, factor: same, result: half },
+  bfloat16: { precision: BFLOAT16, input: bfloat, factor: same, result: bfloat },
+};
+const ARITHMETIC_NAMES = Object.keys(ARITHMETICS);
+
 const tally = new Map(
   Object.keys(KINDS).map((kind) => [kind, { calls: 0, evaluations: 0, elements: 0, strict: 0, probable: 0 }]),
 );
-const byOrder = new Map(ORDER_NAMES.map((name) => [name, 0]));
+const byOrder = new Map([...ORDER_NAMES, ...ARITHMETIC_NAMES].map((name) => [name, 0]));
 const alarms = [];
 const started = performance.now();
 let [evaluations, last] = [0, started];
 for (let call = 0; evaluations < TARGET; call++) {
   const kind = Object.keys(KINDS)[call % tally.size];
   const d = seededDraw(call, kind);
-  const { trial, terms } = KINDS[kind](d);
+  const arithmetic = ARITHMETIC_NAMES[Math.floor(call / tally.size) % ARITHMETIC_NAMES.length];
+  const { precision, input, factor, result } = ARITHMETICS[arithmetic];
+  const { trial: drawn, terms } = KINDS[kind](d);
+  const trial = { ...drawn, inputs: drawn.inputs.map((x) => ({ ...x, data: x.data.map(input) })) };
   const values = trial.inputs.map((x) => x.data);
   const named = Object.fromEntries(trial.inputs.map((x) => [x.name, x.data]));
   const shapes = Object.fromEntries(trial.inputs.map((x) => [x.name, x.shape]));
@@ -229,7 +249,7 @@ for (let call = 0; evaluations < TARGET; call++) {
     trial.shape.reduce((a, b) => a * b, 1),
     -1,
     1,
-  );
+  ).map(input);
   const factors = terms?.(values, dy);
   const { y, changed } = trial.forward(wide);
   const wanted = { y };
@@ -241,7 +261,7 @@ for (let call = 0; evaluations < TARGET; call++) {
   const bounds = Object.fromEntries(
     Object.entries(wanted).map(([name, e]) => [
       name,
-      { strict: allowance(e, NARROW), probable: probableAllowance(e, NARROW), value: e.value },
+      { strict: allowance(e, precision), probable: probableAllowance(e, precision), value: e.value },
     ]),
   );
   const own = tally.get(kind);
@@ -249,17 +269,19 @@ for (let call = 0; evaluations < TARGET; call++) {
   for (let turn = 0; turn < ORDERS_A_CALL; turn++) {
     const order = ORDER_NAMES[turn % ORDER_NAMES.length];
     const add = (a, b) => ORDERS[order](a, b, d);
+    // A plain sum has no factors.
+    const product = ([a, b]) => (kind === 'sum' ? add(a, b) : add(a.map(factor), b.map(factor)));
     const found = terms
-      ? Object.fromEntries(Object.entries(factors).map(([name, all]) => [name, all.map(([a, b]) => add(a, b))]))
+      ? Object.fromEntries(Object.entries(factors).map(([name, all]) => [name, all.map(product)]))
       : float32(kind, named, shapes, trial.attributes, add);
     evaluations++;
     own.evaluations++;
-    byOrder.set(order, byOrder.get(order) + 1);
+    for (const name of [order, arithmetic]) byOrder.set(name, byOrder.get(name) + 1);
     for (const [name, got] of Object.entries(found)) {
       const { strict, probable, value } = bounds[name];
       for (let i = 0; i < value.length; i++) {
         own.elements++;
-        const off = Math.abs(got[i] - value[i]);
+        const off = Math.abs(result(got[i]) - value[i]);
         if (off > strict[i]) own.strict++;
         if (off > probable[i]) own.probable++;
         if (off > probable[i] && alarms.length < 5)
@@ -267,6 +289,7 @@ for (let call = 0; evaluations < TARGET; call++) {
             kind,
             call,
             order,
+            arithmetic,
             name,
             i,
             got: got[i],

@@ -127,19 +127,17 @@ function allowed(expected: Expected, { result }: Precision, found: Float64Array)
   });
 }
 
-/**
- * The same by the probabilistic bound, where there is one.
- */
+/** The same by the probabilistic bound, where there is one. */
 export function probableAllowance(expected: Expected, precision: Precision): Float64Array {
   return allowed(expected, precision, expected.probable?.(precision) ?? expected.error(precision));
 }
 
 /**
  * The probabilistic bound of a sum of k products: LAMBDA·√k·u·max(‖products‖₂, |sum|). It takes roundings as independent
- * and of mean 0, as Higham and Mary do; a rounding's standard deviation is at most u/√3 of the partial sum that it rounds, and the
- * partial sums in any order that does not depend on the values grow as a walk to at most max(‖products‖₂, |sum|), so one standard
- * deviation of the whole is at most √(k/3)·u·max(…): at 3.5 that is 6 of them, and an element is beyond it with a probability below 2e-9.
- * Sums that are ordered by value, or by an adversary, are judged by the strict bound.
+ * and of mean 0, as Higham and Mary do, and terms as varying, so that partial sums grow as a walk to at most max(‖products‖₂, |sum|). A
+ * rounding's standard deviation is at most u/√3 of the partial sum that it rounds, so one of the whole is at most √(k/3)·u·max(…): 3.5
+ * are 6 of them, which an element is beyond with a probability below 2e-9. The suites' terms are such. Equal terms, which are all
+ * rounded alike, terms in long runs of one sign, and orders chosen by the values are not: for these there is the strict bound.
  * @see Higham and Mary, A new approach to probabilistic rounding error analysis, SIAM J. Sci. Comput. 41(5), 2019, theorem 3.1
  */
 export const LAMBDA = 3.5;

@@ -269,7 +269,9 @@ function wrongOutputs({ outputs }: CaseVerdict, answer: Answer): WrongOutput[] {
 function copied(answer: Answer | null): Answer | null {
   if (answer === null) return null;
   const own = (value: Answer[string]): Answer[string] =>
-    isShaped(value) ? { shape: [...value.shape], data: Array.from(value.data, Number) } : Array.from(value, Number);
+    isShaped(value)
+      ? { shape: [...value.shape], data: Float64Array.from(value.data, Number) }
+      : Float64Array.from(value, Number);
   const given = Object.entries(answer).filter(([, value]) => value !== undefined && value !== null);
   return Object.fromEntries(given.map(([name, value]) => [name, own(value)]));
 }

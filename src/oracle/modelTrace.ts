@@ -10,7 +10,7 @@ import { ArgumentError, FormatError } from '../errors.js';
 import { readSafetensors, type SafetensorsInput, writeSafetensors } from '../io/safetensors.js';
 import type { Module } from '../nn/module.js';
 import { crossEntropy } from '../ops/index.js';
-import { type Shape, sizeOf } from '../shape.js';
+import { MAX_SIZE, type Shape, sizeOf } from '../shape.js';
 import { type Tensor, tensor } from '../tensor.js';
 import { allowance, NARROW, type Precision, probableAllowance } from './bounds.js';
 import { type CallArguments, expectedOf, isKernel, type KernelName } from './calls.js';
@@ -145,6 +145,13 @@ export async function makeModelTrace(
   }
 }
 
+function isLeaf(leaf: unknown): leaf is TraceLeaf {
+  if (typeof leaf !== 'object' || leaf === null) return false;
+  const { name, shape, low, high } = leaf as Partial<TraceLeaf>;
+  const extents = Array.isArray(shape) && shape.every((extent) => Number.isSafeInteger(extent) && extent >= 0);
+  return typeof name === 'string' && extents && sizeOf(shape) <= MAX_SIZE && [low, high].every(Number.isFinite);
+}
+
 function isNode(node: unknown): node is TraceNode {
   if (typeof node !== 'object' || node === null) return false;
   const { kernel, options, inputs, outputs } = node as Partial<TraceNode>;
@@ -154,7 +161,11 @@ function isNode(node: unknown): node is TraceNode {
   const named = results.every(
     (out) => typeof out?.name === 'string' && Number.isSafeInteger(out.size) && out.size >= 0,
   );
-  return results.length > 0 && named && Object.values(inputs).every((own) => typeof own === 'string');
+  // Windows of no stride would never end.
+  const strides = Object.entries(options).every(
+    ([name, value]) => !/^(stride|dilation|groups)/.test(name) || (Number.isSafeInteger(value) && Number(value) >= 1),
+  );
+  return results.length > 0 && named && strides && Object.values(inputs).every((own) => typeof own === 'string');
 }
 
 /** Whether a text is a trace's manifest. @throws FormatError for one of another version, or damaged */
@@ -172,7 +183,11 @@ export function readTraceManifest(text: string): TraceManifest | null {
   const whole = [found.leaves, found.nodes, found.labels].every(Array.isArray) && typeof found.seed === 'number';
   if (!whole) throw new FormatError('manifest: leaves, nodes, labels or seed is missing');
   const wrong = found.nodes.findIndex((node) => !isNode(node));
-  if (wrong >= 0) throw new FormatError(`manifest: node ${wrong} has no known kernel, no options, inputs or outputs`);
+  if (wrong >= 0) {
+    throw new FormatError(`manifest: node ${wrong} has no known kernel, or its options, inputs or outputs are none`);
+  }
+  const odd = found.leaves.findIndex((leaf) => !isLeaf(leaf));
+  if (odd >= 0) throw new FormatError(`manifest: leaf ${odd} lacks a name, a shape, low or high`);
   return found;
 }
 
@@ -228,7 +243,12 @@ export function checkModelTrace(
         Float64Array.from(arg in inputs ? held(inputs[arg]) : { length: outputs[arg].size }, (v) => Number(v ?? 0)),
       [...new Set([...Object.keys(inputs), ...Object.keys(outputs)])],
     );
-    const expected = expectedOf(kernel, operands as unknown as CallArguments<KernelName>);
+    let expected: ReturnType<typeof expectedOf>;
+    try {
+      expected = expectedOf(kernel, operands as unknown as CallArguments<KernelName>);
+    } catch (error) {
+      throw new FormatError(`manifest: node ${at}, ${kernel}, cannot be computed: ${String(error)}`);
+    }
     const wanted = given.map(([arg, { size }]): Wanted => {
       const one = expected[arg];
       if (one === undefined) throw new FormatError(`manifest: node ${at}, ${kernel}, has no result ${arg}`);

@@ -87,7 +87,7 @@ export function trace(device: Device): Tracer {
   const pending: (() => Promise<Call>)[] = [];
   const named = new WeakMap<Buffer, string>();
   /** What each buffer holds now: its given name until a call writes to it. */
-  const values = new WeakMap<Buffer, string>();
+  const holding = new WeakMap<Buffer, string>();
   let count = 0;
 
   /** What the buffer holds now: a read begins at once, whatever is done to the buffer before it is over. */
@@ -132,7 +132,7 @@ export function trace(device: Device): Tracer {
     for (const [name, buffer] of buffers) {
       const own = named.get(buffer);
       if (own !== undefined) names[name] = own;
-      if (!writes.includes(name)) inputs[name] = values.get(buffer) ?? own ?? `unnamed ${count}.${name}`;
+      if (!writes.includes(name)) inputs[name] = holding.get(buffer) ?? own ?? `unnamed ${count}.${name}`;
     }
     run();
     const outputs: Record<string, string> = {};
@@ -143,7 +143,7 @@ export function trace(device: Device): Tracer {
       const buffer = buffers.get(name);
       if (buffer === undefined) continue;
       outputs[name] = `${String(count).padStart(3, '0')} ${label}.${name}`;
-      values.set(buffer, outputs[name]);
+      holding.set(buffer, outputs[name]);
     }
     count++;
     const after = snapshots(buffers, [...writes, ...changes]);
@@ -197,7 +197,7 @@ export async function replay(call: Call, device: Device): Promise<Record<string,
   const buffers = new Map<string, Buffer>();
   try {
     for (const [name, values] of Object.entries(call.before)) {
-      const buffer = device.alloc(values.length, dtypeOf(call.kernel, name, device));
+      const buffer = device.alloc(values.length, dtypeOf(name, values, device));
       buffers.set(name, buffer);
       device.write(buffer, values as ArrayLike<number>);
     }
@@ -220,12 +220,11 @@ export async function replay(call: Call, device: Device): Promise<Record<string,
   }
 }
 
-/** The dtypes of the contract: statistics that ops keep are wide, labels and indices whole numbers. */
-function dtypeOf(kernel: KernelName, name: string, device: Device): Buffer['dtype'] {
-  if (name === 'labels' || name === 'indices') return 'int32';
-  if (name === 'saved') return 'float64';
-  if (kernel === 'copy' && device.dtype === 'float32') return 'float32';
-  return device.dtype;
+/** The dtypes of the contract: statistics that ops keep are wide, indices whole numbers, whatever a buffer held before. */
+function dtypeOf(name: string, values: TypedArray, device: Device): Buffer['dtype'] {
+  if (name === 'indices' || values instanceof Int32Array) return 'int32';
+  if (values instanceof BigInt64Array) return 'int64';
+  return name === 'saved' ? 'float64' : device.dtype;
 }
 
 export interface TraceJudgement {

@@ -84,8 +84,8 @@ export function judgeArray(
   if (got === null) return refused(wanted, 'missing');
   const fits = gotShape === null || formatShape(gotShape) === formatShape(shape);
   if (!fits || got.length !== value.length) {
-    const is = gotShape ? formatShape(gotShape) : `${got.length} elements`;
-    return refused(wanted, `has shape ${is}; want ${formatShape(shape)}`);
+    const is = gotShape && !fits ? `shape ${formatShape(gotShape)}` : `${got.length} elements`;
+    return refused(wanted, `has ${is}; want ${formatShape(shape)}`);
   }
   const ulps = ULP_EDGES.map(() => 0);
   let [strictShare, probableShare, wrong, equalBits, at, most] = [0, 0, 0, 0, 0, -1];

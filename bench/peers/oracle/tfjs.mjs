@@ -1,16 +1,19 @@
 /** TensorFlow.js as a backend for the oracle, on whatever backend `tf` has; NHWC. Null for what its ops cannot express. */
 
+/** [top, bottom, left, right] as its NHWC ops take it. */
+const padOf = ([top, bottom, left, right]) =>
+  top + bottom + left + right === 0
+    ? 'valid'
+    : [
+        [0, 0],
+        [top, bottom],
+        [left, right],
+        [0, 0],
+      ];
+
 const PER_OP = {
   conv2d(tf, { stride, padding, dilation, groups }, { x, weight, bias }) {
-    const [top, bottom, left, right] = padding;
-    const pad = padding.every((p) => p === 0)
-      ? 'valid'
-      : [
-          [0, 0],
-          [top, bottom],
-          [left, right],
-          [0, 0],
-        ];
+    const pad = padOf(padding);
     // It takes a stride or a dilation, not both.
     if (stride.some((s) => s > 1) && dilation.some((d) => d > 1)) return null;
     const plus = (y) => (bias ? tf.add(y, bias) : y);
@@ -31,35 +34,14 @@ const PER_OP = {
     tf.batchNorm(x, runningMean, runningVar, bias, weight, eps),
   maxPool2d(tf, { kernelSize, stride, padding, dilation, ceilMode }, { x }) {
     if (ceilMode || dilation.some((d) => d > 1)) return null;
-    const [top, bottom, left, right] = padding;
-    const pad = padding.every((p) => p === 0)
-      ? 'valid'
-      : [
-          [0, 0],
-          [top, bottom],
-          [left, right],
-          [0, 0],
-        ];
+    const pad = padOf(padding);
     return tf.maxPool(x, kernelSize, stride, pad);
   },
   avgPool2d(tf, { kernelSize, stride, padding, ceilMode, countIncludePad }, { x }) {
     const padded = padding.some((p) => p > 0);
     // Its divisor never counts the padding.
     if (ceilMode || (padded && countIncludePad)) return null;
-    const [top, bottom, left, right] = padding;
-    return tf.avgPool(
-      x,
-      kernelSize,
-      stride,
-      padded
-        ? [
-            [0, 0],
-            [top, bottom],
-            [left, right],
-            [0, 0],
-          ]
-        : 'valid',
-    );
+    return tf.avgPool(x, kernelSize, stride, padOf(padding));
   },
   adaptiveAvgPool2d: (tf, { outputSize }, { x }) =>
     outputSize.every((n) => n === 1) ? tf.mean(x, [1, 2], true) : null,

@@ -91,16 +91,15 @@ function seedOf(text: string): number {
   return seed;
 }
 
+const arithmeticOption = (help: string): Option =>
+  new Option('--arithmetic <name>', help).choices(Object.keys(PRECISIONS)).default('float32');
+
 function withSuite(command: Command): Command {
   return command
     .addOption(new Option('--suite <name>', 'which calls').choices(SUITES).default('resnet'))
     .addOption(new Option('--seed <n>', 'decides the numbers').argParser(seedOf).default(1))
     .addOption(new Option('--layout <name>', 'how images lie').choices(['NCHW', 'NHWC']).default('NCHW'))
-    .addOption(
-      new Option('--arithmetic <name>', 'what the bounds assume: see docs/ORACLE.md')
-        .choices(Object.keys(PRECISIONS))
-        .default('float32'),
-    );
+    .addOption(arithmeticOption('what the bounds assume: see docs/ORACLE.md'));
 }
 
 function withReport(command: Command): Command {
@@ -187,7 +186,9 @@ async function traceModel({ model, input, classes, seed, out }: TraceFlags): Pro
   );
 }
 
-function check(folder: string, results: string, { bound, name = results, ...flags }: ReportFlags): void {
+type CheckFlags = ReportFlags & { readonly arithmetic: string };
+
+function check(folder: string, results: string, { bound, arithmetic, name = results, ...flags }: CheckFlags): void {
   const file = (path: string, most: number): Uint8Array => attempt(`read ${path}`, () => readFileBounded(path, most));
   const path = join(folder, MANIFEST);
   const text = new TextDecoder().decode(file(path, MAX_MANIFEST));
@@ -197,7 +198,7 @@ function check(folder: string, results: string, { bound, name = results, ...flag
     const truth = file(join(folder, trace ? VALUES : TRUTH), MAX_VECTORS);
     const answers = file(results, MAX_VECTORS);
     report = trace
-      ? checkModelTrace(trace, truth, answers, { name })
+      ? checkModelTrace(trace, truth, answers, { name, precision: PRECISIONS[arithmetic] })
       : checkResults(readManifest(text), truth, answers, { name, bound });
   } catch (error) {
     throw naming(`${folder} and ${results}`, error);
@@ -243,6 +244,9 @@ export function oracleCommand(): Command {
     .description('Judges the answers to the questions in a folder.')
     .argument('<folder>', 'what vectors, or trace, wrote')
     .argument('<results>', 'a safetensors file with the outputs that the manifest names, as ID/NAME')
+    .addOption(
+      arithmeticOption('of a trace: what its bounds assume; those of vectors were decided when they were made'),
+    )
     .action(check);
   withReport(withSuite(own.command('device')))
     .description("Judges one of atalho's own devices.")

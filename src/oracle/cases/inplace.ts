@@ -2,7 +2,14 @@
 import type { Tensor } from '../../tensor.js';
 import { type Ball, type Balls, type Expected, rounded, stepwise } from '../bounds.js';
 import type { Draw } from '../draw.js';
-import { adamStep, rmspropStep, sgdStep } from '../formulas/optimizers.js';
+import {
+  type AdamStep,
+  adamStep,
+  type RmspropStep,
+  rmspropStep,
+  type SgdStep,
+  sgdStep,
+} from '../formulas/optimizers.js';
 import * as naive from '../naive.js';
 import { defineCase, drawSalt, type Input, input, LANES, type OpCase } from './case.js';
 
@@ -71,13 +78,7 @@ export const accumulateCase = defineCase<SizeOptions>({
     ),
 });
 
-export interface SgdOptions extends SizeOptions {
-  readonly first: boolean;
-  readonly lr: number;
-  readonly momentum: number;
-  readonly nesterov: boolean;
-  readonly weightDecay: number;
-}
+export interface SgdOptions extends SizeOptions, SgdStep {}
 
 /** The contract's formula in balls, every operation rounded, scalars once when received; fused ones round less. */
 export const sgdCase = defineCase<SgdOptions>({
@@ -119,13 +120,7 @@ export const sgdCase = defineCase<SgdOptions>({
   },
 });
 
-export interface AdamOptions extends SizeOptions {
-  readonly lr: number;
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly eps: number;
-  readonly weightDecay: number;
-  readonly decoupled: boolean;
+export interface AdamOptions extends SizeOptions, Omit<AdamStep, 'correction1' | 'correction2'> {
   /** Counted from 1; the first finds m = v = 0. */
   readonly step: number;
 }
@@ -185,12 +180,7 @@ function defineAdam(decoupled: boolean) {
 export const adamCase = defineAdam(false);
 export const adamwCase = defineAdam(true);
 
-export interface RmspropOptions extends SizeOptions {
-  readonly lr: number;
-  readonly alpha: number;
-  readonly eps: number;
-  readonly weightDecay: number;
-  readonly momentum: number;
+export interface RmspropOptions extends SizeOptions, RmspropStep {
   readonly first: boolean;
 }
 
