@@ -33,6 +33,7 @@ import {
   readManifest,
   readTraceManifest,
   SUITES,
+  type SuiteName,
   TF32,
   type TraceManifest,
   textReport,
@@ -237,12 +238,21 @@ describe('a diagnosis', () => {
   it('knows that subnormal numbers were flushed, where they may not be', async () => {
     const flushing = ({ op, inputs }: Question): Answer | null =>
       op === 'relu' ? { y: inputs.x.data.map((v) => (Math.abs(v) < 2 ** -126 ? 0 : Math.max(v, 0))) } : null;
-    const status = async (precision: Precision) => {
-      const { cases } = await judge(flushing, { suite: 'edge', only: 'relu', precision });
+    const status = async (precision: Precision, run = flushing, suite: SuiteName = 'edge') => {
+      const { cases } = await judge(run, { suite, only: 'relu', precision });
       return cases.filter((one) => one.status === 'failed').map(({ diagnosis }) => diagnosis?.[0].cause);
     };
     expect(await status(NARROW)).toEqual([]);
     expect(await status(WIDE)).toEqual(['subnormal numbers are flushed to 0']);
+    // Compared as 0: what it would have chosen then is right too, in y and in the gradient.
+    const compared = ({ op, inputs: { x, dy } }: Question): Answer | null => {
+      if (op !== 'relu') return null;
+      const taken = x.data.map((v) => (Math.abs(v) < 2 ** -126 ? 0 : v));
+      const dx = dy && { 'grad.x': dy.data.map((g, i) => (taken[i] > 0 ? g : 0)) };
+      return { y: x.data.map((v, i) => (taken[i] < 0 ? 0 : v)), ...dx };
+    };
+    expect(await status(NARROW, compared, 'gradients')).toEqual([]);
+    expect(await status(WIDE, compared, 'gradients')).toHaveLength(1);
   });
 
   it('says so when two runs differ', async () => {

@@ -150,6 +150,18 @@ export function exact(value: Float64Array): Expected {
   };
 }
 
+/**
+ * 0 or an element of `taken`, as a comparison of x with 0 chooses: exact, but that where x is subnormal and may be taken as 0 the
+ * choice may be the other one.
+ */
+export function chosen(value: Float64Array, x: Float64Array, taken: Float64Array): Expected {
+  const { error } = exact(value);
+  return {
+    value,
+    error: (p) => error(p).map((e, i) => (p.flush && x[i] !== 0 && Math.abs(x[i]) < p.tiny ? Math.abs(taken[i]) : e)),
+  };
+}
+
 /** One rounding. */
 export function rounded(value: Float64Array): Expected {
   return { value, error: ({ unit, tiny }) => value.map((v) => unit * Math.abs(v) + tiny) };

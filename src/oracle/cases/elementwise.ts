@@ -1,7 +1,7 @@
 /** Rows of add, sub, mul, div, relu, reshape, flatten, sum and mean. */
 import { add, div, flatten, mean, mul, relu, reshape, sub, sum } from '../../ops/index.js';
 import { broadcastShapes, type Shape, sizeOf } from '../../shape.js';
-import { type Expected, exact, type Precision, quotient, rounded, sumOfProducts, wideSum } from '../bounds.js';
+import { chosen, type Expected, exact, type Precision, quotient, rounded, sumOfProducts, wideSum } from '../bounds.js';
 import type { Draw } from '../draw.js';
 import * as naive from '../naive.js';
 import { defineCase, drawSalt, drawShape, emptied, input, type OpCase, type TypedCase } from './case.js';
@@ -103,8 +103,8 @@ export const reluCase = defineCase<ShapeOptions>({
     attributes: {},
     flops: sizeOf(shape),
     run: ([x]) => relu(x),
-    forward: ([x]) => ({ y: exact(naive.relu(x)), changed: {} }),
-    backward: ([x], dy) => ({ x: exact(naive.reluBackward(x, dy)) }),
+    forward: ([x]) => ({ y: chosen(naive.relu(x), x, x), changed: {} }),
+    backward: ([x], dy) => ({ x: chosen(naive.reluBackward(x, dy), x, dy) }),
   }),
 });
 

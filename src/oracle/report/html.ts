@@ -6,11 +6,13 @@ import { bitsOf, byOp, countsOf, headline, percent, worstShare, wrongLines } fro
 
 const STYLE = `
 :root { color-scheme: light dark; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
-table { border-collapse: collapse; margin: 1rem 0; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 110rem; padding: 0 1rem; }
+.wide { overflow-x: auto; margin: 1rem 0; }
+table { border-collapse: collapse; }
+tr > th:first-child { position: sticky; left: 0; background: Canvas; }
 th, td { border: 1px solid #8886; padding: .25rem .6rem; text-align: left; vertical-align: top; }
-td.passed { background: #2a84; } td.failed { background: #d338; } td.error { background: #e928; } td.absent { color: #888; }
-small { color: #888; } code { font-size: 13px; } details { margin: .5rem 0; }
+td.passed { background: #2a84; } td.failed { background: #d338; } td.error { background: #e928; } td.absent, small { opacity: .75; }
+td { white-space: nowrap; } td a { color: inherit; } code { font-size: 13px; } details { margin: .5rem 0; }
 .histogram { display: flex; align-items: flex-end; height: 3rem; gap: 1px; }
 .histogram span { background: #48c; width: 1.2rem; min-height: 1px; }
 `;
@@ -26,7 +28,7 @@ function cell(report: Report, r: number, op: string): string {
   const { equal, known } = bitsOf(cases);
   const lines = [
     `${passed} of ${cases.length - absent}`,
-    ...(passed + failed > 0 ? [`<small>${percent(worstShare(cases, report))} of the bound</small>`] : []),
+    ...(passed + failed > 0 ? [`<small>${percent(worstShare(cases, report))}</small>`] : []),
     ...(known > 0 && equal === known ? ['<small>every bit</small>'] : []),
   ];
   const inside = lines.join('<br>');
@@ -78,11 +80,13 @@ export function htmlReport(reports: readonly Report[], title = 'Oracle'): string
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${text(title)}</title><style>${STYLE}</style></head>
 <body>
 <h1>${text(title)}</h1>
-<p>${about.map(text).join('; ')}. A cell tells how many calls of an op are within their error bound, and the largest share of it that any element took.</p>
+<p>${about.map(text).join('; ')}. A cell tells how many calls of an op are within their error bound, and the largest share of that bound that any element took; a link leads to the failures.</p>
+<div class="wide">
 <table>
 <tr><th>op</th>${reports.map(({ backend, layout }) => `<th>${text(backend)}<br><small>${layout}</small></th>`).join('')}</tr>
 ${ops.map((op) => `<tr><th>${text(op)}</th>${reports.map((report, r) => cell(report, r, op)).join('')}</tr>`).join('\n')}
 </table>
+</div>
 ${reports.map(details).join('\n')}
 </body>
 </html>
