@@ -1,9 +1,9 @@
 /**
  * What the bench takes from the built library, in one place. Run `npm run build` first (`npm run bench` does).
- * WASM_BASE64 is the binary that the device itself runs: the bench takes the micro-kernel out of the same bytes.
+ * WASM_HEX is the binary that the device itself runs: the bench takes the micro-kernel out of the same bytes.
  */
 
-export { WASM_BASE64 } from '../dist/device/wasm/binary.gen.js';
+export { WASM_HEX } from '../dist/device/wasm/binary.gen.js';
 export { wasm } from '../dist/device/wasm/index.js';
 export { winogradTile } from '../dist/device/winograd.js';
 export * from '../dist/index.js';

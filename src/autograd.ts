@@ -114,6 +114,14 @@ export function noGrad<T>(fn: () => T): T {
 }
 
 /**
+ * The same for what is computed on one device: nothing is global then. Returns what `fn` returns.
+ * @see https://pytorch.org/docs/stable/generated/torch.autograd.grad_mode.inference_mode.html
+ */
+export function inferenceMode<T>(device: Device, fn: () => T): T {
+  return device.scopes.withoutRecording(fn);
+}
+
+/**
  * The same elements, shared and not copied, without the graph behind them: a leaf that requires no gradient.
  * @see https://pytorch.org/docs/stable/generated/torch.Tensor.detach.html
  */
@@ -158,7 +166,7 @@ export function defineOp<I extends readonly (Tensor | null)[], O, P extends Plan
     const device = commonDevice(name, inputNames, inputs);
     const plan = definition.plan(inputs, options);
     checkShape(name, 'the result', plan.shape);
-    const recorded = noGradDepth === 0 && inputs.some((input) => input?.requiresGrad);
+    const recorded = noGradDepth === 0 && device.scopes.recording && inputs.some((input) => input?.requiresGrad);
     const saved: Buffer[] = [];
     const scratch: Buffer[] = [];
     const takeScratch = (size: number): Buffer => {

@@ -51,3 +51,15 @@ export class FormatError extends AtalhoError {
 export class StateDictError extends AtalhoError {
   override name = 'StateDictError';
 }
+
+/** A run was ended by its signal. */
+export class AbortedError extends AtalhoError {
+  override name = 'AbortedError';
+  constructor(
+    message: string,
+    /** Steps or images done by then. */
+    readonly done: number,
+  ) {
+    super(message);
+  }
+}

@@ -2,7 +2,7 @@
  * atalho: residual networks in TypeScript, exact and fast. The public surface; sub-paths (`atalho/nn`, `atalho/optim`,
  * ...) hold the same names.
  */
-export { defineOp, detach, grad, noGrad, type OpDefinition } from './autograd.js';
+export { defineOp, detach, grad, inferenceMode, noGrad, type OpDefinition } from './autograd.js';
 export type { Device, DType, FloatType, MemoryUse, TypedArray } from './device/device.js';
 export { meta } from './device/meta.js';
 export { reference } from './device/reference.js';

@@ -15,15 +15,15 @@ export interface LateData {
   decodeInto(memory: ArrayBuffer): Data;
 }
 
-const known = new WeakMap<object, LateData>();
+/** Where an entry keeps how it is decoded: on itself, so that the module holds no state. */
+const LATE = Symbol('late data');
 
 /** Registers that `entry.data` makes a new array each time. Returns `entry`. */
 export function hasLateData<E extends object>(entry: E, late: LateData): E {
-  known.set(entry, late);
-  return entry;
+  return Object.defineProperty(entry, LATE, { value: late });
 }
 
 /** How the data of `entry` is decoded; undefined for one whose data is there. */
 export function lateDataOf(entry: object): LateData | undefined {
-  return known.get(entry);
+  return (entry as { readonly [LATE]?: LateData })[LATE];
 }

@@ -29,7 +29,7 @@ describe('the built package', () => {
   it.each(library)('%s evaluates no text, fetches nothing, knows no Node, draws no unseeded number', (file) => {
     const code = readFileSync(join(root, 'dist', file), 'utf8');
     // The threads of the WASM device ask Node for workers where the host is Node, and only then.
-    const threads = /^device[\\/]wasm[\\/](host|worker)\.js$/.test(file);
+    const threads = /^(device[\\/]wasm|embed)[\\/](host|worker)\.js$/.test(file);
     expect(code).not.toMatch(threads ? /from 'node:|require\(/ : /from 'node:|import\('|require\(/);
     expect(bare(code)).not.toMatch(/(?<![.\w])eval\((?!\))|new Function|\bfetch\(|Math\.random/);
     expect(bare(code)).not.toMatch(/Math\.(exp|log|pow|sin|cos|tan|tanh|cbrt|hypot)\b/);

@@ -40,9 +40,26 @@ export function refusePromise(what: string, result: unknown): void {
   }
 }
 
-/** The open scopes of one device, innermost last. */
+/** The open scopes of one device, innermost last, and whether what is computed on it is recorded. */
 export class ScopeStack {
   private readonly open: Set<Resource>[] = [];
+  private inferring = 0;
+
+  /** False inside `inferenceMode`. */
+  get recording(): boolean {
+    return this.inferring === 0;
+  }
+
+  withoutRecording<T>(fn: () => T): T {
+    this.inferring++;
+    try {
+      const result = fn();
+      refusePromise('inferenceMode', result);
+      return result;
+    } finally {
+      this.inferring--;
+    }
+  }
 
   /** Puts a new resource into the innermost scope, if there is one. */
   track(resource: Resource): void {

@@ -3,9 +3,11 @@
  * typed arrays of every engine that runs WebAssembly are.
  * @see https://github.com/huggingface/safetensors#format
  */
+import { BIG_ENDIAN, fileOrder } from '../endian.js';
 import { ArgumentError, FormatError } from '../errors.js';
 import { hasLateData } from '../lateData.js';
 import { formatShape, type Shape } from '../shape.js';
+import { decodeUtf8, encodeUtf8 } from '../utf8.js';
 import { bfloatToFloat, floatToBfloat, floatToHalf, halfToFloat } from './half.js';
 import { parseHeader, showName, type TensorInfo } from './safetensorsHeader.js';
 
@@ -94,13 +96,16 @@ function entryOf({ dtype, shape }: TensorInfo, codec: Codec, bytes: Uint8Array, 
   const { widen, array } = codec;
   const length = (end - start) / codec.bytes;
   const offset = bytes.byteOffset + start;
-  if (widen === undefined && offset % codec.bytes === 0) {
+  if (widen === undefined && offset % codec.bytes === 0 && !BIG_ENDIAN) {
     return { dtype, shape, data: new array(bytes.buffer, offset, length) };
   }
   const decodeInto = (memory: ArrayBuffer): SafetensorsData => {
     const data = new array(memory, 0, length);
-    if (widen === undefined) new Uint8Array(memory).set(bytes.subarray(start, end));
-    else for (let i = 0, at = start; i < length; i++, at += 2) data[i] = widen(bytes[at] | (bytes[at + 1] << 8));
+    if (widen === undefined) {
+      const copy = new Uint8Array(memory, 0, size);
+      copy.set(bytes.subarray(start, end));
+      fileOrder(copy, codec.bytes);
+    } else for (let i = 0, at = start; i < length; i++, at += 2) data[i] = widen(bytes[at] | (bytes[at + 1] << 8));
     return data;
   };
   const size = length * (widen === undefined ? codec.bytes : Float32Array.BYTES_PER_ELEMENT);
@@ -138,8 +143,8 @@ export function readSafetensors(bytes: Uint8Array): Safetensors {
   }
   let text: string;
   try {
-    // A copy, since decoders refuse shared memory; and the byte order mark stays, to be refused as no {.
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(new Uint8Array(bytes.subarray(8, base)));
+    // A byte order mark stays, to be refused as no {.
+    text = decodeUtf8(bytes.subarray(8, base));
   } catch {
     throw new FormatError('safetensors: header is not valid UTF-8');
   }
@@ -235,7 +240,7 @@ function prepare(name: string, input: SafetensorsInput): Prepared {
       `${where}: data has ${data.length} elements; shape ${formatShape(input.shape)} wants ${size}`,
     );
   }
-  return { name, key: new TextEncoder().encode(name), dtype, codec, shape: input.shape, data };
+  return { name, key: encodeUtf8(name), dtype, codec, shape: input.shape, data };
 }
 
 function compareBytes(a: Uint8Array, b: Uint8Array): number {
@@ -285,7 +290,7 @@ export function writeSafetensors(
     );
     offset = end;
   }
-  const header = new TextEncoder().encode(`{${fields.join(',')}}`);
+  const header = encodeUtf8(`{${fields.join(',')}}`);
   const headerLength = Math.ceil(header.length / 8) * 8;
   if (headerLength > MAX_HEADER) {
     throw new ArgumentError(
@@ -305,7 +310,9 @@ export function writeSafetensors(
     } else {
       bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
     }
-    at += data.length * codec.bytes;
+    const end = at + data.length * codec.bytes;
+    fileOrder(bytes.subarray(at, end), codec.bytes);
+    at = end;
   }
   return bytes;
 }

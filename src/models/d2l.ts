@@ -1,46 +1,22 @@
-/** The chapter's network (d2l.ai, section "Residual Networks"), as its PyTorch tab builds it; d2lTabs.ts has the two others. */
+/** The chapter's network (d2l.ai, section "Residual Networks") as any of its three tabs builds it. */
 import { ArgumentError } from '../errors.js';
-import { BatchNorm2d } from '../nn/batchNorm2d.js';
 import type { ChannelsLast } from '../nn/channelsLast.js';
-import { Conv2d } from '../nn/conv2d.js';
-import { generatorOf, type InitOptions, whole } from '../nn/init.js';
-import { Linear } from '../nn/linear.js';
-import { resnetBlock } from '../nn/residual.js';
-import { Sequential } from '../nn/sequential.js';
-import { AdaptiveAvgPool2d, Flatten, MaxPool2d, ReLU } from '../nn/stateless.js';
+import { generatorOf } from '../nn/init.js';
+import type { Sequential } from '../nn/sequential.js';
+import { type PytorchResnetOptions, pytorchResnet, stagesOf } from './d2lPytorch.js';
 import { mxnetResnet, tensorflowResnet } from './d2lTabs.js';
 
 /** The frameworks that the chapter is written for. */
 export type D2lTab = 'pytorch' | 'mxnet' | 'tensorflow';
 
-export interface D2lResnetOptions extends InitOptions {
+export interface D2lResnetOptions extends PytorchResnetOptions {
   /** Channels of the images. Default 1. The tabs 'mxnet' and 'tensorflow' take them from the first x. */
   readonly inChannels?: number;
   /** Whose layers: `mxnetResnet` and `tensorflowResnet` tell how these differ. Default 'pytorch'. */
   readonly tab?: D2lTab;
-  /** Default 10. */
-  readonly numClasses?: number;
-  /** Channels of each stage; the stem has the first stage's. Default [64, 128, 256, 512]. */
-  readonly channels?: readonly number[];
-  /** Residual blocks of each stage. Default [2, 2, 2, 2]. */
-  readonly blocks?: readonly number[];
 }
 
 export type D2lResnet18Options = Omit<D2lResnetOptions, 'channels' | 'blocks'>;
-
-/** Channels and blocks of each stage, or an error. */
-function stagesOf({ channels = [64, 128, 256, 512], blocks = [2, 2, 2, 2] }: D2lResnetOptions): [number, number][] {
-  if (channels.length === 0 || channels.length !== blocks.length) {
-    throw new ArgumentError(
-      `d2lResnet: channels has ${channels.length} stages and blocks ${blocks.length}; want equally many, at least one`,
-    );
-  }
-  return channels.map((c, i) => {
-    whole('d2lResnet', `channels[${i}]`, c);
-    whole('d2lResnet', `blocks[${i}]`, blocks[i]);
-    return [c, blocks[i]];
-  });
-}
 
 /**
  * The chapter's network with any number of stages: x `[N, inChannels, H, W]` to logits `[N, numClasses]`. A 7×7 stem
@@ -54,31 +30,18 @@ export function d2lResnet(o: D2lResnetOptions & { readonly tab?: 'pytorch' | 'mx
 export function d2lResnet(o: D2lResnetOptions & { readonly tab: 'tensorflow' }): ChannelsLast<Sequential>;
 export function d2lResnet(o: D2lResnetOptions): Sequential | ChannelsLast<Sequential>;
 export function d2lResnet(o: D2lResnetOptions): Sequential | ChannelsLast<Sequential> {
-  const { device, inChannels = 1, numClasses = 10, tab = 'pytorch' } = o;
+  const { device, numClasses = 10, tab = 'pytorch' } = o;
+  if (tab === 'pytorch') return pytorchResnet(o);
+  if (o.inChannels !== undefined) {
+    throw new ArgumentError(
+      `d2lResnet: inChannels is ${o.inChannels} with tab '${tab}', which takes the channels from the first x; want none`,
+    );
+  }
   const stages = stagesOf(o);
   const init = { device, generator: generatorOf('d2lResnet', o) };
-  if (tab !== 'pytorch') {
-    if (o.inChannels !== undefined) {
-      throw new ArgumentError(
-        `d2lResnet: inChannels is ${o.inChannels} with tab '${tab}', which takes the channels from the first x; want none`,
-      );
-    }
-    if (tab === 'mxnet') return mxnetResnet(stages, numClasses, init);
-    if (tab === 'tensorflow') return tensorflowResnet(stages, numClasses, init);
-    throw new ArgumentError(`d2lResnet: tab is ${JSON.stringify(tab)}; want 'pytorch', 'mxnet' or 'tensorflow'`);
-  }
-  const [[first]] = stages;
-  const stem = new Sequential(
-    new Conv2d(inChannels, first, 7, { ...init, stride: 2, padding: 3 }),
-    new BatchNorm2d(first, { device }),
-    new ReLU(),
-    new MaxPool2d(3, { stride: 2, padding: 1 }),
-  );
-  const middle = stages.map(([c, blocks], i) =>
-    resnetBlock(i === 0 ? c : stages[i - 1][0], c, blocks, { ...init, firstBlock: i === 0 }),
-  );
-  const head = new Linear(stages[stages.length - 1][0], numClasses, init);
-  return new Sequential(stem, ...middle, new AdaptiveAvgPool2d([1, 1]), new Flatten(), head);
+  if (tab === 'mxnet') return mxnetResnet(stages, numClasses, init);
+  if (tab === 'tensorflow') return tensorflowResnet(stages, numClasses, init);
+  throw new ArgumentError(`d2lResnet: tab is ${JSON.stringify(tab)}; want 'pytorch', 'mxnet' or 'tensorflow'`);
 }
 
 /**

@@ -5,11 +5,10 @@ export { CompiledModel, type CompileOptions, compile } from './compile.js';
 export { Conv2d, type Conv2dLayerOptions } from './conv2d.js';
 export { DEFAULT_SEED, type Initializer, type InitOptions, type LayerInit } from './init.js';
 export { Lazy, LazyBatchNorm2d, LazyConv2d, LazyLinear, type LazyLinearOptions } from './lazy.js';
+export { LazyResidual, type LazyResidualOptions } from './lazyResidual.js';
 export { Linear, type LinearOptions } from './linear.js';
 export { Module } from './module.js';
 export {
-  LazyResidual,
-  type LazyResidualOptions,
   Residual,
   type ResidualOptions,
   type ResnetBlockOptions,

@@ -172,6 +172,11 @@ export class LazyBatchNorm2d extends Lazy<BatchNorm2d> {
     this.#o = o;
   }
 
+  /** Not of classes derived from this one, which may do something else. */
+  override get resolved(): Module {
+    return this.constructor === LazyBatchNorm2d ? (this.made ?? this) : this;
+  }
+
   /** relu(forward(x) + residual), as BatchNorm2d's. */
   forwardRelu(x: Tensor, residual: Tensor | null = null): Tensor {
     return this.of(x).forwardRelu(x, residual);

@@ -50,6 +50,11 @@ export abstract class Module {
 
   abstract forward(x: Tensor): Tensor;
 
+  /** The layer that does the work: this one, or what a lazy one has become. */
+  get resolved(): Module {
+    return this;
+  }
+
   /** The modules directly inside, by name. The parameters of one named "" have the names that they have in it. */
   children(): Map<string, Module> {
     return walk(this, isModule);

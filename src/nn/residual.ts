@@ -1,12 +1,10 @@
 /** The residual block of the chapter (d2l.ai, section "Residual Networks"), and a stage of them. */
 import { ArgumentError } from '../errors.js';
-import type { Padding } from '../ops/padding.js';
 import { formatShape, type Pair, sameShape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
-import { BatchNorm2d, type BatchNorm2dOptions } from './batchNorm2d.js';
+import { BatchNorm2d } from './batchNorm2d.js';
 import { Conv2d } from './conv2d.js';
-import { generatorOf, type InitOptions, type LayerInit, whole } from './init.js';
-import { LazyBatchNorm2d, LazyConv2d } from './lazy.js';
+import { generatorOf, type InitOptions, whole } from './init.js';
 import { Module } from './module.js';
 
 export interface ResidualOptions extends InitOptions {
@@ -51,11 +49,12 @@ interface ResidualLayers {
   readonly conv1: Module;
   readonly conv2: Module;
   readonly conv3: Module | null;
-  readonly bn1: BatchNorm2d | LazyBatchNorm2d;
-  readonly bn2: BatchNorm2d | LazyBatchNorm2d;
+  readonly bn1: Pick<BatchNorm2d, 'forwardRelu'>;
+  readonly bn2: Pick<BatchNorm2d, 'forwardRelu'>;
 }
 
-function residual(op: string, { conv1, conv2, conv3, bn1, bn2 }: ResidualLayers, x: Tensor): Tensor {
+/** The forward pass of a residual block. */
+export function residual(op: string, { conv1, conv2, conv3, bn1, bn2 }: ResidualLayers, x: Tensor): Tensor {
   const y = conv2.forward(bn1.forwardRelu(conv1.forward(x)));
   const shortcut = conv3 === null ? x : conv3.forward(x);
   if (!sameShape(y.shape, shortcut.shape)) {
@@ -64,41 +63,6 @@ function residual(op: string, { conv1, conv2, conv3, bn1, bn2 }: ResidualLayers,
     );
   }
   return bn2.forwardRelu(y, shortcut);
-}
-
-export interface LazyResidualOptions extends ResidualOptions, LayerInit {
-  /** Of the 3×3 convolutions. Default 1; TensorFlow's tab has `'SAME'`. */
-  readonly padding?: Padding;
-  /** Of both batch norms. */
-  readonly norm?: Omit<BatchNorm2dOptions, 'device'>;
-}
-
-/**
- * `Residual` whose input channels are those of the first x, as in the MXNet and the TensorFlow tab of the chapter.
- * @see https://d2l.ai/chapter_convolutional-modern/resnet.html
- */
-export class LazyResidual extends Module {
-  readonly conv1: LazyConv2d;
-  readonly conv2: LazyConv2d;
-  readonly conv3: LazyConv2d | null;
-  readonly bn1: LazyBatchNorm2d;
-  readonly bn2: LazyBatchNorm2d;
-
-  constructor(numChannels: number, o: LazyResidualOptions) {
-    super();
-    whole('LazyResidual', 'numChannels', numChannels);
-    const { device, strides = 1, padding = 1, weightInit, biasInit, norm } = o;
-    const init = { device, generator: generatorOf('LazyResidual', o), weightInit, biasInit };
-    this.conv1 = new LazyConv2d(numChannels, 3, { ...init, padding, stride: strides });
-    this.conv2 = new LazyConv2d(numChannels, 3, { ...init, padding });
-    this.conv3 = o.use1x1conv ? new LazyConv2d(numChannels, 1, { ...init, stride: strides }) : null;
-    this.bn1 = new LazyBatchNorm2d({ device, ...norm });
-    this.bn2 = new LazyBatchNorm2d({ device, ...norm });
-  }
-
-  override forward(x: Tensor): Tensor {
-    return residual('LazyResidual', this, x);
-  }
 }
 
 export interface ResnetBlockOptions extends InitOptions {

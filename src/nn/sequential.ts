@@ -1,7 +1,6 @@
 import { ArgumentError } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import { BatchNorm2d } from './batchNorm2d.js';
-import { LazyBatchNorm2d } from './lazy.js';
 import { Module } from './module.js';
 import { ReLU } from './stateless.js';
 
@@ -67,11 +66,10 @@ export class Sequential extends Module implements Iterable<Module> {
   override forward(x: Tensor): Tensor {
     let y = x;
     for (let i = 0; i < this.#layers.length; i++) {
-      const layer = this.#layers[i];
-      const norm = layer.constructor === LazyBatchNorm2d ? (layer as LazyBatchNorm2d).made : layer;
+      const layer = this.#layers[i].resolved;
       // A batch norm and the ReLU after it in one pass: the same bits, and one tensor less. Not of classes derived from them.
-      if (norm?.constructor === BatchNorm2d && this.#layers[i + 1]?.constructor === ReLU) {
-        y = (norm as BatchNorm2d).forwardRelu(y);
+      if (layer.constructor === BatchNorm2d && this.#layers[i + 1]?.constructor === ReLU) {
+        y = (layer as BatchNorm2d).forwardRelu(y);
         i++;
       } else y = layer.forward(y);
     }

@@ -1,15 +1,13 @@
 /** Accuracy of a model on a data set, in eval mode. */
-import { noGrad } from '../autograd.js';
 import type { ImageDataset } from '../data/dataset.js';
 import { batches } from '../data/loader.js';
 import type { Normalization } from '../data/normalize.js';
 import type { Prefetch } from '../data/prefetch.js';
-import type { Device } from '../device/device.js';
 import { ArgumentError } from '../errors.js';
 import type { Module } from '../nn/module.js';
-import type { Pair, Shape } from '../shape.js';
-import { tensor } from '../tensor.js';
+import type { Pair } from '../shape.js';
 import { countCorrect } from './accuracy.js';
+import { predictLogits } from './predict.js';
 import { yieldToEventLoop } from './yieldToEventLoop.js';
 
 export interface EvaluateOptions {
@@ -25,29 +23,6 @@ export interface EvaluateOptions {
   readonly signal?: AbortSignal;
   /** Told after each batch. */
   readonly onBatch?: (done: number, total: number) => void;
-}
-
-/** The device that the model's parameters are on. */
-export function deviceOf(model: Module): Device {
-  const [first] = model.stateDict().values();
-  if (first === undefined) throw new ArgumentError('deviceOf: the model has no parameter; want one with weights');
-  return first.device;
-}
-
-/**
- * The result of `model` in eval mode on pixels `[N, C, H, W]`, row-major, as plain numbers; each module's mode
- * is restored and everything made on the way freed.
- */
-export async function predictLogits(model: Module, images: Float32Array, shape: Shape): Promise<ArrayLike<number>> {
-  const device = deviceOf(model);
-  const logits = model.inMode(false, () =>
-    device.scope(() => noGrad(() => model.forward(tensor(images, shape, { device })))),
-  );
-  try {
-    return (await logits.data()) as Float32Array;
-  } finally {
-    logits.dispose();
-  }
 }
 
 /**

@@ -11,11 +11,12 @@ export {
   type RunConfig,
   restoreCheckpoint,
 } from './checkpoint.js';
-export { deviceOf, type EvaluateOptions, evaluateAccuracy, predictLogits } from './evaluate.js';
+export { type EvaluateOptions, evaluateAccuracy } from './evaluate.js';
 export { freeze } from './freeze.js';
 export { hashWeights } from './hash.js';
 export { type NoDecayGroup, noDecayGroups } from './noDecay.js';
 export { finiteState, firstNonFinite, NonFiniteLossError, NonFiniteParameterError } from './nonFinite.js';
+export { deviceOf, predictLogits } from './predict.js';
 export { Replicas, replicas } from './replicas.js';
 export {
   constantSchedule,

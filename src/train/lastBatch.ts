@@ -1,11 +1,11 @@
 /** Whether a model can train on the last batch of an epoch, found out before the epoch comes to it. */
-import { noGrad } from '../autograd.js';
+import { inferenceMode } from '../autograd.js';
 import type { ImageDataset } from '../data/dataset.js';
 import { ArgumentError } from '../errors.js';
 import type { Module } from '../nn/module.js';
 import { type Pair, pair, sizeOf } from '../shape.js';
 import { tensor } from '../tensor.js';
-import { deviceOf } from './evaluate.js';
+import { deviceOf } from './predict.js';
 
 interface Batching {
   readonly trainData: ImageDataset;
@@ -27,7 +27,9 @@ export async function checkLastBatch(model: Module, { trainData, batchSize, resi
   const before = await Promise.all(buffers.map((t) => t.data()));
   try {
     model.inMode(true, () => {
-      device.scope(() => noGrad(() => void model.forward(tensor(new Float32Array(sizeOf(shape)), shape, { device }))));
+      device.scope(() =>
+        inferenceMode(device, () => void model.forward(tensor(new Float32Array(sizeOf(shape)), shape, { device }))),
+      );
     });
   } catch (error) {
     if (!(error instanceof ArgumentError)) throw error;

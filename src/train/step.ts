@@ -1,5 +1,5 @@
 /** One step of training: forward, loss, gradients, update. */
-import { grad, noGrad } from '../autograd.js';
+import { grad, inferenceMode } from '../autograd.js';
 import type { Batch } from '../data/loader.js';
 import type { Module } from '../nn/module.js';
 import { cat } from '../ops/cat.js';
@@ -21,6 +21,9 @@ export interface StepOptions {
   /** Share of the target that is spread over all classes; see `crossEntropy`. Default 0. */
   readonly labelSmoothing?: number;
 }
+
+/** What a step needs of a batch. */
+export type StepBatch = Pick<Batch, 'images' | 'shape' | 'labels'>;
 
 /** What one batch gives before an update; to be disposed. */
 export interface Gradients {
@@ -44,7 +47,7 @@ export function nonFinite(loss: number, step: number, layer: string | null): Non
 export function differentiate(
   model: Module,
   params: readonly Tensor[],
-  batch: Pick<Batch, 'images' | 'shape' | 'labels'>,
+  batch: StepBatch,
   step: number,
   { share = 1, labelSmoothing }: StepOptions & { readonly share?: number } = {},
 ): Gradients {
@@ -79,7 +82,7 @@ export interface LaunchedStep {
 export function launchStep(
   model: Module,
   optimizer: Optimizer,
-  batch: Batch,
+  batch: StepBatch,
   step: number,
   options: StepOptions = {},
 ): LaunchedStep {
@@ -100,7 +103,7 @@ export function launchStep(
 export async function settleSteps(steps: readonly LaunchedStep[], step: number): Promise<StepResult[]> {
   const [{ loss: first }] = steps;
   const joined = first.device.scope(() =>
-    noGrad(() => ({
+    inferenceMode(first.device, () => ({
       losses: cat(steps.map(({ loss }) => reshape(loss, [1]))),
       logits: cat(steps.map(({ logits }) => logits)),
     })),
@@ -139,7 +142,7 @@ export function disposeSteps(steps: readonly LaunchedStep[]): void {
 export async function trainStep(
   model: Module,
   optimizer: Optimizer,
-  batch: Batch,
+  batch: StepBatch,
   step: number,
   { labelSmoothing }: StepOptions = {},
 ): Promise<StepResult> {

@@ -9,7 +9,7 @@ import type { Module } from '../../nn/module.js';
 import { softmax } from '../../ops/softmax.js';
 import type { Shape } from '../../shape.js';
 import { tensor } from '../../tensor.js';
-import { deviceOf, predictLogits } from '../../train/evaluate.js';
+import { deviceOf, predictLogits } from '../../train/predict.js';
 import { DEFAULT_DEVICE, deviceNames, makeDevice } from '../devices.js';
 import { usePicture } from '../images.js';
 import { readLabels } from '../labels.js';

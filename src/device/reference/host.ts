@@ -45,6 +45,7 @@ export class Host {
   constructor(
     readonly name: string,
     readonly dtype: FloatType,
+    private readonly maxBytes = Number.POSITIVE_INFINITY,
   ) {
     this.single = dtype === 'float32';
   }
@@ -122,16 +123,20 @@ export class Host {
   }
 
   private allocate(size: number, dtype: DType): TypedArray {
+    const bytes = size * constructors[dtype].BYTES_PER_ELEMENT;
+    const refuse = (limit: string): never => {
+      throw new OutOfMemoryError(
+        `alloc: no memory for ${size} elements of ${dtype} (${bytes} bytes) on device ${this.name}; ${this.used} bytes are in use${limit}`,
+        bytes,
+        this.used,
+      );
+    };
+    if (this.used + bytes > this.maxBytes) refuse(`, the limit is ${this.maxBytes}`);
     try {
       return new constructors[dtype](size);
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
-      const bytes = size * constructors[dtype].BYTES_PER_ELEMENT;
-      throw new OutOfMemoryError(
-        `alloc: no memory for ${size} elements of ${dtype} (${bytes} bytes) on device ${this.name}; ${this.used} bytes are in use`,
-        bytes,
-        this.used,
-      );
+      return refuse('');
     }
   }
 }

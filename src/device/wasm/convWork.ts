@@ -192,11 +192,12 @@ export class PreparedConv {
   }
 }
 
-export type ConvKernels = Pick<Kernels, 'conv2d' | 'conv2dBackwardInput' | 'conv2dBackwardWeight'>;
-
 /** A forward pass that is to run often, at fixed addresses; 0 for no bias. */
 export type PrepareConv = (
   o: ConvGeometry,
   addresses: { x: number; weight: number; bias: number; out: number },
   epilogue: Epilogue,
 ) => PreparedConv;
+
+export type ConvForward = Pick<Kernels, 'conv2d'> & { prepareConv: PrepareConv };
+export type ConvBackward = Pick<Kernels, 'conv2dBackwardInput' | 'conv2dBackwardWeight'>;

@@ -1,5 +1,4 @@
-/** Elementwise kernels, reductions and the optimizers on linear memory; the loops are in assembly/. */
-
+/** Elementwise kernels and reductions on linear memory; the loops are in assembly/. */
 import { reach, sizeOf } from '../../shape.js';
 import { joinAxes } from '../axes.js';
 import type { BinaryOperator, Kernels } from '../device.js';
@@ -7,17 +6,14 @@ import type { WasmContext } from './context.js';
 
 const OPERATOR: Record<BinaryOperator, number> = { add: 0, sub: 1, mul: 2, div: 3 };
 
+/** Calls for ranges of `n` elements, for the threads; `call` says them for one, given its first byte and its length. */
+export const rangesOf = (w: WasmContext, n: number, call: (offset: number, count: number) => number[]): number[][] =>
+  w.split(n, n / 3, 16).map(([from, to]) => call(4 * from, to - from));
+
 export function elementwiseKernels(
   w: WasmContext,
-): Pick<
-  Kernels,
-  'fill' | 'copy' | 'binary' | 'accumulate' | 'relu' | 'reluBackward' | 'sum' | 'expand' | 'sgd' | 'adam' | 'rmsprop'
-> {
+): Pick<Kernels, 'fill' | 'copy' | 'binary' | 'relu' | 'sum' | 'expand'> {
   const { exports } = w;
-
-  /** Calls for ranges of `n` elements; `call` says them for one, given its first byte and its length. */
-  const ranges = (n: number, call: (offset: number, count: number) => number[]): number[][] =>
-    w.split(n, n / 3, 16).map(([from, to]) => call(4 * from, to - from));
 
   return {
     fill({ out, value }) {
@@ -54,7 +50,7 @@ export function elementwiseKernels(
       const axes = joinAxes(shape, aStrides, bStrides);
       if (axes.length === 1 && axes[0].strides[0] === 1 && axes[0].strides[1] === 1) {
         const [left, right, to] = [w.address(a, out.size), w.address(b, out.size), w.address(out)];
-        const parts = ranges(out.size, (at, n) => [at, n]);
+        const parts = rangesOf(w, out.size, (at, n) => [at, n]);
         const tables = w.scratch(parts.length * 16);
         w.parallel(
           'binary',
@@ -74,25 +70,11 @@ export function elementwiseKernels(
       exports.binary(OPERATOR[operator], w.address(a), w.address(b), w.address(out), axes.length, table);
     },
 
-    accumulate({ x, out }) {
-      const [from, to] = [w.address(x, out.size), w.address(out)];
-      w.parallel(
-        'accumulate',
-        ranges(out.size, (at, n) => [from + at, to + at, n]),
-      );
-    },
     relu({ x, out }) {
       const [from, to] = [w.address(x, out.size), w.address(out)];
       w.parallel(
         'relu',
-        ranges(out.size, (at, n) => [from + at, to + at, n]),
-      );
-    },
-    reluBackward({ y, dy, dx }) {
-      const [a, b, to] = [w.address(y, dx.size), w.address(dy, dx.size), w.address(dx)];
-      w.parallel(
-        'reluBackward',
-        ranges(dx.size, (at, n) => [a + at, b + at, to + at, n]),
+        rangesOf(w, out.size, (at, n) => [from + at, to + at, n]),
       );
     },
 
@@ -144,43 +126,6 @@ export function elementwiseKernels(
       const table = w.scratch(axes.length * 12);
       w.writeInts(table, [...axes.map((axis) => axis.extent), ...axes.map((axis) => axis.strides[0])]);
       exports.expand(w.address(x), w.address(out), axes.length, table, divisor);
-    },
-
-    sgd({ param, grad, velocity, first, lr, momentum, nesterov, weightDecay }) {
-      const [p, g, v] = [w.address(param), w.address(grad, param.size), w.optional(velocity, param.size)];
-      const rest = [Number(first), Number(nesterov), lr, momentum, weightDecay];
-      w.parallel(
-        'sgd',
-        ranges(param.size, (at, n) => [p + at, g + at, v === 0 ? 0 : v + at, n, ...rest]),
-      );
-    },
-    adam({ param, grad, m, v, lr, beta1, beta2, eps, weightDecay, decoupled, correction1, correction2 }) {
-      const addresses = [
-        w.address(param),
-        w.address(grad, param.size),
-        w.address(m, param.size),
-        w.address(v, param.size),
-      ];
-      const rest = [
-        ...[Number(decoupled), weightDecay, 1 - lr * weightDecay, beta1, 1 - beta1, beta2, 1 - beta2],
-        ...[lr / correction1, Math.sqrt(correction2), eps],
-      ];
-      w.parallel(
-        'adam',
-        ranges(param.size, (at, n) => [...addresses.map((address) => address + at), n, ...rest]),
-      );
-    },
-    rmsprop({ param, grad, v, velocity, lr, alpha, eps, weightDecay, momentum }) {
-      const addresses = [w.address(param), w.address(grad, param.size), w.address(v, param.size)];
-      const last = w.optional(velocity, param.size);
-      const rest = [lr, alpha, 1 - alpha, eps, weightDecay, momentum];
-      w.parallel(
-        'rmsprop',
-        ranges(param.size, (at, n) => [
-          ...addresses.map((address) => address + at),
-          ...[last === 0 ? 0 : last + at, n, ...rest],
-        ]),
-      );
     },
   };
 }

@@ -1,28 +1,10 @@
-/** What threads need of the host: workers, processors, and whether a thread may wait. */
-
-/** What a host's worker must be able to do: Web Workers and Node's both are. */
-export interface WorkerLike {
-  postMessage(message: unknown): void;
-  terminate(): unknown;
-  /** Node: lets the process end while the worker waits. */
-  unref?(): void;
-  /** How it tells of an error: Node's way, or the web's. */
-  on?(event: 'error', listener: (error: unknown) => void): unknown;
-  addEventListener?(event: 'error', listener: (error: unknown) => void): unknown;
-}
+/** What threads need of the host: workers, processors, a clock. */
+import type { WorkerLike } from './team.js';
 
 /** Starts the worker script at `url` as a module. */
 export type CreateWorker = (url: URL) => WorkerLike | Promise<WorkerLike>;
 
-/** True where this thread may block in `Atomics.wait`: everywhere but on a browser's main thread. */
-export function mayWait(): boolean {
-  try {
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 1, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}
+const START_MS = 10_000;
 
 /** Processors that this process may use; 1 where the host does not tell. */
 export async function processors(): Promise<number> {
@@ -41,4 +23,17 @@ export async function hostWorker(url: URL): Promise<WorkerLike> {
   const { Worker: NodeWorker } = await import('node:worker_threads');
   // Flags of the main thread, such as --input-type, are not for this script.
   return new NodeWorker(url, { execArgv: [] });
+}
+
+/** `work`, unless it takes longer than workers may take to start. */
+export async function within<T>(work: Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not started after ${START_MS / 1000} s`)), START_MS);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }

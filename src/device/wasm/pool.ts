@@ -8,75 +8,55 @@ import type { Kernel } from './team.js';
 const LANES = 64;
 
 /** Elements of a plane of the input and of the output. */
-const planes = (g: { inHeight: number; inWidth: number; outHeight: number; outWidth: number }): [number, number] => [
-  g.inHeight * g.inWidth,
-  g.outHeight * g.outWidth,
-];
+export const planes = (g: {
+  inHeight: number;
+  inWidth: number;
+  outHeight: number;
+  outWidth: number;
+}): [number, number] => [g.inHeight * g.inWidth, g.outHeight * g.outWidth];
 
-export function poolKernels(
+/**
+ * Runs a pooling kernel by ranges of planes: a struct for each, with the fields of Pool in their order, `buffers` advanced
+ * to the first plane, the arguments in `rest`, and `bytes` of scratch for each thread where it takes any.
+ */
+export const pool = (
   w: WasmContext,
-): Pick<
-  Kernels,
-  | 'maxPool2d'
-  | 'maxPool2dBackward'
-  | 'avgPool2d'
-  | 'avgPool2dBackward'
-  | 'adaptiveAvgPool2d'
-  | 'adaptiveAvgPool2dBackward'
-> {
-  /**
-   * Runs a pooling kernel by ranges of planes: a struct for each, with the fields of Pool in their order, `buffers` advanced
-   * to the first plane, the arguments in `rest`, and `bytes` of scratch for each thread where it takes any.
-   */
-  const pool = (
-    kernel: Kernel,
-    g: PoolGeometry,
-    buffers: readonly (readonly [address: number, planeElements: number])[],
-    rest: readonly number[] = [],
-    bytes = 0,
-  ): void => {
-    const parts = w.split(g.planes, g.planes * (g.inHeight * g.inWidth + g.outHeight * g.outWidth));
-    const scratch = w.scratch(parts.length * 64 + w.threads * bytes);
-    const lanes = scratch + parts.length * 64;
-    w.parallel(
-      kernel,
-      parts.map(([from, to], i) => {
-        const struct = scratch + i * 64;
-        w.writeInts(struct, [
-          ...[to - from, g.inHeight, g.inWidth, g.outHeight, g.outWidth, g.kernelHeight, g.kernelWidth],
-          ...[g.strideHeight, g.strideWidth, g.padTop, g.padLeft, g.padBottom, g.padRight],
-          ...[g.dilationHeight, g.dilationWidth],
-        ]);
-        const addresses = buffers.map(([address, elements]) => address + 4 * from * elements);
-        return [struct, ...addresses, ...rest, ...(bytes > 0 ? [lanes] : [])];
-      }),
-    );
-  };
-  const window = (g: AdaptivePoolGeometry): PoolGeometry => {
-    const none = { kernelHeight: 0, kernelWidth: 0, strideHeight: 0, strideWidth: 0 };
-    return { ...g, ...none, padTop: 0, padLeft: 0, padBottom: 0, padRight: 0, dilationHeight: 1, dilationWidth: 1 };
-  };
+  kernel: Kernel,
+  g: PoolGeometry,
+  buffers: readonly (readonly [address: number, planeElements: number])[],
+  rest: readonly number[] = [],
+  bytes = 0,
+): void => {
+  const parts = w.split(g.planes, g.planes * (g.inHeight * g.inWidth + g.outHeight * g.outWidth));
+  const scratch = w.scratch(parts.length * 64 + w.threads * bytes);
+  const lanes = scratch + parts.length * 64;
+  w.parallel(
+    kernel,
+    parts.map(([from, to], i) => {
+      const struct = scratch + i * 64;
+      w.writeInts(struct, [
+        ...[to - from, g.inHeight, g.inWidth, g.outHeight, g.outWidth, g.kernelHeight, g.kernelWidth],
+        ...[g.strideHeight, g.strideWidth, g.padTop, g.padLeft, g.padBottom, g.padRight],
+        ...[g.dilationHeight, g.dilationWidth],
+      ]);
+      const addresses = buffers.map(([address, elements]) => address + 4 * from * elements);
+      return [struct, ...addresses, ...rest, ...(bytes > 0 ? [lanes] : [])];
+    }),
+  );
+};
+export const window = (g: AdaptivePoolGeometry): PoolGeometry => {
+  const none = { kernelHeight: 0, kernelWidth: 0, strideHeight: 0, strideWidth: 0 };
+  return { ...g, ...none, padTop: 0, padLeft: 0, padBottom: 0, padRight: 0, dilationHeight: 1, dilationWidth: 1 };
+};
 
+export function poolKernels(w: WasmContext): Pick<Kernels, 'maxPool2d' | 'avgPool2d' | 'adaptiveAvgPool2d'> {
   return {
     maxPool2d(o) {
       const [inPlane, outPlane] = planes(o);
-      pool('maxPool2d', o, [
+      pool(w, 'maxPool2d', o, [
         [w.address(o.x, o.planes * inPlane), inPlane],
         [w.address(o.out, o.planes * outPlane), outPlane],
         [w.address(o.indices, o.planes * outPlane, 'int32'), outPlane],
-      ]);
-    },
-    maxPool2dBackward(o) {
-      const [inPlane, outPlane] = planes(o);
-      const dx = w.address(o.dx, o.planes * inPlane);
-      w.parallel(
-        'fill',
-        w.split(o.dx.size, o.dx.size / 4, 16).map(([from, to]) => [dx + 4 * from, 0, to - from]),
-      );
-      pool('maxPool2dBackward', o, [
-        [w.address(o.dy, o.planes * outPlane), outPlane],
-        [w.address(o.indices, o.planes * outPlane, 'int32'), outPlane],
-        [dx, inPlane],
       ]);
     },
     avgPool2d(o) {
@@ -85,15 +65,7 @@ export function poolKernels(
         [w.address(o.x, o.planes * inPlane), inPlane],
         [w.address(o.out, o.planes * outPlane), outPlane],
       ] as const;
-      pool('avgPool2d', o, buffers, [Number(o.countIncludePad)]);
-    },
-    avgPool2dBackward(o) {
-      const [inPlane, outPlane] = planes(o);
-      const buffers = [
-        [w.address(o.dy, o.planes * outPlane), outPlane],
-        [w.address(o.dx, o.planes * inPlane), inPlane],
-      ] as const;
-      pool('avgPool2dBackward', o, buffers, [Number(o.countIncludePad)], inPlane * 8);
+      pool(w, 'avgPool2d', o, buffers, [Number(o.countIncludePad)]);
     },
     adaptiveAvgPool2d(o) {
       const [inPlane, outPlane] = planes(o);
@@ -101,15 +73,7 @@ export function poolKernels(
         [w.address(o.x, o.planes * inPlane), inPlane],
         [w.address(o.out, o.planes * outPlane), outPlane],
       ] as const;
-      pool('adaptiveAvgPool2d', window(o), buffers, [], LANES);
-    },
-    adaptiveAvgPool2dBackward(o) {
-      const [inPlane, outPlane] = planes(o);
-      const buffers = [
-        [w.address(o.dy, o.planes * outPlane), outPlane],
-        [w.address(o.dx, o.planes * inPlane), inPlane],
-      ] as const;
-      pool('adaptiveAvgPool2dBackward', window(o), buffers, [], inPlane * 8);
+      pool(w, 'adaptiveAvgPool2d', window(o), buffers, [], LANES);
     },
   };
 }

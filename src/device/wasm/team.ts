@@ -5,7 +5,17 @@
  */
 import { AtalhoError, DeviceError } from '../../errors.js';
 import type { WasmExports } from './exports.gen.js';
-import { type CreateWorker, hostWorker, processors, type WorkerLike } from './host.js';
+
+/** What a host's worker must be able to do: Web Workers and Node's both are. */
+export interface WorkerLike {
+  postMessage(message: unknown): void;
+  terminate(): unknown;
+  /** Node: lets the process end while the worker waits. */
+  unref?(): void;
+  /** How it tells of a message and of an error: Node's way, or the web's. */
+  on?(event: 'error' | 'message', listener: (event: unknown) => void): unknown;
+  addEventListener?(event: 'error' | 'message', listener: (event: unknown) => void): unknown;
+}
 
 /** A kernel that returns nothing; the last parameter of many is the thread, which is added when it is called. */
 export type Kernel = {
@@ -16,22 +26,57 @@ export type Kernel = {
 export type Step = readonly [kernel: Kernel, ...args: number[]];
 
 // The words of the control block; the same as in worker.js.
-const [SEQUENCE, TICKET, DONE, FAILED, STOP, READY, PROGRAMS, SLEEPERS] = [0, 1, 2, 3, 4, 5, 6, 7];
+const [SEQUENCE, TICKET, DONE, FAILED, STOP, PROGRAMS, SLEEPERS] = [0, 1, 2, 3, 4, 5, 6];
 const HEADER_BYTES = 64;
 /** Numbers that a job may take. */
 const VALUES = 65536;
 /** A ticket has 12 bits for the program. */
 const MOST_PROGRAMS = 4094;
 
-const START_MS = 10_000;
 /** How often a waiting owner looks whether anything moved, and how long nothing may. */
 const LOOK_MS = 100;
 const STALL_MS = 60_000;
-/** Looks before sleeping, some tenths of a millisecond: longer than the owner is between two kernels. */
-const SPINS = 200_000;
-
 const names = (programs: readonly (readonly Step[])[]): string =>
   [...new Set(programs.flatMap((steps) => steps.map(([kernel]) => kernel)))].join(', ');
+
+export interface TeamOptions {
+  readonly threads: number;
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  readonly exports: WasmExports;
+  /** Starts a worker on worker.js. */
+  readonly createWorker: () => WorkerLike | Promise<WorkerLike>;
+  /** Looks before sleeping; 0 where there are more threads than processors, which would spin in each other's way. */
+  readonly spins: number;
+  /** Ends the waiting for the workers' start where a host has a clock; waits for ever by default. */
+  readonly within?: <T>(work: Promise<T>) => Promise<T>;
+  /** How long a worker may make no progress. Default a minute. */
+  readonly stallMs?: number;
+}
+
+/** Settles when `worker` says that it is ready, or fails; what goes wrong later is kept in `trouble`. */
+function started(worker: WorkerLike, trouble: { message: string | null }): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onError = (event: unknown): void => {
+      const { message, preventDefault } = Object(event) as { message?: unknown; preventDefault?: unknown };
+      // On the web an event: handled here, it must not go on to the error handlers of the page.
+      const web = typeof preventDefault === 'function';
+      if (web) preventDefault.call(event);
+      trouble.message ??=
+        web && !message
+          ? "the worker script did not load; is it served, and with the page's Cross-Origin-Embedder-Policy?"
+          : String(message ?? event);
+      reject(new Error(trouble.message));
+    };
+    if (worker.on) {
+      worker.on('error', onError);
+      worker.on('message', () => resolve());
+    } else {
+      worker.addEventListener?.('error', onError);
+      worker.addEventListener?.('message', () => resolve());
+    }
+  });
+}
 
 export class Team {
   private readonly words: Int32Array;
@@ -62,46 +107,25 @@ export class Team {
    * Starts `threads` − 1 workers on `module` and `memory`.
    * @throws DeviceError when they do not start
    */
-  static async start(
-    threads: number,
-    module: WebAssembly.Module,
-    memory: WebAssembly.Memory,
-    exports: WasmExports,
-    createWorker: CreateWorker = hostWorker,
-    stallMs: number = STALL_MS,
-  ): Promise<Team> {
+  static async start(o: TeamOptions): Promise<Team> {
+    const { threads, module, memory, exports, createWorker, spins, within = (work) => work, stallMs = STALL_MS } = o;
     const control = new SharedArrayBuffer(HEADER_BYTES + 8 * VALUES);
-    const words = new Int32Array(control, 0, HEADER_BYTES / 4);
     const kernels = Object.keys(exports).filter((name) => typeof exports[name as keyof WasmExports] === 'function');
-    // More threads than processors would spin in each other's way.
-    const spins = threads <= (await processors()) ? SPINS : 0;
     const workers: WorkerLike[] = [];
     const trouble: { message: string | null } = { message: null };
-    const onError = (event: unknown): void => {
-      const { message, preventDefault } = Object(event) as { message?: unknown; preventDefault?: unknown };
-      // On the web an event: handled here, it must not go on to the error handlers of the page.
-      const web = typeof preventDefault === 'function';
-      if (web) preventDefault.call(event);
-      trouble.message ??=
-        web && !message
-          ? "the worker script did not load; is it served, and with the page's Cross-Origin-Embedder-Policy?"
-          : String(message ?? event);
-    };
     try {
-      const url = new URL('./worker.js', import.meta.url);
+      const ready: Promise<void>[] = [];
       for (let thread = 1; thread < threads; thread++) {
-        const worker = await createWorker(url);
+        const worker = await createWorker();
         workers.push(worker);
-        if (worker.on) worker.on('error', onError);
-        else worker.addEventListener?.('error', onError);
-        worker.unref?.();
+        const start = started(worker, trouble);
+        // It may fail while another worker is made.
+        start.catch(() => {});
+        ready.push(start);
         worker.postMessage({ module, memory, control, kernels, thread, spins });
       }
-      for (let waited = 0; Atomics.load(words, READY) < threads - 1; waited++) {
-        if (trouble.message !== null) throw new Error(trouble.message);
-        if (waited > START_MS) throw new Error(`${Atomics.load(words, READY)} of ${threads - 1} started`);
-        await new Promise((resolve) => setTimeout(resolve, 1));
-      }
+      await within(Promise.all(ready));
+      for (const worker of workers) worker.unref?.();
     } catch (error) {
       for (const worker of workers) worker.terminate();
       const reason = error instanceof Error ? error.message : String(error);

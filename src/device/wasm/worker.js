@@ -16,17 +16,20 @@
  */
 
 // The words of the control block; the same as in team.ts.
-const [SEQUENCE, TICKET, DONE, FAILED, STOP, READY, PROGRAMS, SLEEPERS] = [0, 1, 2, 3, 4, 5, 6, 7];
+const [SEQUENCE, TICKET, DONE, FAILED, STOP, PROGRAMS, SLEEPERS] = [0, 1, 2, 3, 4, 5, 6];
 const HEADER_BYTES = 64;
 
-/** @param {Start} start */
-function serve({ module, memory, control, kernels, thread, spins }) {
+/**
+ * @param {Start} start
+ * @param {() => void} ready
+ */
+function serve({ module, memory, control, kernels, thread, spins }, ready) {
   const words = new Int32Array(control, 0, HEADER_BYTES / 4);
   const values = new Float64Array(control, HEADER_BYTES);
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   const run = kernels.map((name) => /** @type {(...values: number[]) => unknown} */ (exports[name]));
   let seen = Atomics.load(words, SEQUENCE);
-  Atomics.add(words, READY, 1);
+  ready();
   while (Atomics.load(words, STOP) === 0) {
     let sequence = Atomics.load(words, SEQUENCE);
     for (let i = 0; i < spins && sequence === seen; i++) sequence = Atomics.load(words, SEQUENCE);
@@ -68,12 +71,14 @@ if (typeof global.postMessage === 'function' && typeof global.addEventListener =
   global.addEventListener(
     'message',
     (/** @type {{ data: Start }} */ event) => {
-      serve(event.data);
+      serve(event.data, () => global.postMessage('ready'));
       global.close();
     },
     { once: true },
   );
 } else {
   // No top-level await: bundlers that make a classic script of a worker, as Vite does by default, refuse it.
-  import('node:worker_threads').then(({ parentPort }) => parentPort?.once('message', serve));
+  import('node:worker_threads').then(({ parentPort }) =>
+    parentPort?.once('message', (start) => serve(start, () => parentPort.postMessage('ready'))),
+  );
 }

@@ -1,0 +1,150 @@
+/** Winograd's convolution as work for the kernels: forward, or the input gradient as a convolution of the output's gradient. */
+import type { ConvGeometry } from '../../shape.js';
+import { ScratchLayout, type WasmContext } from './context.js';
+import { tiledSource } from './convSource.js';
+import {
+  type ConvPlan,
+  copyWork,
+  type Epilogue,
+  imageRanges,
+  imagesPerChunk,
+  MOST_STEPS,
+  structBytes,
+  type Work,
+} from './convWork.js';
+import type { Step } from './team.js';
+
+/** A block's transformed tiles and their sums should stay in the second-level cache, but weights should be met often. */
+const BLOCK_BYTES = 1 << 20;
+const [LEAST_BLOCK, MOST_BLOCK] = [32, 128];
+/** Bytes of constants and lines that a thread needs to transform filters: TILE_SCRATCH of assembly/winogradTiles.ts. */
+const TILE_SCRATCH = 3136;
+
+/** Elements of a transformed tile. */
+export const elements = (m: number, stride: number): number => (stride === 2 ? 2 * m + 1 : m + 2) ** 2;
+
+/** Tiles that are transformed together; no bit depends on it. */
+function blockTiles(m: number, stride: number, tiles: number, k: number, rows: number): number {
+  const fit = Math.floor(BLOCK_BYTES / (elements(m, stride) * 4 * (k + rows)));
+  const block = Math.min(Math.max(fit - (fit % 8), LEAST_BLOCK), MOST_BLOCK);
+  return Math.min(block, Math.ceil(tiles / 8) * 8);
+}
+
+/** A convolution with 3×3 filters: the forward pass, or the input gradient as one of the output's gradient. */
+export interface Plain {
+  readonly m: number;
+  readonly stride: number;
+  /** The input gradient of a stride of 2. */
+  readonly transposed: boolean;
+  readonly tilesHigh: number;
+  readonly tilesWide: number;
+  readonly batch: number;
+  readonly groups: number;
+  /** The source: address, channels of a group, extents, zeros before it. */
+  readonly source: number;
+  readonly k: number;
+  readonly sourceHeight: number;
+  readonly sourceWidth: number;
+  readonly padTop: number;
+  readonly padLeft: number;
+  /** The result: address, channels of a group, extents. */
+  readonly out: number;
+  readonly rows: number;
+  readonly height: number;
+  readonly width: number;
+  /** Filters of nine floats: bytes from one row's to the next's, from one k to the next, between groups. */
+  readonly weight: number;
+  readonly rowStep: number;
+  readonly step: number;
+  readonly flipped: boolean;
+  readonly bias: number;
+}
+
+export function winogradPlan(w: WasmContext, o: Plain, geometry: ConvGeometry, epilogue: Epilogue): ConvPlan {
+  const { exports } = w;
+  const { m, stride, batch, groups, k, rows } = o;
+  const [step, overlap] = stride === 1 ? [m, 2] : o.transposed ? [m, 1] : [2 * m, 1];
+  const s = tiledSource(step, overlap, [o.tilesHigh, o.tilesWide], [o.padTop, o.padLeft]);
+  const sourceChannels = groups * k;
+  const tilesOfImage = o.tilesHigh * o.tilesWide;
+  const chunk = imagesPerChunk(batch, sourceChannels * s.planeBytes);
+  const ranges = imageRanges(w, batch, o.height * o.width, chunk, groups + 1);
+  const longest = Math.max(...ranges.map(([from, to]) => to - from));
+  const images = Math.min(chunk, longest);
+  const block = blockTiles(m, stride, images * tilesOfImage, k, rows);
+  const scratchStep = Math.ceil(exports.winogradScratch(m, stride, block, k, rows) / 64) * 64;
+  const xi = exports.winogradFilterXi(rows, k);
+  const filterBytes = Math.ceil(exports.winogradFilterBytes(m, rows, k) / 64) * 64;
+
+  const lasting = new ScratchLayout();
+  const atFilters = lasting.take(groups * filterBytes);
+  const atTransform = lasting.take(w.threads * TILE_SCRATCH);
+  const layout = new ScratchLayout();
+  const copyBytes = images * sourceChannels * s.planeBytes;
+  const atCopy = layout.take(ranges.length * copyBytes);
+  const atScratch = layout.take(w.threads * scratchStep);
+  const works = ranges.length === 1 ? 1 : ranges.length * Math.ceil(longest / chunk) * groups;
+  const sourceImage = sourceChannels * o.sourceHeight * o.sourceWidth * 4;
+  const outPlane = o.height * o.width * 4;
+  const outImage = groups * rows * outPlane;
+
+  return {
+    lasting: lasting.total,
+    scratch: layout.total,
+    structs: structBytes(w.threads, (images * tilesOfImage) / block, works),
+    prepare(base) {
+      for (let g = 0; g < groups; g++) {
+        w.parallel(
+          'winogradFilters',
+          w
+            .split(rows, rows * k * 8, 4, 2)
+            .map(([from, to]) => [
+              ...[m, stride, o.weight + g * rows * k * 36 + from * o.rowStep, to - from, k],
+              ...[o.rowStep, o.step, Number(o.flipped)],
+              ...[base + atFilters + g * filterBytes + from * 4 * k, xi, base + atTransform],
+            ]),
+        );
+      }
+    },
+    works(base, scratch, structs) {
+      const product =
+        (count: number, from: number, to: number, g: number): Work =>
+        (divide) => {
+          const tiles = count * tilesOfImage;
+          const work = divide ? (tiles * elements(m, stride) * k * rows) / 16 : 0;
+          // Few tiles: every thread transforms them all, for some of the rows.
+          const byTiles = tiles >= 16 * w.threads;
+          const most = Math.max(1, Math.floor(Math.min(tiles / block, MOST_STEPS) / w.threads));
+          const tileRanges = w.split(tiles, byTiles ? work : 0, 8, most);
+          const rowRanges = w.split(rows, byTiles ? 0 : work, 8);
+          return tileRanges.flatMap(([firstTile, lastTile]) =>
+            rowRanges.map(([first, last]): Step => {
+              // The order of fields of WinogradConv.
+              const struct = structs.write([
+                ...[m, stride, Number(o.transposed), firstTile, lastTile, block],
+                ...[o.tilesHigh, o.tilesWide, o.height, o.width],
+                ...[from + g * k * s.planeBytes, sourceChannels * s.planeBytes, s.planeBytes, s.rowBytes, k],
+                ...[base + atFilters + g * filterBytes + first * 4 * k, xi, last - first],
+                ...[o.bias === 0 ? 0 : o.bias + 4 * (g * rows + first)],
+                ...[to + (g * rows + first) * outPlane, outImage, outPlane, scratch + atScratch, scratchStep],
+                ...[epilogue.residual === 0 ? 0 : epilogue.residual - o.out, Number(epilogue.relu)],
+              ]);
+              return ['winogradConv', struct];
+            }),
+          );
+        };
+      const worksOf = ([first, last]: readonly [number, number], range: number): Work[] => {
+        const list: Work[] = [];
+        const copied = scratch + atCopy + range * copyBytes;
+        for (let n = first; n < last; n += chunk) {
+          const count = Math.min(chunk, last - n);
+          const [from, planes] = [o.source + n * sourceImage, count * sourceChannels];
+          list.push(copyWork(w, from, copied, planes, o.sourceHeight, o.sourceWidth, s, geometry));
+          for (let g = 0; g < groups; g++) list.push(product(count, copied, o.out + n * outImage, g));
+        }
+        return list;
+      };
+      return ranges.map(worksOf);
+    },
+  };
+}

@@ -1,0 +1,38 @@
+/** Images as a guest gives them: pixels in a row, and their shape. */
+import { ArgumentError } from '../errors.js';
+import { formatShape, type Shape } from '../shape.js';
+import { checkCount } from './bounds.js';
+
+export interface Images {
+  /** Pixels, row-major; copied, and rounded to float32. */
+  readonly images: ArrayLike<number>;
+  /** `[N, C, H, W]`. */
+  readonly shape: Shape;
+}
+
+/** Pixels of an image. @throws ArgumentError when the pixels are not as many as the shape says */
+export function checkImages(op: string, { images, shape }: Images): number {
+  if (!Array.isArray(shape) || shape.length !== 4) {
+    throw new ArgumentError(
+      `${op}: shape is ${Array.isArray(shape) ? formatShape(shape) : String(shape)}; want [N, C, H, W]`,
+    );
+  }
+  for (let i = 0; i < 4; i++) checkCount(op, `shape[${i}]`, shape[i]);
+  const size = shape[1] * shape[2] * shape[3];
+  const length = typeof images === 'object' && images !== null ? images.length : undefined;
+  if (length !== shape[0] * size) {
+    throw new ArgumentError(
+      `${op}: images has ${String(length)} values; want ${shape[0] * size} for ${formatShape(shape)}`,
+    );
+  }
+  return size;
+}
+
+/** Copies of the images with these numbers, one after another. */
+export function gather(images: ArrayLike<number>, size: number, numbers: readonly number[]): Float32Array {
+  const batch = new Float32Array(numbers.length * size);
+  numbers.forEach((number, i) => {
+    for (let j = 0; j < size; j++) batch[i * size + j] = images[number * size + j];
+  });
+  return batch;
+}

@@ -1,0 +1,16 @@
+/** `atalho/embed`: one file for sandboxes, the WASM inside, that infers and trains. */
+import { WASM_HEX } from '../device/wasm/binary.gen.js';
+import { allKernels } from '../device/wasm/kernels.js';
+import { embedWasm } from './wasm.js';
+
+export { reference } from '../device/reference.js';
+export type { WasmDevice } from '../device/wasm/linearMemoryDevice.js';
+export type { WorkerLike } from '../device/wasm/team.js';
+export * from '../models/index.js';
+export * from '../nn/index.js';
+export * from '../ops/index.js';
+export * from './common.js';
+export * from './training.js';
+export type { EmbedWasmOptions } from './wasm.js';
+
+export const wasm = embedWasm(WASM_HEX, allKernels);

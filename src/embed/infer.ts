@@ -1,0 +1,51 @@
+/** `atalho/embed/infer`: one file for sandboxes, the WASM inside, that only infers. */
+import type { Kernels } from '../device/device.js';
+import type { WasmContext } from '../device/wasm/context.js';
+import { inferenceKernels } from '../device/wasm/kernels.js';
+import type { WasmMath } from '../device/wasm/linearMemoryDevice.js';
+import { DeviceError } from '../errors.js';
+import { WASM_INFER_HEX } from './inferBinary.gen.js';
+import { embedWasm } from './wasm.js';
+
+export type { WasmDevice } from '../device/wasm/linearMemoryDevice.js';
+export type { WorkerLike } from '../device/wasm/team.js';
+export { pytorchResnet as d2lResnet, pytorchResnet18 as d2lResnet18 } from '../models/d2lPytorch.js';
+export {
+  type ResnetConfig,
+  type ResnetOptions,
+  resnet,
+  resnet18,
+  resnet34,
+  resnet50,
+  resnet101,
+  resnet152,
+  resnext50_32x4d,
+  resnext101_32x8d,
+  wideResnet50_2,
+  wideResnet101_2,
+} from '../models/resnet.js';
+export { CompiledModel, type CompileOptions, compile } from '../nn/compile.js';
+export * from './common.js';
+export type { EmbedWasmOptions } from './wasm.js';
+
+type Training = Exclude<keyof Kernels, keyof ReturnType<typeof inferenceKernels>>;
+
+/** The kernels that the binary lacks. */
+const TRAINING: Record<Training, null> = {
+  ...{ batchNormTrain: null, batchNormBackward: null, accumulate: null, reluBackward: null },
+  ...{ conv2dBackwardInput: null, conv2dBackwardWeight: null, maxPool2dBackward: null, avgPool2dBackward: null },
+  ...{ adaptiveAvgPool2dBackward: null, softmaxBackward: null, logSoftmaxBackward: null },
+  ...{ crossEntropy: null, crossEntropyBackward: null, sgd: null, adam: null, rmsprop: null },
+};
+
+function kernels(w: WasmContext, math: WasmMath): Kernels {
+  const missing = Object.keys(TRAINING).map((name) => [
+    name,
+    () => {
+      throw new DeviceError(`${name}: this build only infers; model.eval() first, and train with atalho/embed`);
+    },
+  ]);
+  return { ...inferenceKernels(w, math), ...(Object.fromEntries(missing) as Record<Training, never>) };
+}
+
+export const wasm = embedWasm(WASM_INFER_HEX, kernels);

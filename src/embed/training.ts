@@ -1,0 +1,8 @@
+/** What the builds that train have besides. */
+export { defineOp, detach, grad, type OpDefinition } from '../autograd.js';
+export { writeSafetensors } from '../io/safetensors.js';
+export { initXavierUniform } from '../nn/xavier.js';
+export { crossEntropy } from '../ops/crossEntropy.js';
+export * from '../optim/index.js';
+export { NonFiniteLossError } from '../train/nonFinite.js';
+export { type FitOptions, type FitProgress, fit } from './fit.js';
