@@ -4,9 +4,9 @@
  */
 import type { Buffer, Device, DType, Kernels } from './device/device.js';
 import { refusePromise } from './device/scope.js';
-import { AutogradError, DeviceError } from './errors.js';
+import { AutogradError, DeviceError, reading } from './errors.js';
 import { checkShape, formatShape, type Shape, sameShape } from './shape.js';
-import { type GraphNode, Tensor } from './tensor.js';
+import { checkDevice, checkTensor, type GraphNode, Tensor } from './tensor.js';
 
 /** The buffers of an op's inputs: null only where the input may be. */
 export type BuffersOf<I extends readonly (Tensor | null)[]> = {
@@ -56,7 +56,7 @@ export interface Plan {
  */
 export interface OpDefinition<I extends readonly (Tensor | null)[], O, P extends Plan> {
   readonly name: string;
-  /** Names of the inputs, for messages. */
+  /** Names of the inputs, for messages; `bias?` may be null. */
   readonly inputs: { readonly [K in keyof I]: string };
   plan(inputs: I, options: O): P;
   forward(context: ForwardContext<I>, plan: P): void;
@@ -118,6 +118,7 @@ export function noGrad<T>(fn: () => T): T {
  * @see https://pytorch.org/docs/stable/generated/torch.autograd.grad_mode.inference_mode.html
  */
 export function inferenceMode<T>(device: Device, fn: () => T): T {
+  checkDevice('inferenceMode', device);
   return device.scopes.withoutRecording(fn);
 }
 
@@ -126,14 +127,20 @@ export function inferenceMode<T>(device: Device, fn: () => T): T {
  * @see https://pytorch.org/docs/stable/generated/torch.Tensor.detach.html
  */
 export function detach(t: Tensor): Tensor {
+  checkTensor('detach', 't', t);
   return new Tensor(t.device, t.shape, t.buffer.retain());
 }
 
-function commonDevice(name: string, inputNames: readonly string[], inputs: readonly (Tensor | null)[]): Device {
+function commonDevice(
+  name: string,
+  inputNames: readonly string[],
+  optional: readonly boolean[],
+  inputs: readonly (Tensor | null)[],
+): Device {
   let device: Device | null = null;
   let first = '';
   inputs.forEach((input, i) => {
-    if (input === null) return;
+    if (input === null && optional[i]) return;
     if (!(input instanceof Tensor)) throw new DeviceError(`${name}: ${inputNames[i]} is not a Tensor`);
     if (input.disposed) throw new DeviceError(`${name}: ${inputNames[i]} ${formatShape(input.shape)} was disposed`);
     if (device !== null && input.device !== device) {
@@ -158,13 +165,15 @@ export function defineOp<I extends readonly (Tensor | null)[], O, P extends Plan
   definition: OpDefinition<I, O, P>,
 ): (inputs: I, options: O) => Tensor {
   const { name } = definition;
-  const inputNames = definition.inputs as readonly string[];
+  const given = definition.inputs as readonly string[];
+  const optional = given.map((input) => input.endsWith('?'));
+  const inputNames = given.map((input, i) => (optional[i] ? input.slice(0, -1) : input));
   const needsInputs = definition.needs?.inputs ?? true;
   const needsOut = definition.needs?.out ?? true;
 
   return (inputs, options) => {
-    const device = commonDevice(name, inputNames, inputs);
-    const plan = definition.plan(inputs, options);
+    const device = commonDevice(name, inputNames, optional, inputs);
+    const plan = reading(name, () => definition.plan(inputs, options));
     checkShape(name, 'the result', plan.shape);
     const recorded = noGradDepth === 0 && device.scopes.recording && inputs.some((input) => input?.requiresGrad);
     const saved: Buffer[] = [];
@@ -304,6 +313,10 @@ export function topologicalOrder(y: Tensor): Tensor[] {
  * @see https://pytorch.org/docs/stable/generated/torch.autograd.grad.html
  */
 export function grad(y: Tensor, xs: readonly Tensor[], dy?: Tensor): Tensor[] {
+  checkTensor('grad', 'y', y);
+  if (dy !== undefined) checkTensor('grad', 'dy', dy);
+  if (!Array.isArray(xs)) throw new AutogradError('grad: xs is no array; want tensors');
+  for (const [i, x] of xs.entries()) checkTensor('grad', `xs[${i}]`, x);
   const { device } = y;
   if (dy === undefined && y.size !== 1) {
     throw new AutogradError(`grad: y has shape ${formatShape(y.shape)}; want a scalar, or pass dy`);

@@ -8,6 +8,14 @@ export class AtalhoError extends Error {
   override name = 'AtalhoError';
 }
 
+/** A value in a message, whatever it is: a message must not fail where an argument is hopeless. */
+export function show(value: unknown, deep = true): string {
+  if (Array.isArray(value)) return deep ? `[${Array.from(value, (part) => show(part, false)).join(', ')}]` : 'an array';
+  if (typeof value === 'object' && value !== null) return 'an object';
+  if (typeof value === 'function') return 'a function';
+  return typeof value === 'string' ? JSON.stringify(value) : `${String(value)}${typeof value === 'bigint' ? 'n' : ''}`;
+}
+
 /** A shape, an option or a value that an op cannot take. */
 export class ArgumentError extends AtalhoError {
   override name = 'ArgumentError';
@@ -61,5 +69,18 @@ export class AbortedError extends AtalhoError {
     readonly done: number,
   ) {
     super(message);
+  }
+}
+
+/**
+ * The result of `fn`, which looks at arguments that may be anything at all: what the language says of them becomes an ArgumentError
+ * with its message.
+ */
+export function reading<T>(op: string, fn: () => T): T {
+  try {
+    return fn();
+  } catch (error) {
+    if (error instanceof AtalhoError || !(error instanceof Error)) throw error;
+    throw new ArgumentError(`${op}: ${error.message}`, { cause: error });
   }
 }

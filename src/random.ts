@@ -3,7 +3,7 @@
  * engine: integers from xoroshiro128+, everything else from `math.ts` and exact float64 operations.
  */
 import { xoroshiro128plusFromState } from 'pure-rand/generator/xoroshiro128plus';
-import { ArgumentError } from './errors.js';
+import { ArgumentError, show } from './errors.js';
 import { cos, log, sin } from './math.js';
 import { checkShape, formatShape, type Shape, sizeOf } from './shape.js';
 
@@ -51,7 +51,7 @@ export function fans(shape: Shape, op = 'fans'): Fans {
 }
 
 function checkFinite(op: string, argument: string, value: number): void {
-  if (!Number.isFinite(value)) throw new ArgumentError(`${op}: ${argument} is ${value}; want a finite number`);
+  if (!Number.isFinite(value)) throw new ArgumentError(`${op}: ${argument} is ${show(value)}; want a finite number`);
 }
 
 /** A seeded stream of random numbers. Each call takes the next ones; `state` and `fromState` stop and resume it. */
@@ -66,7 +66,7 @@ export class Generator {
    */
   constructor(seed: number) {
     if (!Number.isSafeInteger(seed) || seed < 0) {
-      throw new ArgumentError(`Generator: seed is ${String(seed)}; want a whole number from 0 to 2^53 - 1`);
+      throw new ArgumentError(`Generator: seed is ${show(seed)}; want a whole number from 0 to 2^53 - 1`);
     }
     const high = Math.floor(seed / TWO_32);
     const low = seed >>> 0;
@@ -120,7 +120,7 @@ export class Generator {
    */
   int(n: number): number {
     if (!Number.isInteger(n) || n < 1 || n > TWO_32) {
-      throw new ArgumentError(`int: n is ${String(n)}; want a whole number from 1 to 2^32`);
+      throw new ArgumentError(`int: n is ${show(n)}; want a whole number from 1 to 2^32`);
     }
     // Values share the 2^32 words in equal runs; the words left over are drawn again.
     const run = Math.floor(TWO_32 / n);
@@ -132,11 +132,11 @@ export class Generator {
   /**
    * The numbers 0 … n − 1 in random order, every order equally likely as far as 128 bits of state reach (Fisher and
    * Yates, from the back).
-   * @throws ArgumentError when n is not a whole number from 0 to 2^32
+   * @throws ArgumentError when n is not a whole number from 0 to 2^26, which takes a second
    */
   permutation(n: number): Uint32Array {
-    if (!Number.isInteger(n) || n < 0 || n > TWO_32) {
-      throw new ArgumentError(`permutation: n is ${String(n)}; want a whole number from 0 to 2^32`);
+    if (!Number.isInteger(n) || n < 0 || n > TWO_26) {
+      throw new ArgumentError(`permutation: n is ${show(n)}; want a whole number from 0 to 2^26`);
     }
     const order = new Uint32Array(n);
     for (let i = 0; i < n; i++) order[i] = i;
@@ -159,15 +159,16 @@ export class Generator {
    * @throws ArgumentError when the numbers are not what `state()` gives
    */
   static fromState(state: readonly number[]): Generator {
-    const words = state.slice(0, 4);
+    const words = Array.isArray(state) ? state.slice(0, 4) : [];
     const valid =
-      state.length === 6 &&
+      state?.length === 6 &&
+      words.length === 4 &&
       words.every((word) => Number.isInteger(word) && word === (word | 0)) &&
       words.some((word) => word !== 0) &&
       (state[4] === 1 ? Number.isFinite(state[5]) : state[4] === 0);
     if (!valid) {
       throw new ArgumentError(
-        `fromState: state is ${JSON.stringify(state)}; want the 6 numbers that state() gives: 4 int32 words, not all 0, then 0 or 1, then the spare normal value`,
+        `fromState: state is ${show(state)}; want the 6 numbers that state() gives: 4 int32 words, not all 0, then 0 or 1, then the spare normal value`,
       );
     }
     const generator = new Generator(0);
@@ -224,7 +225,7 @@ export class Generator {
    */
   kaimingNormal(shape: Shape, mode: 'fanIn' | 'fanOut' = 'fanIn', a = 0): Float32Array {
     if (mode !== 'fanIn' && mode !== 'fanOut') {
-      throw new ArgumentError(`kaimingNormal: mode is ${JSON.stringify(mode)}; want 'fanIn' or 'fanOut'`);
+      throw new ArgumentError(`kaimingNormal: mode is ${show(mode)}; want 'fanIn' or 'fanOut'`);
     }
     const fan = fans(shape, 'kaimingNormal')[mode];
     checkFinite('kaimingNormal', 'a', a);

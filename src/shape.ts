@@ -1,7 +1,7 @@
 /**
  * Pure shape arithmetic and its error messages. Nothing here knows a tensor or a device.
  */
-import { ArgumentError } from './errors.js';
+import { ArgumentError, show } from './errors.js';
 
 export type Shape = readonly number[];
 
@@ -18,7 +18,7 @@ export function sizeOf(shape: Shape): number {
 }
 
 export function formatShape(shape: Shape): string {
-  return `[${shape.join(', ')}]`;
+  return show(shape);
 }
 
 export function sameShape(a: Shape, b: Shape): boolean {
@@ -44,6 +44,7 @@ export function reach(shape: Shape, strides: readonly number[]): number {
 
 /** Throws unless every extent is a whole number of at least 0 and the size stays addressable. */
 export function checkShape(op: string, argument: string, shape: Shape): void {
+  if (!Array.isArray(shape)) throw new ArgumentError(`${op}: ${argument} is ${show(shape)}; want an array of extents`);
   for (const extent of shape) {
     if (!Number.isInteger(extent) || extent < 0) {
       throw new ArgumentError(`${op}: ${argument} ${formatShape(shape)} must hold whole numbers of at least 0`);
@@ -66,9 +67,13 @@ export function checkRank(op: string, argument: string, shape: Shape, rank: numb
 /** A `Pair` option as `[height, width]`, whole and at least `min`. */
 export function pair(op: string, option: string, value: Pair, min: number): [number, number] {
   const both: readonly number[] = typeof value === 'number' ? [value, value] : value;
-  if (!Array.isArray(both) || both.length !== 2 || !both.every((v) => Number.isInteger(v) && v >= min)) {
+  if (
+    !Array.isArray(both) ||
+    both.length !== 2 ||
+    !both.every((v) => Number.isInteger(v) && v >= min && v < MAX_SIZE)
+  ) {
     throw new ArgumentError(
-      `${op}: ${option} is ${JSON.stringify(value)}; want a whole number of at least ${min}, or two as [height, width]`,
+      `${op}: ${option} is ${show(value)}; want a whole number of at least ${min}, or two as [height, width]`,
     );
   }
   return [both[0], both[1]];
@@ -76,9 +81,9 @@ export function pair(op: string, option: string, value: Pair, min: number): [num
 
 /** An axis counted from the front, after PyTorch's rule that negative axes count from the back. */
 export function axis(op: string, option: string, value: number, rank: number): number {
-  const at = value < 0 ? value + rank : value;
+  const at = Number.isInteger(value) && value < 0 ? value + rank : value;
   if (!Number.isInteger(value) || at < 0 || at >= rank) {
-    throw new ArgumentError(`${op}: ${option} is ${value}; want a whole number from ${-rank} to ${rank - 1}`);
+    throw new ArgumentError(`${op}: ${option} is ${show(value)}; want a whole number from ${-rank} to ${rank - 1}`);
   }
   return at;
 }

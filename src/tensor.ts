@@ -2,8 +2,8 @@
  * Tensor: a shape and a dtype over a device buffer, and the graph node that made it. Dense, row-major.
  */
 import type { Buffer, Device, DType, TypedArray } from './device/device.js';
-import type { Resource } from './device/scope.js';
-import { ArgumentError, DeviceError } from './errors.js';
+import { type Resource, ScopeStack } from './device/scope.js';
+import { ArgumentError, DeviceError, show } from './errors.js';
 import { checkShape, formatShape, type Shape, sizeOf } from './shape.js';
 
 /** What a tensor needs to know of the graph behind it; `autograd.ts` has the rest. */
@@ -187,8 +187,8 @@ export function tensor(
   const bare = shapeOrOptions !== undefined && !Array.isArray(shapeOrOptions);
   const options = bare ? (shapeOrOptions as TensorOptions) : last;
   const shape = bare ? undefined : (shapeOrOptions as Shape | undefined);
-  if (!options?.device) throw new ArgumentError('tensor: no device given; want tensor(data, shape, { device })');
-  const { device, requiresGrad = false } = options;
+  checkDevice('tensor', options?.device);
+  const { device, requiresGrad = false } = options as TensorOptions;
 
   let flat: ArrayLike<number> | ArrayLike<bigint>;
   let own: number[];
@@ -209,13 +209,33 @@ export function tensor(
   if (flat instanceof BigUint64Array)
     throw new ArgumentError('tensor: data is a BigUint64Array; want BigInt64Array for int64');
   if (integer && requiresGrad) throw new ArgumentError('tensor: an int64 tensor cannot require a gradient');
-  const buffer = device.alloc(flat.length, integer ? 'int64' : device.dtype);
-  device.write(buffer, flat);
-  return new Tensor(device, target, buffer, requiresGrad);
+  const t = new Tensor(device, target, device.alloc(flat.length, integer ? 'int64' : device.dtype), requiresGrad);
+  try {
+    device.write(t.buffer, flat);
+  } catch (error) {
+    t.dispose();
+    throw error;
+  }
+  return t;
+}
+
+/** @throws ArgumentError unless it is a device */
+export function checkDevice(op: string, device: unknown): asserts device is Device {
+  const { alloc, scopes } = Object(device ?? {}) as Partial<Device>;
+  if (typeof alloc === 'function' && scopes instanceof ScopeStack) return;
+  throw new ArgumentError(
+    `${op}: ${device === undefined ? 'no device given' : `device is ${show(device)}`}; want { device }`,
+  );
+}
+
+/** @throws ArgumentError unless it is a tensor */
+export function checkTensor(op: string, argument: string, t: unknown): asserts t is Tensor {
+  if (!(t instanceof Tensor)) throw new ArgumentError(`${op}: ${argument} is ${show(t)}; want a Tensor`);
 }
 
 /** Lets a tensor outlive every scope it was made in, and `grad`'s freeing. Returns it. */
 export function keep<T extends Tensor>(t: T): T {
+  checkTensor('keep', 't', t);
   t.kept = true;
   t.device.scopes.forget(t);
   return t;

@@ -941,7 +941,7 @@ describe('the device', () => {
     expect(() => device.write(floats, [3])).toThrow('write: data has 1 elements; the buffer wants 2');
     expect(() => device.write(floats, new BigInt64Array(2))).toThrow(ArgumentError);
     expect(() => device.write(floats, new BigInt64Array(2))).toThrow(
-      'data[0] is the bigint 0; the buffer wants numbers',
+      'data[0] is the bigint 0n; the buffer wants numbers',
     );
     expect(elements(device, floats)).toEqual([1, 2]);
     const ints = device.alloc(1, 'int32');

@@ -1,11 +1,14 @@
 /** Numbers on their way from the host into device memory: checked once, alike on every device. */
-import { ArgumentError } from '../errors.js';
-import type { TypedArray } from './device.js';
+import { ArgumentError, show } from '../errors.js';
+import type { DType, TypedArray } from './device.js';
 
-/** Throws unless `size` can be a number of elements. */
-export function checkSize(size: number): void {
+/** Throws unless `size` can be a number of elements, and `dtype` is one. */
+export function checkSize(size: number, dtype: DType = 'float32'): void {
+  if (!['float32', 'float64', 'int32', 'int64'].includes(dtype)) {
+    throw new ArgumentError(`alloc: dtype is ${show(dtype)}; want 'float32', 'float64', 'int32' or 'int64'`);
+  }
   if (!Number.isSafeInteger(size) || size < 0) {
-    throw new ArgumentError(`alloc: size is ${String(size)}; want a whole number of at least 0`);
+    throw new ArgumentError(`alloc: size is ${show(size)}; want a whole number of at least 0`);
   }
 }
 
@@ -29,7 +32,7 @@ function toInt64(data: ArrayLike<number> | ArrayLike<bigint>): ArrayLike<bigint>
   return Array.from<number | bigint, bigint>(data, (value, i) => {
     const whole = typeof value === 'bigint' || Number.isInteger(value) ? BigInt(value) : null;
     if (whole === null || BigInt.asIntN(64, whole) !== whole) {
-      throw new ArgumentError(`write: data[${i}] is ${String(value)}; an int64 buffer wants whole numbers of 64 bits`);
+      throw new ArgumentError(`write: data[${i}] is ${show(value)}; an int64 buffer wants whole numbers of 64 bits`);
     }
     return whole;
   });
@@ -40,7 +43,7 @@ function toNumbers(data: ArrayLike<number> | ArrayLike<bigint>, whole: boolean):
     const value = data[i];
     if (typeof value !== 'number' || (whole && value !== (value | 0))) {
       throw new ArgumentError(
-        `write: data[${i}] is the ${typeof value} ${String(value)}; the buffer wants ${whole ? 'whole numbers of 32 bits' : 'numbers'}`,
+        `write: data[${i}] is the ${typeof value} ${show(value)}; the buffer wants ${whole ? 'whole numbers of 32 bits' : 'numbers'}`,
       );
     }
   }

@@ -24,7 +24,7 @@ class MetaDevice implements Device {
   readonly scopes = new ScopeStack();
 
   alloc(size: number, dtype: DType = this.dtype): Buffer {
-    checkSize(size);
+    checkSize(size, dtype);
     return new MetaBuffer(size, dtype);
   }
 

@@ -3,7 +3,7 @@
  * judged by. Its kernels stand in `reference/`, one file a family. In float32 each step is rounded by `Math.fround`;
  * in float64 the same loops run unrounded, for gradient checks and error bounds.
  */
-import { ArgumentError } from '../errors.js';
+import { ArgumentError, show } from '../errors.js';
 import type { Device } from './device.js';
 import { conv } from './reference/conv.js';
 import { checkReference, kernelsOn, type ReferenceBounds, ReferenceDevice } from './reference/device.js';
@@ -20,9 +20,10 @@ export interface ReferenceOptions extends ReferenceBounds {
  * bits that the exact mode of every other device gives; `float64` the same sums nearly without rounding.
  * @throws ArgumentError when an option is out of its range
  */
-export function reference({ math = 'exact', ...options }: ReferenceOptions = {}): Device {
+export function reference(o: ReferenceOptions = {}): Device {
+  const { math = 'exact', ...options } = o ?? {};
   if (math !== 'exact' && math !== 'fast') {
-    throw new ArgumentError(`reference: math is ${JSON.stringify(math)}; want 'exact' or 'fast'`);
+    throw new ArgumentError(`reference: math is ${show(math)}; want 'exact' or 'fast'`);
   }
   checkReference(options);
   const { dtype = 'float32', maxMemoryBytes = Number.POSITIVE_INFINITY } = options;

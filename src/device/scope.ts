@@ -2,7 +2,7 @@
  * Scopes: whoever makes a resource on a device inside `device.scope(fn)` has it freed at the end, unless
  * `fn` returns it or it was kept.
  */
-import { AtalhoError } from '../errors.js';
+import { ArgumentError, AtalhoError, show } from '../errors.js';
 
 /** What a scope can free. Tensor implements it, so that devices need to know no more of tensors. */
 export interface Resource {
@@ -33,6 +33,11 @@ function collect(value: unknown, found: Set<Resource>): void {
   }
 }
 
+/** What runs inside something must be a function. */
+function checkFunction(what: string, fn: unknown): void {
+  if (typeof fn !== 'function') throw new ArgumentError(`${what}: fn is ${show(fn)}; want a function`);
+}
+
 /** `noGrad` and scopes end when `fn` returns, so a function that goes on later is a mistake. */
 export function refusePromise(what: string, result: unknown): void {
   if (typeof result === 'object' && result !== null && 'then' in result && typeof result.then === 'function') {
@@ -51,6 +56,7 @@ export class ScopeStack {
   }
 
   withoutRecording<T>(fn: () => T): T {
+    checkFunction('inferenceMode', fn);
     this.inferring++;
     try {
       const result = fn();
@@ -61,9 +67,27 @@ export class ScopeStack {
     }
   }
 
+  /** What was made since, for each attempt under way. */
+  private readonly attempts: Resource[][] = [];
+
   /** Puts a new resource into the innermost scope, if there is one. */
   track(resource: Resource): void {
     this.open.at(-1)?.add(resource);
+    for (const made of this.attempts) made.push(resource);
+  }
+
+  /** Runs `fn`; should it throw, whatever it made is freed, kept or not: half a network is of no use. */
+  attempt<T>(fn: () => T): T {
+    const made: Resource[] = [];
+    this.attempts.push(made);
+    try {
+      return fn();
+    } catch (error) {
+      for (const resource of made) resource.dispose();
+      throw error;
+    } finally {
+      this.attempts.pop();
+    }
   }
 
   /** Takes a resource out of every scope: it now lives until it is disposed. */
@@ -77,6 +101,7 @@ export class ScopeStack {
   }
 
   run<T>(fn: () => T): T {
+    checkFunction('scope', fn);
     const scope = new Set<Resource>();
     this.open.push(scope);
     const survivors = new Set<Resource>();

@@ -1,5 +1,5 @@
 /** What bounds a guest's run: a signal, polled between steps, and progress, which may make the run wait. */
-import { AbortedError, ArgumentError } from '../errors.js';
+import { AbortedError, ArgumentError, show } from '../errors.js';
 
 /** As much of an AbortSignal as is read; where a host has none, any object with such a field. */
 export interface Abort {
@@ -34,9 +34,14 @@ export function checkAbort(op: string, signal: Abort | undefined, done: number, 
   if (signal?.aborted) throw new AbortedError(`${op}: aborted after ${done} of ${total} ${what}`, done);
 }
 
-/** @throws ArgumentError unless `value` is a whole number of at least 1 */
-export function checkCount(op: string, argument: string, value: unknown): asserts value is number {
-  if (!Number.isSafeInteger(value) || Number(value) < 1) {
-    throw new ArgumentError(`${op}: ${argument} is ${String(value)}; want a whole number of at least 1`);
+/** @throws ArgumentError unless `value` is a whole number from 1 to `most` */
+export function checkCount(
+  op: string,
+  argument: string,
+  value: unknown,
+  most = Number.MAX_SAFE_INTEGER,
+): asserts value is number {
+  if (!Number.isSafeInteger(value) || Number(value) < 1 || Number(value) > most) {
+    throw new ArgumentError(`${op}: ${argument} is ${show(value)}; want a whole number from 1 to ${most}`);
   }
 }

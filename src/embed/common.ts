@@ -26,7 +26,6 @@ export { avgPool2d } from '../ops/avgPool2d.js';
 export { batchNorm, batchNormRelu } from '../ops/batchNorm.js';
 export { conv2d } from '../ops/conv2d.js';
 export { linear } from '../ops/linear.js';
-export { matmul } from '../ops/matmul.js';
 export { maxPool2d } from '../ops/maxPool2d.js';
 export { mean, sum } from '../ops/reduce.js';
 export { relu } from '../ops/relu.js';

@@ -1,8 +1,8 @@
 /** Training on images, within bounds: cross-entropy, a step of the optimizer for each batch. */
-import { ArgumentError } from '../errors.js';
-import type { Module } from '../nn/module.js';
-import type { Optimizer } from '../optim/optimizer.js';
-import type { Generator } from '../random.js';
+import { ArgumentError, reading, show } from '../errors.js';
+import { checkModule, type Module } from '../nn/module.js';
+import { Optimizer } from '../optim/optimizer.js';
+import { Generator } from '../random.js';
 import { countCorrect } from '../train/accuracy.js';
 import { disposeSteps, launchStep } from '../train/step.js';
 import { type Bounds, checkAbort, checkBounds, checkCount, type Progress } from './bounds.js';
@@ -19,7 +19,7 @@ export interface FitOptions extends Images, Bounds<FitProgress> {
   /** The class of each image. */
   readonly labels: ArrayLike<number>;
   readonly steps: number;
-  /** Images a step. After the last image comes the first again. */
+  /** Images a step, at most all of them. After the last image comes the first again. */
   readonly batchSize: number;
   /** Draws the order of each pass over the images; the order in which they are given by default. */
   readonly generator?: Generator;
@@ -36,14 +36,20 @@ export interface FitOptions extends Images, Bounds<FitProgress> {
  * @throws AbortedError once `signal` is aborted
  */
 export async function fit(model: Module, optimizer: Optimizer, options: FitOptions): Promise<Float64Array> {
-  const { images, shape, labels, steps, batchSize, generator, labelSmoothing, signal, onProgress } = options;
+  checkModule('fit', model);
+  if (!(optimizer instanceof Optimizer))
+    throw new ArgumentError(`fit: optimizer is ${show(optimizer)}; want one of sgd, adam, …`);
+  const { images, shape, labels, steps, batchSize, generator, labelSmoothing, signal, onProgress } = options ?? {};
   const size = checkImages('fit', options);
   const [count, channels, height, width] = shape;
   checkCount('fit', 'steps', steps);
-  checkCount('fit', 'batchSize', batchSize);
+  checkCount('fit', 'batchSize', batchSize, count);
   checkBounds('fit', options);
+  if (generator !== undefined && !(generator instanceof Generator)) {
+    throw new ArgumentError(`fit: generator is ${show(generator)}; want a Generator`);
+  }
   if (typeof labels !== 'object' || labels === null || labels.length !== count) {
-    throw new ArgumentError(`fit: labels has ${String(labels?.length)} elements; want ${count}, one for each image`);
+    throw new ArgumentError(`fit: labels has ${show(labels?.length)} elements; want ${count}, one for each image`);
   }
   let order: ArrayLike<number> | null = null;
   let seen = 0;
@@ -61,7 +67,7 @@ export async function fit(model: Module, optimizer: Optimizer, options: FitOptio
     const batch = {
       images: gather(images, size, numbers),
       shape: [batchSize, channels, height, width] as const,
-      labels: Int32Array.from(numbers, (number) => labels[number]),
+      labels: reading('fit', () => Int32Array.from(numbers, (number) => labels[number])),
     };
     const step = launchStep(model, optimizer, batch, losses.length + 1, { labelSmoothing });
     try {

@@ -1,5 +1,5 @@
 /** Images as a guest gives them: pixels in a row, and their shape. */
-import { ArgumentError } from '../errors.js';
+import { ArgumentError, show } from '../errors.js';
 import { formatShape, type Shape } from '../shape.js';
 import { checkCount } from './bounds.js';
 
@@ -11,18 +11,17 @@ export interface Images {
 }
 
 /** Pixels of an image. @throws ArgumentError when the pixels are not as many as the shape says */
-export function checkImages(op: string, { images, shape }: Images): number {
+export function checkImages(op: string, o: Images): number {
+  const { images, shape } = o ?? {};
   if (!Array.isArray(shape) || shape.length !== 4) {
-    throw new ArgumentError(
-      `${op}: shape is ${Array.isArray(shape) ? formatShape(shape) : String(shape)}; want [N, C, H, W]`,
-    );
+    throw new ArgumentError(`${op}: shape is ${show(shape)}; want [N, C, H, W]`);
   }
   for (let i = 0; i < 4; i++) checkCount(op, `shape[${i}]`, shape[i]);
   const size = shape[1] * shape[2] * shape[3];
   const length = typeof images === 'object' && images !== null ? images.length : undefined;
   if (length !== shape[0] * size) {
     throw new ArgumentError(
-      `${op}: images has ${String(length)} values; want ${shape[0] * size} for ${formatShape(shape)}`,
+      `${op}: images has ${show(length)} values; want ${shape[0] * size} for ${formatShape(shape)}`,
     );
   }
   return size;

@@ -9,6 +9,7 @@ export type { WorkerLike } from '../device/wasm/team.js';
 export * from '../models/index.js';
 export * from '../nn/index.js';
 export * from '../ops/index.js';
+export * from '../optim/index.js';
 export * from './common.js';
 export * from './training.js';
 export type { EmbedWasmOptions } from './wasm.js';

@@ -25,6 +25,7 @@ export {
   wideResnet101_2,
 } from '../models/resnet.js';
 export { CompiledModel, type CompileOptions, compile } from '../nn/compile.js';
+export { matmul } from '../ops/matmul.js';
 export * from './common.js';
 export type { EmbedWasmOptions } from './wasm.js';
 

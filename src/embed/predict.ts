@@ -1,6 +1,6 @@
 /** A model's answer to images, within bounds. */
 import { AtalhoError } from '../errors.js';
-import type { Module } from '../nn/module.js';
+import { checkModule, type Module } from '../nn/module.js';
 import { predictLogits } from '../train/predict.js';
 import { type Bounds, checkAbort, checkBounds, checkCount, type Progress } from './bounds.js';
 import { checkImages, gather, type Images } from './images.js';
@@ -18,7 +18,8 @@ export interface PredictOptions extends Images, Bounds<Progress> {
  * @throws AbortedError once `signal` is aborted
  */
 export async function predict(model: Module, options: PredictOptions): Promise<Float32Array> {
-  const { images, shape, batchSize = 16, signal, onProgress } = options;
+  checkModule('predict', model);
+  const { images, shape, batchSize = 16, signal, onProgress } = options ?? {};
   const size = checkImages('predict', options);
   checkCount('predict', 'batchSize', batchSize);
   checkBounds('predict', options);

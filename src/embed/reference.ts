@@ -14,7 +14,8 @@ export * from './training.js';
  * `float64` the same sums nearly without rounding.
  * @throws ArgumentError when an option is out of its range
  */
-export function reference(options: ReferenceBounds = {}): Device {
+export function reference(o: ReferenceBounds = {}): Device {
+  const options = o ?? {};
   checkReference(options);
   const { dtype = 'float32', maxMemoryBytes = Number.POSITIVE_INFINITY } = options;
   return new ReferenceDevice(dtype, maxMemoryBytes, (host) => ({

@@ -66,7 +66,8 @@ export function embedWasm(binary: string, kernels: (w: WasmContext, math: WasmMa
    * @throws DeviceError where the engine has no WebAssembly, or none with SIMD, or refuses to compile: use `reference()` there
    * @throws OutOfMemoryError when not even the first pages can be had
    */
-  return async function wasm(options: EmbedWasmOptions = {}): Promise<WasmDevice> {
+  return async function wasm(given: EmbedWasmOptions = {}): Promise<WasmDevice> {
+    const options = given ?? {};
     const { math = 'exact', threads = 1, module } = options;
     checkOptions(options, ['exact', 'fast']);
     checkThreads(threads);

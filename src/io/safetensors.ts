@@ -4,7 +4,7 @@
  * @see https://github.com/huggingface/safetensors#format
  */
 import { BIG_ENDIAN, fileOrder } from '../endian.js';
-import { ArgumentError, FormatError } from '../errors.js';
+import { ArgumentError, FormatError, reading, show } from '../errors.js';
 import { hasLateData } from '../lateData.js';
 import { formatShape, type Shape } from '../shape.js';
 import { decodeUtf8, encodeUtf8 } from '../utf8.js';
@@ -131,6 +131,9 @@ function entryOf({ dtype, shape }: TensorInfo, codec: Codec, bytes: Uint8Array, 
  *   a hole or do not end where the file does.
  */
 export function readSafetensors(bytes: Uint8Array): Safetensors {
+  // Told by its tag, since its class may be another realm's.
+  if (Object.prototype.toString.call(bytes) !== '[object Uint8Array]')
+    throw new ArgumentError(`readSafetensors: bytes is ${show(bytes)}; want a Uint8Array`);
   if (bytes.length < 8) throw new FormatError(`safetensors: file has ${bytes.length} bytes; want at least 8`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, 8);
   const headerLength = view.getUint32(4, true) * 2 ** 32 + view.getUint32(0, true);
@@ -265,11 +268,13 @@ export function writeSafetensors(
 ): Uint8Array<ArrayBuffer> {
   const tensors: Prepared[] = [];
   const names = new Set<string>();
-  for (const [name, input] of entries) {
-    if (names.has(name)) throw new ArgumentError(`writeSafetensors: two tensors are called ${showName(name)}`);
-    names.add(name);
-    tensors.push(prepare(name, input));
-  }
+  reading('writeSafetensors', () => {
+    for (const [name, input] of entries) {
+      if (names.has(name)) throw new ArgumentError(`writeSafetensors: two tensors are called ${showName(name)}`);
+      names.add(name);
+      tensors.push(prepare(name, input));
+    }
+  });
   tensors.sort((a, b) => DTYPES.indexOf(b.dtype) - DTYPES.indexOf(a.dtype) || compareBytes(a.key, b.key));
 
   const fields: string[] = [];

@@ -1,5 +1,5 @@
 /** The small networks for CIFAR's 32×32 images: He et al. 2016, section 4.2, and 2016b. */
-import { ArgumentError } from '../errors.js';
+import { ArgumentError, show } from '../errors.js';
 import type { Sequential } from '../nn/sequential.js';
 import { BasicBlock, type ShortcutType } from './blocks.js';
 import { PreactBasicBlock, PreactBottleneck, preactResnet } from './preact.js';
@@ -12,9 +12,9 @@ export interface CifarResnetOptions extends Omit<ResnetOptions, 'strideOn'> {
 
 /** Blocks of each of the three stages, given the depth. */
 function blocks(name: string, depth: number, layersPerBlock: number): number {
-  const n = (depth - 2) / (3 * layersPerBlock);
+  const n = typeof depth === 'number' ? (depth - 2) / (3 * layersPerBlock) : Number.NaN;
   if (!Number.isInteger(n) || n < 1) {
-    throw new ArgumentError(`${name}: depth is ${depth}; want ${3 * layersPerBlock}n + 2, n at least 1`);
+    throw new ArgumentError(`${name}: depth is ${show(depth)}; want ${3 * layersPerBlock}n + 2, n at least 1`);
   }
   return n;
 }
@@ -27,7 +27,8 @@ const COMMON = { numClasses: 10, planes: 16, stem: '3x3', shortcut: 'zeroPad' } 
  * @throws ArgumentError when the depth is none of those
  * @see https://arxiv.org/abs/1512.03385, section 4.2
  */
-export function cifarResnet({ depth, ...o }: CifarResnetOptions & { readonly depth: number }): Sequential {
+export function cifarResnet(options: CifarResnetOptions & { readonly depth: number }): Sequential {
+  const { depth, ...o } = options ?? {};
   const n = blocks('cifarResnet', depth, 2);
   return resnet({ ...COMMON, ...o, block: BasicBlock, layers: [n, n, n] });
 }
@@ -50,11 +51,10 @@ export type CifarPreactResnetOptions = Omit<CifarResnetOptions, 'zeroInitResidua
  * @throws ArgumentError when the depth is none of those
  * @see https://arxiv.org/abs/1603.05027, Tables 1 and 3
  */
-export function cifarPreactResnet({
-  depth,
-  bottleneck = false,
-  ...o
-}: CifarPreactResnetOptions & { readonly depth: number; readonly bottleneck?: boolean }): Sequential {
+export function cifarPreactResnet(
+  options: CifarPreactResnetOptions & { readonly depth: number; readonly bottleneck?: boolean },
+): Sequential {
+  const { depth, bottleneck = false, ...o } = options ?? {};
   const n = blocks('cifarPreactResnet', depth, bottleneck ? 3 : 2);
   return preactResnet({
     ...COMMON,

@@ -1,5 +1,5 @@
 /** The chapter's network (d2l.ai, section "Residual Networks") as any of its three tabs builds it. */
-import { ArgumentError } from '../errors.js';
+import { ArgumentError, show } from '../errors.js';
 import type { ChannelsLast } from '../nn/channelsLast.js';
 import { generatorOf } from '../nn/init.js';
 import type { Sequential } from '../nn/sequential.js';
@@ -30,7 +30,7 @@ export function d2lResnet(o: D2lResnetOptions & { readonly tab?: 'pytorch' | 'mx
 export function d2lResnet(o: D2lResnetOptions & { readonly tab: 'tensorflow' }): ChannelsLast<Sequential>;
 export function d2lResnet(o: D2lResnetOptions): Sequential | ChannelsLast<Sequential>;
 export function d2lResnet(o: D2lResnetOptions): Sequential | ChannelsLast<Sequential> {
-  const { device, numClasses = 10, tab = 'pytorch' } = o;
+  const { device, numClasses = 10, tab = 'pytorch' } = o ?? {};
   if (tab === 'pytorch') return pytorchResnet(o);
   if (o.inChannels !== undefined) {
     throw new ArgumentError(
@@ -41,7 +41,7 @@ export function d2lResnet(o: D2lResnetOptions): Sequential | ChannelsLast<Sequen
   const init = { device, generator: generatorOf('d2lResnet', o) };
   if (tab === 'mxnet') return mxnetResnet(stages, numClasses, init);
   if (tab === 'tensorflow') return tensorflowResnet(stages, numClasses, init);
-  throw new ArgumentError(`d2lResnet: tab is ${JSON.stringify(tab)}; want 'pytorch', 'mxnet' or 'tensorflow'`);
+  throw new ArgumentError(`d2lResnet: tab is ${show(tab)}; want 'pytorch', 'mxnet' or 'tensorflow'`);
 }
 
 /**
@@ -53,6 +53,6 @@ export function d2lResnet18(o: D2lResnet18Options & { readonly tab?: 'pytorch' |
 export function d2lResnet18(o: D2lResnet18Options & { readonly tab: 'tensorflow' }): ChannelsLast<Sequential>;
 export function d2lResnet18(o: D2lResnet18Options): Sequential | ChannelsLast<Sequential>;
 export function d2lResnet18(o: D2lResnet18Options): Sequential | ChannelsLast<Sequential> {
-  const { device, generator, seed, inChannels, numClasses, tab } = o;
+  const { device, generator, seed, inChannels, numClasses, tab } = o ?? {};
   return d2lResnet({ device, generator, seed, inChannels, numClasses, tab });
 }

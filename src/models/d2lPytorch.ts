@@ -2,7 +2,7 @@
 import { ArgumentError } from '../errors.js';
 import { BatchNorm2d } from '../nn/batchNorm2d.js';
 import { Conv2d } from '../nn/conv2d.js';
-import { generatorOf, type InitOptions, whole } from '../nn/init.js';
+import { building, generatorOf, type InitOptions, whole } from '../nn/init.js';
 import { Linear } from '../nn/linear.js';
 import { resnetBlock } from '../nn/residual.js';
 import { Sequential } from '../nn/sequential.js';
@@ -45,25 +45,27 @@ export function stagesOf({
  * @see https://d2l.ai/chapter_convolutional-modern/resnet.html
  */
 export function pytorchResnet(o: PytorchResnetOptions): Sequential {
-  const { device, inChannels = 1, numClasses = 10 } = o;
-  const stages = stagesOf(o);
-  const init = { device, generator: generatorOf('d2lResnet', o) };
-  const [[first]] = stages;
-  const stem = new Sequential(
-    new Conv2d(inChannels, first, 7, { ...init, stride: 2, padding: 3 }),
-    new BatchNorm2d(first, { device }),
-    new ReLU(),
-    new MaxPool2d(3, { stride: 2, padding: 1 }),
-  );
-  const middle = stages.map(([c, blocks], i) =>
-    resnetBlock(i === 0 ? c : stages[i - 1][0], c, blocks, { ...init, firstBlock: i === 0 }),
-  );
-  const head = new Linear(stages[stages.length - 1][0], numClasses, init);
-  return new Sequential(stem, ...middle, new AdaptiveAvgPool2d([1, 1]), new Flatten(), head);
+  return building('d2lResnet', o, () => {
+    const { device, inChannels = 1, numClasses = 10 } = o;
+    const stages = stagesOf(o);
+    const init = { device, generator: generatorOf('d2lResnet', o) };
+    const [[first]] = stages;
+    const stem = new Sequential(
+      new Conv2d(inChannels, first, 7, { ...init, stride: 2, padding: 3 }),
+      new BatchNorm2d(first, { device }),
+      new ReLU(),
+      new MaxPool2d(3, { stride: 2, padding: 1 }),
+    );
+    const middle = stages.map(([c, blocks], i) =>
+      resnetBlock(i === 0 ? c : stages[i - 1][0], c, blocks, { ...init, firstBlock: i === 0 }),
+    );
+    const head = new Linear(stages[stages.length - 1][0], numClasses, init);
+    return new Sequential(stem, ...middle, new AdaptiveAvgPool2d([1, 1]), new Flatten(), head);
+  });
 }
 
 /** `d2lResnet18` with the PyTorch tab's layers: stages of 64, 128, 256 and 512 channels, two blocks each. */
 export function pytorchResnet18(o: Omit<PytorchResnetOptions, 'channels' | 'blocks'>): Sequential {
-  const { device, generator, seed, inChannels, numClasses } = o;
+  const { device, generator, seed, inChannels, numClasses } = o ?? {};
   return pytorchResnet({ device, generator, seed, inChannels, numClasses });
 }

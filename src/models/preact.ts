@@ -2,7 +2,7 @@
 import { ArgumentError } from '../errors.js';
 import { BatchNorm2d } from '../nn/batchNorm2d.js';
 import { Conv2d } from '../nn/conv2d.js';
-import { generatorOf, type InitOptions, whole } from '../nn/init.js';
+import { building, generatorOf, type InitOptions, whole } from '../nn/init.js';
 import { Linear } from '../nn/linear.js';
 import { Module } from '../nn/module.js';
 import { Sequential } from '../nn/sequential.js';
@@ -135,6 +135,10 @@ export interface PreactResnetConfig
  * @see https://arxiv.org/abs/1603.05027, section 3 and appendix; the authors' Torch code, preresnet.lua
  */
 export function preactResnet(o: PreactResnetConfig): Sequential {
+  return building('preactResnet', o, () => build(o));
+}
+
+function build(o: PreactResnetConfig): Sequential {
   const { device, block, inChannels = 3, numClasses = 1000, planes = 64, stem = '7x7', shortcut = 'projection' } = o;
   whole('preactResnet', 'planes', planes);
   if (shortcut !== 'projection' && shortcut !== 'zeroPad') {

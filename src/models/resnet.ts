@@ -1,8 +1,8 @@
 /** The residual networks of He et al. 2016, Table 1, and their widened and grouped kin, with torchvision's names. */
-import { ArgumentError } from '../errors.js';
+import { ArgumentError, show } from '../errors.js';
 import { BatchNorm2d } from '../nn/batchNorm2d.js';
 import { Conv2d } from '../nn/conv2d.js';
-import { generatorOf, type InitOptions, whole } from '../nn/init.js';
+import { building, generatorOf, type InitOptions, whole } from '../nn/init.js';
 import { Linear } from '../nn/linear.js';
 import type { Module } from '../nn/module.js';
 import { Sequential } from '../nn/sequential.js';
@@ -52,7 +52,8 @@ export function stages(
   { block, layers, planes = 64 }: Pick<ResnetConfig, 'block' | 'layers' | 'planes'>,
   make: (inPlanes: number, planes: number, stride: number, first: { stage: number; block: number }) => Module,
 ): { stages: Record<string, Sequential>; channels: number } {
-  if (layers.length === 0) throw new ArgumentError('resnet: layers is []; want the number of blocks of each stage');
+  if (!Array.isArray(layers) || layers.length === 0)
+    throw new ArgumentError(`resnet: layers is ${show(layers)}; want the number of blocks of each stage`);
   let channels = planes;
   const named: Record<string, Sequential> = {};
   layers.forEach((count, stage) => {
@@ -97,6 +98,10 @@ export function stemLayers(
  * @see https://pytorch.org/vision/stable/models/resnet.html
  */
 export function resnet(o: ResnetConfig): Sequential {
+  return building('resnet', o, () => build(o));
+}
+
+function build(o: ResnetConfig): Sequential {
   const { device, block, inChannels = 3, numClasses = 1000, planes = 64, stem = '7x7', shortcut = 'projection' } = o;
   const { zeroInitResidual = false, groups, widthPerGroup, strideOn } = o;
   whole('resnet', 'planes', planes);

@@ -1,9 +1,9 @@
 import { Counter } from '../counter.js';
 import type { Device } from '../device/device.js';
-import { ArgumentError } from '../errors.js';
+import { ArgumentError, show } from '../errors.js';
 import { type BatchNormOptions, batchNorm, batchNormRelu } from '../ops/batchNorm.js';
 import { checkRank } from '../shape.js';
-import { keep, type Tensor, tensor } from '../tensor.js';
+import { checkDevice, keep, type Tensor, tensor } from '../tensor.js';
 import { whole } from './init.js';
 import { Module } from './module.js';
 
@@ -44,20 +44,23 @@ export class BatchNorm2d extends Module {
     o: BatchNorm2dOptions,
   ) {
     super();
-    const { device, eps = 1e-5, momentum = 0.1, affine = true, trackRunningStats = true } = o;
+    const { device, eps = 1e-5, momentum = 0.1, affine = true, trackRunningStats = true } = o ?? {};
     whole('BatchNorm2d', 'numFeatures', numFeatures);
-    if (!(eps >= 0 && eps < Number.POSITIVE_INFINITY)) {
-      throw new ArgumentError(`BatchNorm2d: eps is ${eps}; want a finite number of at least 0`);
+    checkDevice('BatchNorm2d', device);
+    if (!(typeof eps === 'number' && eps >= 0 && eps < Number.POSITIVE_INFINITY)) {
+      throw new ArgumentError(`BatchNorm2d: eps is ${show(eps)}; want a finite number of at least 0`);
     }
-    if (momentum !== null && !(momentum >= 0 && momentum <= 1)) {
-      throw new ArgumentError(`BatchNorm2d: momentum is ${momentum}; want null or a number from 0 to 1`);
+    if (momentum !== null && !(typeof momentum === 'number' && momentum >= 0 && momentum <= 1)) {
+      throw new ArgumentError(`BatchNorm2d: momentum is ${show(momentum)}; want null or a number from 0 to 1`);
     }
     const filled = (value: number, requiresGrad: boolean): Tensor =>
       keep(tensor(new Float32Array(numFeatures).fill(value), { device, requiresGrad }));
-    this.weight = affine ? filled(1, true) : null;
-    this.bias = affine ? filled(0, true) : null;
-    this.runningMean = trackRunningStats ? filled(0, false) : null;
-    this.runningVar = trackRunningStats ? filled(1, false) : null;
+    [this.weight, this.bias, this.runningMean, this.runningVar] = device.scopes.attempt(() => [
+      affine ? filled(1, true) : null,
+      affine ? filled(0, true) : null,
+      trackRunningStats ? filled(0, false) : null,
+      trackRunningStats ? filled(1, false) : null,
+    ]);
     this.numBatchesTracked = trackRunningStats ? new Counter(device) : null;
     this.eps = eps;
     this.momentum = momentum;

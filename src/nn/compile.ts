@@ -4,10 +4,10 @@
  */
 import type { BuffersOf, OpNode } from '../autograd.js';
 import type { BatchNormGeometry, Buffer, ChannelNorm, Device, DType, Prepared } from '../device/device.js';
-import { ArgumentError, DeviceError } from '../errors.js';
+import { ArgumentError, DeviceError, show } from '../errors.js';
 import { type ConvGeometry, formatShape, type Shape, sameShape, sizeOf } from '../shape.js';
 import { keep, Tensor } from '../tensor.js';
-import type { Module } from './module.js';
+import { checkModule, type Module } from './module.js';
 import { type Recording, recordForward } from './record.js';
 
 export interface CompileOptions {
@@ -232,6 +232,8 @@ export class CompiledModel {
   run(x: Tensor | ArrayLike<number>): Tensor {
     if (this.#disposed) throw new DeviceError('CompiledModel: it was disposed');
     const size = sizeOf(this.inputShape);
+    if (typeof x !== 'object' || x === null)
+      throw new ArgumentError(`CompiledModel: x is ${show(x)}; want a Tensor or numbers`);
     if (x instanceof Tensor) {
       if (!sameShape(x.shape, this.inputShape)) {
         throw new ArgumentError(
@@ -323,7 +325,9 @@ function convolution(device: Device, { fused, output }: Step, bufferOf: (value: 
  * once: it must not depend on the values of x, nor make tensors but by ops.
  * @throws ArgumentError when the model has no parameters, refuses the shape, or uses what is not recorded
  */
-export function compile(model: Module, { inputShape }: CompileOptions): CompiledModel {
+export function compile(model: Module, o: CompileOptions): CompiledModel {
+  checkModule('compile', model);
+  const { inputShape } = o ?? {};
   const constants: Buffer[] = [];
   const release: (() => void)[] = [
     () => {

@@ -29,7 +29,7 @@ export class Conv2d extends Module {
     o: Conv2dLayerOptions,
   ) {
     super();
-    const { stride = 1, padding = 0, dilation = 1, groups = 1 } = o;
+    const { stride = 1, padding = 0, dilation = 1, groups = 1 } = o ?? {};
     whole('Conv2d', 'inChannels', inChannels);
     whole('Conv2d', 'outChannels', outChannels);
     whole('Conv2d', 'groups', groups);

@@ -1,9 +1,9 @@
 /** Where a layer's first weights come from: a seeded generator, by PyTorch's distributions unless told otherwise. */
 import type { Device } from '../device/device.js';
-import { ArgumentError } from '../errors.js';
+import { ArgumentError, reading, show } from '../errors.js';
 import { fans, Generator } from '../random.js';
 import { type Shape, sizeOf } from '../shape.js';
-import { keep, Tensor, tensor } from '../tensor.js';
+import { checkDevice, keep, Tensor, tensor } from '../tensor.js';
 
 /** The seed of a layer or network that is given neither a seed nor a generator. */
 export const DEFAULT_SEED = 0;
@@ -18,17 +18,29 @@ export interface InitOptions {
 
 /** The generator that the options ask for. */
 export function generatorOf(op: string, o: InitOptions): Generator {
-  if (!o?.device) throw new ArgumentError(`${op}: no device given; want { device }`);
+  checkDevice(op, o?.device);
   if (o.generator !== undefined && o.seed !== undefined) {
-    throw new ArgumentError(`${op}: got a generator and seed ${o.seed}; want one of them`);
+    throw new ArgumentError(`${op}: got a generator and seed ${show(o.seed)}; want one of them`);
+  }
+  if (o.generator !== undefined && !(o.generator instanceof Generator)) {
+    throw new ArgumentError(`${op}: generator is ${show(o.generator)}; want a Generator`);
   }
   return o.generator ?? new Generator(o.seed ?? DEFAULT_SEED);
 }
 
+/** More than any extent. */
+const MOST = 2 ** 31;
+
+/** Makes a network; where that fails, for want of memory say, its first layers do not stay behind. */
+export function building<T>(op: string, o: InitOptions, make: () => T): T {
+  checkDevice(op, o?.device);
+  return o.device.scopes.attempt(() => reading(op, make));
+}
+
 /** Throws unless `value` is a whole number of at least 1. */
 export function whole(op: string, argument: string, value: number): void {
-  if (!Number.isInteger(value) || value < 1) {
-    throw new ArgumentError(`${op}: ${argument} is ${value}; want a whole number of at least 1`);
+  if (!Number.isInteger(value) || value < 1 || value > MOST) {
+    throw new ArgumentError(`${op}: ${argument} is ${show(value)}; want a whole number of at least 1`);
   }
 }
 
@@ -64,11 +76,16 @@ export function weightAndBias(
   generator: Generator,
 ): { weight: Tensor; bias: Tensor | null } {
   const { device, weightInit = torchWeight, biasInit = torchBias } = o;
-  // Drawing takes the longest by far of making a large network.
-  const make = (init: Initializer, shape: Shape): Tensor =>
-    device.holdsNothing
-      ? keep(new Tensor(device, shape, device.alloc(sizeOf(shape)), true))
-      : parameter(init(generator, weightShape), shape, device);
-  const weight = make(weightInit, weightShape);
-  return { weight, bias: hasBias ? make(biasInit, [weightShape[0]]) : null };
+  const make = (init: Initializer, shape: Shape): Tensor => {
+    // First the memory: a device that has none says so before anything is drawn.
+    const buffer = device.alloc(sizeOf(shape));
+    const made = keep(new Tensor(device, shape, buffer, true));
+    // Drawing takes the longest by far of making a large network.
+    if (!device.holdsNothing) device.write(buffer, init(generator, weightShape));
+    return made;
+  };
+  return device.scopes.attempt(() => {
+    const weight = make(weightInit, weightShape);
+    return { weight, bias: hasBias ? make(biasInit, [weightShape[0]]) : null };
+  });
 }

@@ -3,9 +3,14 @@
  * walking an object's plain fields in the order in which they were declared.
  */
 import type { Device } from '../device/device.js';
-import { StateDictError } from '../errors.js';
+import { ArgumentError, StateDictError, show } from '../errors.js';
 import { copyStateDict, type Disagreement, type StateEntry } from '../stateDict.js';
 import { keep, Tensor } from '../tensor.js';
+
+/** @throws ArgumentError unless it is a module */
+export function checkModule(op: string, model: unknown): asserts model is Module {
+  if (!(model instanceof Module)) throw new ArgumentError(`${op}: model is ${show(model)}; want a Module`);
+}
 
 /** The state-dict name of a field: `runningMean` is `running_mean`, as in PyTorch. */
 function stateName(field: string): string {
@@ -95,10 +100,8 @@ export abstract class Module {
    */
   loadStateDict(entries: ReadonlyMap<string, StateEntry>, o?: { readonly strict?: true }): this;
   loadStateDict(entries: ReadonlyMap<string, StateEntry>, o: { readonly strict: false }): Disagreement;
-  loadStateDict(
-    entries: ReadonlyMap<string, StateEntry>,
-    { strict = true }: { readonly strict?: boolean } = {},
-  ): this | Disagreement {
+  loadStateDict(entries: ReadonlyMap<string, StateEntry>, o: { readonly strict?: boolean } = {}): this | Disagreement {
+    const { strict = true } = o ?? {};
     const mayLack = (name: string): boolean =>
       /(^|\.)num_batches_tracked$/.test(name) && entries.has(name.replace(/num_batches_tracked$/, 'running_mean'));
     const undo = this.makeAllFrom(entries);

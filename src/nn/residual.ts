@@ -4,7 +4,7 @@ import { formatShape, type Pair, sameShape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { BatchNorm2d } from './batchNorm2d.js';
 import { Conv2d } from './conv2d.js';
-import { generatorOf, type InitOptions, whole } from './init.js';
+import { building, generatorOf, type InitOptions, whole } from './init.js';
 import { Module } from './module.js';
 
 export interface ResidualOptions extends InitOptions {
@@ -30,13 +30,15 @@ export class Residual extends Module {
     super();
     whole('Residual', 'inputChannels', inputChannels);
     whole('Residual', 'numChannels', numChannels);
-    const { device, strides = 1 } = o;
+    const { device, strides = 1 } = o ?? {};
     const init = { device, generator: generatorOf('Residual', o) };
-    this.conv1 = new Conv2d(inputChannels, numChannels, 3, { ...init, padding: 1, stride: strides });
-    this.conv2 = new Conv2d(numChannels, numChannels, 3, { ...init, padding: 1 });
-    this.conv3 = o.use1x1conv ? new Conv2d(inputChannels, numChannels, 1, { ...init, stride: strides }) : null;
-    this.bn1 = new BatchNorm2d(numChannels, { device });
-    this.bn2 = new BatchNorm2d(numChannels, { device });
+    [this.conv1, this.conv2, this.conv3, this.bn1, this.bn2] = building('Residual', o, () => [
+      new Conv2d(inputChannels, numChannels, 3, { ...init, padding: 1, stride: strides }),
+      new Conv2d(numChannels, numChannels, 3, { ...init, padding: 1 }),
+      o.use1x1conv ? new Conv2d(inputChannels, numChannels, 1, { ...init, stride: strides }) : null,
+      new BatchNorm2d(numChannels, { device }),
+      new BatchNorm2d(numChannels, { device }),
+    ]);
   }
 
   override forward(x: Tensor): Tensor {
@@ -82,15 +84,15 @@ export function resnetBlock(
   o: ResnetBlockOptions,
 ): Residual[] {
   whole('resnetBlock', 'numResiduals', numResiduals);
-  if (o.firstBlock && inputChannels !== numChannels) {
+  if (o?.firstBlock && inputChannels !== numChannels) {
     throw new ArgumentError(
       `resnetBlock: inputChannels ${inputChannels} and numChannels ${numChannels} with firstBlock, which keeps the number of channels; want equal`,
     );
   }
-  const init = { device: o.device, generator: generatorOf('resnetBlock', o) };
-  return Array.from({ length: numResiduals }, (_, i) =>
+  const init = { device: o?.device, generator: generatorOf('resnetBlock', o) };
+  const block = (i: number): Residual =>
     i === 0 && !o.firstBlock
       ? new Residual(inputChannels, numChannels, { ...init, use1x1conv: true, strides: 2 })
-      : new Residual(numChannels, numChannels, init),
-  );
+      : new Residual(numChannels, numChannels, init);
+  return building('resnetBlock', o, () => Array.from({ length: numResiduals }, (_, i) => block(i)));
 }

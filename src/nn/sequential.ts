@@ -1,4 +1,4 @@
-import { ArgumentError } from '../errors.js';
+import { ArgumentError, show } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import { BatchNorm2d } from './batchNorm2d.js';
 import { Module } from './module.js';
@@ -48,9 +48,11 @@ export class Sequential extends Module implements Iterable<Module> {
 
   /** Layer i; negative ones count from the back. */
   at(i: number): Module {
-    const layer = this.#layers.at(i);
+    const layer = Number.isInteger(i) ? this.#layers.at(i) : undefined;
     if (layer === undefined) {
-      throw new ArgumentError(`Sequential: layer ${i} of ${this.length}; want ${-this.length} to ${this.length - 1}`);
+      throw new ArgumentError(
+        `Sequential: layer ${show(i)} of ${this.length}; want ${-this.length} to ${this.length - 1}`,
+      );
     }
     return layer;
   }

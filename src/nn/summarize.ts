@@ -4,7 +4,7 @@ import { ArgumentError } from '../errors.js';
 import { type ConvGeometry, checkShape, type Shape, sizeOf } from '../shape.js';
 import { Tensor } from '../tensor.js';
 import { BatchNorm2d } from './batchNorm2d.js';
-import { Module } from './module.js';
+import { checkModule, type Module } from './module.js';
 import { Sequential } from './sequential.js';
 import { ReLU } from './stateless.js';
 
@@ -187,8 +187,9 @@ class Watcher {
  * @throws ArgumentError when the model is on no device or refuses the shape
  * @see https://github.com/TylerYep/torchinfo
  */
-export function summarize(model: Module, { inputShape }: SummarizeOptions): Summary {
-  if (!(model instanceof Module)) throw new ArgumentError('summarize: model is not a Module');
+export function summarize(model: Module, o: SummarizeOptions): Summary {
+  const { inputShape } = o ?? {};
+  checkModule('summarize', model);
   const device = model.stateDict().values().next().value?.device;
   if (device === undefined) {
     throw new ArgumentError('summarize: the model has no parameters, so it is on no device');

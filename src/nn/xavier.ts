@@ -1,7 +1,8 @@
-import type { Generator } from '../random.js';
+import { ArgumentError, show } from '../errors.js';
+import { Generator } from '../random.js';
 import { Conv2d } from './conv2d.js';
 import { Linear } from './linear.js';
-import type { Module } from './module.js';
+import { checkModule, type Module } from './module.js';
 
 /**
  * Draws the weight of every Conv2d and Linear in `module` anew, uniform in ±√(6 / (fanIn + fanOut)), in the order of
@@ -9,6 +10,9 @@ import type { Module } from './module.js';
  * @see https://pytorch.org/docs/stable/nn.init.html#torch.nn.init.xavier_uniform_
  */
 export function initXavierUniform<M extends Module>(module: M, generator: Generator): M {
+  checkModule('initXavierUniform', module);
+  if (!(generator instanceof Generator))
+    throw new ArgumentError(`initXavierUniform: generator is ${show(generator)}; want a Generator`);
   // What has no weights yet would go without.
   module.parameters();
   return module.apply((layer) => {

@@ -4,7 +4,7 @@
  */
 import { type BackwardContext, defineOp } from '../autograd.js';
 import type { BinaryOperator, Buffer, Kernels } from '../device/device.js';
-import { ArgumentError } from '../errors.js';
+import { ArgumentError, show } from '../errors.js';
 import { broadcastAxes, broadcastShapes, broadcastStrides, type Shape, sameShape, sizeOf } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
@@ -60,7 +60,7 @@ function defineBinary(
 ): (a: Tensor, b: Tensor | number) => Tensor {
   const op = defineOp({
     name: operator,
-    inputs: ['a', 'b'],
+    inputs: ['a', 'b?'],
     plan: ([a, b]: Operands, scalar: number | null): BinaryPlan => {
       const bShape = b === null ? [] : b.shape;
       return { shape: broadcastShapes(operator, a.shape, bShape), aShape: a.shape, bShape, scalar };
@@ -75,7 +75,7 @@ function defineBinary(
   return (a, b) => {
     if (typeof b === 'number') return op([a, null], b);
     if (typeof b !== 'object' || b === null)
-      throw new ArgumentError(`${operator}: b is ${String(b)}; want a Tensor or a number`);
+      throw new ArgumentError(`${operator}: b is ${show(b)}; want a Tensor or a number`);
     return op([a, b], null);
   };
 }

@@ -38,7 +38,7 @@ const op = defineOp({
  * @see https://pytorch.org/docs/stable/generated/torch.nn.functional.avg_pool2d.html
  */
 export function avgPool2d(x: Tensor, kernelSize: Pair, o: AvgPool2dOptions = {}): Tensor {
-  const { stride, padding = 0, ceilMode = false } = o;
-  const { countIncludePad = padding !== 'SAME' } = o;
-  return op([x], { kernelSize, stride, padding, dilation: 1, ceilMode, countIncludePad });
+  const { stride, padding = 0, ceilMode = false } = o ?? {};
+  const { countIncludePad = padding !== 'SAME' } = o ?? {};
+  return op([x], { kernelSize, stride, padding, dilation: 1, ceilMode, countIncludePad: Boolean(countIncludePad) });
 }

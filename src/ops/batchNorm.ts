@@ -1,5 +1,5 @@
 import { defineOp } from '../autograd.js';
-import { ArgumentError } from '../errors.js';
+import { ArgumentError, show } from '../errors.js';
 import { formatShape, sameShape, sizeOf } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
@@ -69,11 +69,11 @@ function planOf(name: string) {
         `${name}: x ${formatShape(shape)} has ${batch * spatial} value per channel; training wants more than 1`,
       );
     }
-    if (!(o.momentum >= 0 && o.momentum <= 1)) {
-      throw new ArgumentError(`${name}: momentum is ${o.momentum}; want a number from 0 to 1`);
+    if (!(typeof o.momentum === 'number' && o.momentum >= 0 && o.momentum <= 1)) {
+      throw new ArgumentError(`${name}: momentum is ${show(o.momentum)}; want a number from 0 to 1`);
     }
-    if (!(o.eps >= 0 && o.eps < Number.POSITIVE_INFINITY)) {
-      throw new ArgumentError(`${name}: eps is ${o.eps}; want a finite number of at least 0`);
+    if (!(typeof o.eps === 'number' && o.eps >= 0 && o.eps < Number.POSITIVE_INFINITY)) {
+      throw new ArgumentError(`${name}: eps is ${show(o.eps)}; want a finite number of at least 0`);
     }
     if (residual !== null && !sameShape(residual.shape, shape)) {
       throw new ArgumentError(
@@ -89,7 +89,7 @@ function planOf(name: string) {
 const defineBatchNorm = (name: string, relu: boolean) =>
   defineOp({
     name,
-    inputs: ['x', 'weight', 'bias', 'runningMean', 'runningVar', 'residual'],
+    inputs: ['x', 'weight?', 'bias?', 'runningMean?', 'runningVar?', 'residual?'],
     plan: planOf(name),
     forward({ kernels, inputs, out, save }, { geometry, training, momentum, correction, eps }) {
       const [x, weight, bias, runningMean, runningVar, residual] = inputs;
@@ -118,8 +118,8 @@ const rectified = defineBatchNorm('batchNormRelu', true);
  * @see https://pytorch.org/docs/stable/generated/torch.nn.functional.batch_norm.html
  */
 export function batchNorm(x: Tensor, o: BatchNormOptions = {}): Tensor {
-  const { runningMean = null, runningVar = null, weight = null, bias = null } = o;
-  const { training = false, momentum = 0.1, eps = 1e-5, unbiasedRunningVar: unbiased = true } = o;
+  const { runningMean = null, runningVar = null, weight = null, bias = null } = o ?? {};
+  const { training = false, momentum = 0.1, eps = 1e-5, unbiasedRunningVar: unbiased = true } = o ?? {};
   return plain([x, weight, bias, runningMean, runningVar, null], { training, momentum, unbiased, eps });
 }
 
@@ -134,7 +134,7 @@ export interface BatchNormReluOptions extends BatchNormOptions {
  * @throws ArgumentError when the residual's shape is not that of x
  */
 export function batchNormRelu(x: Tensor, o: BatchNormReluOptions = {}): Tensor {
-  const { runningMean = null, runningVar = null, weight = null, bias = null, residual = null } = o;
-  const { training = false, momentum = 0.1, eps = 1e-5, unbiasedRunningVar: unbiased = true } = o;
+  const { runningMean = null, runningVar = null, weight = null, bias = null, residual = null } = o ?? {};
+  const { training = false, momentum = 0.1, eps = 1e-5, unbiasedRunningVar: unbiased = true } = o ?? {};
   return rectified([x, weight, bias, runningMean, runningVar, residual], { training, momentum, unbiased, eps });
 }

@@ -1,6 +1,6 @@
 import { type BackwardContext, defineOp, type ForwardContext } from '../autograd.js';
 import type { Buffer } from '../device/device.js';
-import { ArgumentError } from '../errors.js';
+import { ArgumentError, show } from '../errors.js';
 import { axis, formatShape, type Shape, stridesOf } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
@@ -52,7 +52,9 @@ function backward({ kernels, dy, grad }: BackwardContext<Inputs>, { parts, strid
  * @see https://pytorch.org/docs/stable/generated/torch.cat.html
  */
 export function cat(tensors: readonly Tensor[], dim = 0): Tensor {
-  if (tensors.length === 0) throw new ArgumentError('cat: no tensors given; want at least one');
+  if (!Array.isArray(tensors) || tensors.length === 0) {
+    throw new ArgumentError(`cat: tensors is ${show(tensors)}; want an array of at least one`);
+  }
   // An op for this many inputs.
   const op = defineOp<Inputs, { dim: number }, CatPlan>({
     name: 'cat',

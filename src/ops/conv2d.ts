@@ -77,7 +77,7 @@ function plan(
 
 const op = defineOp({
   name: 'conv2d',
-  inputs: ['x', 'weight', 'bias'],
+  inputs: ['x', 'weight', 'bias?'],
   plan,
   forward({ kernels, inputs: [x, weight, bias], out }, { geometry }) {
     kernels.conv2d({ ...geometry, x, weight, bias, out });
@@ -104,5 +104,5 @@ const op = defineOp({
  * @see https://pytorch.org/docs/stable/generated/torch.nn.functional.conv2d.html
  */
 export function conv2d(x: Tensor, weight: Tensor, bias: Tensor | null = null, o: Conv2dOptions = {}): Tensor {
-  return op([x, weight, bias], o);
+  return op([x, weight, bias], o ?? {});
 }

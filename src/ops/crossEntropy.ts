@@ -1,5 +1,5 @@
 import { defineOp } from '../autograd.js';
-import { ArgumentError } from '../errors.js';
+import { ArgumentError, show } from '../errors.js';
 import { checkRank, formatShape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
@@ -27,12 +27,12 @@ const op = defineOp({
     for (let i = 0; i < rows; i++) {
       if (!Number.isInteger(labels[i]) || labels[i] < 0 || labels[i] >= classes) {
         throw new ArgumentError(
-          `crossEntropy: labels[${i}] is ${labels[i]}; want a whole number from 0 to ${classes - 1}`,
+          `crossEntropy: labels[${i}] is ${show(labels[i])}; want a whole number from 0 to ${classes - 1}`,
         );
       }
     }
-    if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) {
-      throw new ArgumentError(`crossEntropy: labelSmoothing is ${labelSmoothing}; want a number from 0 to 1`);
+    if (!(typeof labelSmoothing === 'number' && labelSmoothing >= 0 && labelSmoothing <= 1)) {
+      throw new ArgumentError(`crossEntropy: labelSmoothing is ${show(labelSmoothing)}; want a number from 0 to 1`);
     }
     return { shape: [], rows, classes, labels: Int32Array.from(labels), labelSmoothing };
   },
@@ -63,5 +63,5 @@ export function crossEntropy(
   labels: Int32Array | readonly number[],
   o: { labelSmoothing?: number } = {},
 ): Tensor {
-  return op([logits], { labels, labelSmoothing: o.labelSmoothing ?? 0 });
+  return op([logits], { labels, labelSmoothing: o?.labelSmoothing ?? 0 });
 }

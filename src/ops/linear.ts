@@ -5,7 +5,7 @@ import type { Tensor } from '../tensor.js';
 
 const op = defineOp({
   name: 'linear',
-  inputs: ['x', 'weight', 'bias'],
+  inputs: ['x', 'weight', 'bias?'],
   plan: ([x, weight, bias]: readonly [Tensor, Tensor, Tensor | null]) => {
     checkRank('linear', 'weight', weight.shape, 2, '[out, in]');
     const [outFeatures, inFeatures] = weight.shape;

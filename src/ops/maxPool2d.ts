@@ -36,6 +36,6 @@ const op = defineOp({
  * @see https://pytorch.org/docs/stable/generated/torch.nn.functional.max_pool2d.html
  */
 export function maxPool2d(x: Tensor, kernelSize: Pair, o: MaxPool2dOptions = {}): Tensor {
-  const { stride, padding = 0, dilation = 1, ceilMode = false } = o;
+  const { stride, padding = 0, dilation = 1, ceilMode = false } = o ?? {};
   return op([x], { kernelSize, stride, padding, dilation, ceilMode });
 }

@@ -1,5 +1,5 @@
 import { defineOp } from '../autograd.js';
-import { ArgumentError } from '../errors.js';
+import { ArgumentError, show } from '../errors.js';
 import { formatShape, type Shape, stridesOf } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
@@ -14,12 +14,17 @@ const op = defineOp({
   plan: ([x]: readonly [Tensor], { padding, value }: PadOptions) => {
     const from = x.shape;
     const rank = from.length;
-    if (padding.length % 2 !== 0 || padding.length > 2 * rank || !padding.every(Number.isInteger)) {
+    if (
+      !Array.isArray(padding) ||
+      padding.length % 2 !== 0 ||
+      padding.length > 2 * rank ||
+      !padding.every(Number.isInteger)
+    ) {
       throw new ArgumentError(
         `pad: padding ${formatShape(padding)} for x ${formatShape(from)}; want whole numbers, two for each of up to ${rank} axes, the last axis first`,
       );
     }
-    if (typeof value !== 'number') throw new ArgumentError(`pad: value is ${String(value)}; want a number`);
+    if (typeof value !== 'number') throw new ArgumentError(`pad: value is ${show(value)}; want a number`);
     const side = (i: number, after: 0 | 1): number => padding[2 * (rank - 1 - i) + after] ?? 0;
     const shape: Shape = from.map((extent, i) => extent + side(i, 0) + side(i, 1));
     if (shape.some((extent) => extent < 0)) {

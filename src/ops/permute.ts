@@ -1,5 +1,5 @@
 import { defineOp } from '../autograd.js';
-import { ArgumentError } from '../errors.js';
+import { ArgumentError, show } from '../errors.js';
 import { axis, formatShape, type Shape, stridesOf } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
@@ -11,6 +11,7 @@ const op = defineOp({
   inputs: ['x'],
   plan: ([x]: readonly [Tensor], { dims }: { dims: readonly number[] }) => {
     const rank = x.shape.length;
+    if (!Array.isArray(dims)) throw new ArgumentError(`permute: dims is ${show(dims)}; want an array of axes`);
     const order = dims.map((dim) => axis('permute', 'dims', dim, rank));
     if (order.length !== rank || new Set(order).size !== rank) {
       throw new ArgumentError(

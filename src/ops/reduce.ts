@@ -1,6 +1,6 @@
 /** sum and mean over any axes: lane sums in float64, one rounding. */
 import { defineOp } from '../autograd.js';
-import { ArgumentError } from '../errors.js';
+import { ArgumentError, show } from '../errors.js';
 import { axis, broadcastStrides, type Shape, sizeOf } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
@@ -20,7 +20,7 @@ function defineReduction(name: 'sum' | 'mean'): (inputs: readonly [Tensor], opti
       const reduce = x.shape.map(() => dims.length === 0);
       for (const one of dims) {
         const at = axis(name, 'dim', one, rank);
-        if (reduce[at]) throw new ArgumentError(`${name}: dim ${JSON.stringify(dim)} names axis ${at} twice`);
+        if (reduce[at]) throw new ArgumentError(`${name}: dim ${show(dim)} names axis ${at} twice`);
         reduce[at] = true;
       }
       const kept: Shape = x.shape.map((extent, i) => (reduce[i] ? 1 : extent));
@@ -48,7 +48,7 @@ const meanOp = defineReduction('mean');
  * @see https://pytorch.org/docs/stable/generated/torch.sum.html
  */
 export function sum(x: Tensor, dim?: number | readonly number[], o: { keepdim?: boolean } = {}): Tensor {
-  return sumOp([x], { dim, keepdim: o.keepdim ?? false });
+  return sumOp([x], { dim, keepdim: o?.keepdim ?? false });
 }
 
 /**
@@ -58,5 +58,5 @@ export function sum(x: Tensor, dim?: number | readonly number[], o: { keepdim?: 
  * @see https://pytorch.org/docs/stable/generated/torch.mean.html
  */
 export function mean(x: Tensor, dim?: number | readonly number[], o: { keepdim?: boolean } = {}): Tensor {
-  return meanOp([x], { dim, keepdim: o.keepdim ?? false });
+  return meanOp([x], { dim, keepdim: o?.keepdim ?? false });
 }

@@ -1,10 +1,11 @@
 import { defineOp } from '../autograd.js';
-import { ArgumentError } from '../errors.js';
+import { ArgumentError, show } from '../errors.js';
 import { axis, formatShape, type Shape, sizeOf } from '../shape.js';
-import type { Tensor } from '../tensor.js';
+import { checkTensor, type Tensor } from '../tensor.js';
 
 /** `shape` with its one −1 worked out. */
 function resolve(x: Shape, shape: Shape): number[] {
+  if (!Array.isArray(shape)) throw new ArgumentError(`reshape: shape is ${show(shape)}; want an array of extents`);
   const size = sizeOf(x);
   const free = shape.indexOf(-1);
   const rest = shape.reduce((product, extent, i) => (i === free ? product : product * extent), 1);
@@ -54,6 +55,7 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
  * @see https://pytorch.org/docs/stable/generated/torch.flatten.html
  */
 export function flatten(x: Tensor, startDim = 0, endDim = -1): Tensor {
+  checkTensor('flatten', 'x', x);
   const own = x.shape.length === 0 ? [1] : x.shape;
   const start = axis('flatten', 'startDim', startDim, own.length);
   const end = axis('flatten', 'endDim', endDim, own.length);

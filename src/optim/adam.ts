@@ -1,5 +1,5 @@
 /** adam and adamw: one update, which differs only in where weight decay enters. */
-import { ArgumentError } from '../errors.js';
+import { ArgumentError, show } from '../errors.js';
 import { numberFrom, Optimizer, type OptimizerOptions, type Params, type Update } from './optimizer.js';
 
 export interface AdamOptions extends Partial<OptimizerOptions> {
@@ -15,7 +15,7 @@ function checkFor(name: string): (o: Options) => Options {
   return (o) => {
     const { betas } = o;
     if (!Array.isArray(betas) || betas.length !== 2) {
-      throw new ArgumentError(`${name}: betas is ${JSON.stringify(betas)}; want two numbers`);
+      throw new ArgumentError(`${name}: betas is ${show(betas)}; want two numbers`);
     }
     return {
       ...o,
@@ -75,7 +75,7 @@ class Adam extends Optimizer<Options> {
  * @see https://pytorch.org/docs/1.13/generated/torch.optim.Adam.html
  */
 export function adam(params: Params<AdamOptions>, o: AdamOptions = {}): Optimizer {
-  return new Adam(params, o, false);
+  return new Adam(params, o ?? {}, false);
 }
 
 /**
@@ -86,5 +86,5 @@ export function adam(params: Params<AdamOptions>, o: AdamOptions = {}): Optimize
  * @see https://pytorch.org/docs/1.13/generated/torch.optim.AdamW.html
  */
 export function adamw(params: Params<AdamOptions>, o: AdamOptions = {}): Optimizer {
-  return new Adam(params, o, true);
+  return new Adam(params, o ?? {}, true);
 }

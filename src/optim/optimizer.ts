@@ -4,10 +4,10 @@
  */
 import { Counter } from '../counter.js';
 import type { Buffer, Kernels } from '../device/device.js';
-import { ArgumentError, DeviceError, StateDictError } from '../errors.js';
+import { ArgumentError, DeviceError, StateDictError, show } from '../errors.js';
 import { formatShape, sameShape } from '../shape.js';
 import { copyStateDict, type StateEntry } from '../stateDict.js';
-import { keep, Tensor } from '../tensor.js';
+import { checkTensor, keep, Tensor } from '../tensor.js';
 
 export interface OptimizerOptions {
   /** Learning rate. */
@@ -47,7 +47,7 @@ export interface Update<O> {
 export function numberFrom(op: string, option: string, value: number, min: number, end: number): number {
   if (!(typeof value === 'number' && value >= min && value < end)) {
     const upper = end === Number.POSITIVE_INFINITY ? '' : ` and below ${end}`;
-    throw new ArgumentError(`${op}: ${option} is ${value}; want a finite number of at least ${min}${upper}`);
+    throw new ArgumentError(`${op}: ${option} is ${show(value)}; want a finite number of at least ${min}${upper}`);
   }
   return value;
 }
@@ -106,7 +106,12 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
     check: (options: O) => O,
     slotsOf: (options: O) => readonly string[],
   ) {
-    const given: readonly unknown[] = [...(params as Iterable<unknown>)];
+    const listed = (what: string, list: unknown): unknown[] => {
+      if (typeof (list as Iterable<unknown> | null)?.[Symbol.iterator] === 'function')
+        return [...(list as Iterable<unknown>)];
+      throw new ArgumentError(`${name}: ${what} is ${show(list)}; want tensors`);
+    };
+    const given = listed('params', params);
     const isGroup = (item: unknown): item is ParamGroup<O> =>
       typeof item === 'object' && item !== null && !(item instanceof Tensor) && 'params' in item;
     const grouped = given.some(isGroup);
@@ -116,16 +121,16 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
         throw new ArgumentError(`${name}: params[${i}] is no group; want { params, ... } throughout`);
       const { params: own, ...options } = group;
       const set = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-      return new Group(name, [...own], check({ ...o, ...set }));
+      return new Group(name, listed(`params[${i}].params`, own) as Tensor[], check({ ...o, ...set }));
     });
     this.paramGroups = this.groups;
     this.groupOf = this.groups.flatMap((group) => group.params.map(() => group));
     this.slots = this.groupOf.map((group) => slotsOf(group.options));
     this.params = this.groups.flatMap((group) => group.params);
     if (this.params.length === 0) throw new ArgumentError(`${name}: params is empty; want at least one tensor`);
+    for (const [i, p] of this.params.entries()) checkTensor(name, `params[${i}]`, p);
     const [{ device }] = this.params;
     this.params.forEach((p, i) => {
-      if (!(p instanceof Tensor)) throw new ArgumentError(`${name}: params[${i}] is not a Tensor`);
       if (!p.requiresGrad) {
         throw new ArgumentError(`${name}: params[${i}] ${formatShape(p.shape)} has requiresGrad false; want true`);
       }
@@ -162,8 +167,10 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
    */
   step(grads: readonly Tensor[]): void {
     const { params, name } = this;
-    if (grads.length !== params.length) {
-      throw new ArgumentError(`${name}: step got ${grads.length} gradients; want ${params.length}, one a parameter`);
+    if (grads?.length !== params.length) {
+      throw new ArgumentError(
+        `${name}: step got ${show(grads?.length)} gradients; want ${params.length}, one a parameter`,
+      );
     }
     params.forEach((p, i) => {
       const g = grads[i];

@@ -40,5 +40,5 @@ class Rmsprop extends Optimizer<Options> {
  * @see https://pytorch.org/docs/1.13/generated/torch.optim.RMSprop.html
  */
 export function rmsprop(params: Params<RmspropOptions>, o: RmspropOptions = {}): Optimizer {
-  return new Rmsprop(params, o);
+  return new Rmsprop(params, o ?? {});
 }

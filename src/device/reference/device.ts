@@ -1,5 +1,5 @@
 /** What reference devices are made of: the whole contract of `device.ts` in plain loops, the convolutions given. */
-import { ArgumentError } from '../../errors.js';
+import { ArgumentError, show } from '../../errors.js';
 import type { Buffer, Device, DType, FloatType, Kernels, MemoryUse, TypedArray } from '../device.js';
 import { checkSize, copyInto } from '../hostData.js';
 import { ScopeStack } from '../scope.js';
@@ -35,7 +35,7 @@ export class ReferenceDevice implements Device {
   }
 
   alloc(size: number, dtype: DType = this.dtype): Buffer {
-    checkSize(size);
+    checkSize(size, dtype);
     return this.host.alloc(size, dtype);
   }
 
@@ -84,9 +84,9 @@ export function kernelsOn<C extends Pick<Kernels, 'conv2d' | 'conv2dBackwardInpu
 /** @throws ArgumentError when an option is out of its range */
 export function checkReference({ dtype = 'float32', maxMemoryBytes = 1 }: ReferenceBounds): void {
   if (dtype !== 'float32' && dtype !== 'float64') {
-    throw new ArgumentError(`reference: dtype is ${JSON.stringify(dtype)}; want 'float32' or 'float64'`);
+    throw new ArgumentError(`reference: dtype is ${show(dtype)}; want 'float32' or 'float64'`);
   }
   if (!(typeof maxMemoryBytes === 'number' && maxMemoryBytes > 0)) {
-    throw new ArgumentError(`reference: maxMemoryBytes is ${String(maxMemoryBytes)}; want more than 0`);
+    throw new ArgumentError(`reference: maxMemoryBytes is ${show(maxMemoryBytes)}; want more than 0`);
   }
 }

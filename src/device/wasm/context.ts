@@ -86,7 +86,7 @@ export class WasmContext {
   }
 
   alloc(size: number, dtype: DType): WasmBuffer {
-    checkSize(size);
+    checkSize(size, dtype);
     return new WasmBuffer(this, this.heap.alloc(size * BYTES[dtype], `a ${dtype} buffer of ${size}`), size, dtype);
   }
 

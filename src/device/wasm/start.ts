@@ -1,6 +1,6 @@
 /** Starts a device on a binary. What differs from host to host, compiling, threads, warnings, is given. */
 import { BIG_ENDIAN } from '../../endian.js';
-import { ArgumentError, DeviceError, OutOfMemoryError } from '../../errors.js';
+import { ArgumentError, DeviceError, OutOfMemoryError, show } from '../../errors.js';
 import type { Kernels } from '../device.js';
 import { decodeHex, forSharedMemory } from './binary.js';
 import { WasmContext } from './context.js';
@@ -48,7 +48,7 @@ export const MOST_THREADS = 64;
 /** @throws ArgumentError when it is no number of threads */
 export function checkThreads(threads: unknown, orAuto = ''): asserts threads is number {
   if (!(Number.isInteger(threads) && Number(threads) >= 1 && Number(threads) <= MOST_THREADS)) {
-    throw new ArgumentError(`wasm: threads is ${JSON.stringify(threads)}; want ${orAuto}1 to ${MOST_THREADS}`);
+    throw new ArgumentError(`wasm: threads is ${show(threads)}; want ${orAuto}1 to ${MOST_THREADS}`);
   }
 }
 
@@ -109,10 +109,12 @@ export function checkOptions({ math = 'exact', maxMemoryBytes = PAGE * 16 }: Sta
   if (!maths.includes(math)) {
     const names = maths.map((name) => `'${name}'`);
     const last = names.pop();
-    throw new ArgumentError(`wasm: math is ${JSON.stringify(math)}; want ${names.join(', ')} or ${last}`);
+    throw new ArgumentError(`wasm: math is ${show(math)}; want ${names.join(', ')} or ${last}`);
   }
-  if (!(maxMemoryBytes >= 16 * PAGE && maxMemoryBytes <= MAX_MEMORY_BYTES)) {
-    throw new ArgumentError(`wasm: maxMemoryBytes is ${maxMemoryBytes}; want ${16 * PAGE} to ${MAX_MEMORY_BYTES}`);
+  if (!(typeof maxMemoryBytes === 'number' && maxMemoryBytes >= 16 * PAGE && maxMemoryBytes <= MAX_MEMORY_BYTES)) {
+    throw new ArgumentError(
+      `wasm: maxMemoryBytes is ${show(maxMemoryBytes)}; want ${16 * PAGE} to ${MAX_MEMORY_BYTES}`,
+    );
   }
 }
 

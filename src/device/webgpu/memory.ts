@@ -70,7 +70,7 @@ export class GpuMemory {
 
   /** @throws OutOfMemoryError past the adapter's limit on a buffer, or past the device's own on all together */
   alloc(size: number, dtype: DType): WebgpuBuffer {
-    checkSize(size);
+    checkSize(size, dtype);
     const block = this.take(size * BYTES[dtype], `a ${dtype} buffer of ${size}`);
     return new WebgpuBuffer(this, block, size, dtype);
   }
