@@ -8,6 +8,7 @@ import { conv2dBackwardInput } from './shaders/conv2dBackwardInput.js';
 import { conv2dBackwardWeight, conv2dBackwardWeightSmall, sumParts } from './shaders/conv2dBackwardWeight.js';
 import { convParams, windowConstants } from './shaders/convParams.js';
 import { foldNorm } from './shaders/foldNorm.js';
+import { packHalves } from './shaders/packHalves.js';
 import { tileFor, workgroups } from './tiles.js';
 import {
   type Epilogue,
@@ -57,7 +58,7 @@ const NO_EPILOGUE: Epilogue = { residual: null, relu: false };
 
 interface ForwardBuffers {
   readonly x: Buffer;
-  /** The weights, or what `winogradFilters` made of them. */
+  /** The weights, or what `winogradFilters` made of them; prepared ones may be halves. */
   readonly filters: Buffer;
   readonly bias: Buffer | null;
   readonly out: Buffer;
@@ -67,6 +68,8 @@ export function convKernels(
   g: WebgpuContext,
   /** m of F(m, 3), or 0. */
   winogradTile: (direction: ConvDirection, o: ConvGeometry) => number,
+  /** What prepared convolutions keep their weights as. */
+  storage: 'float32' | 'float16',
 ): Pick<Kernels, 'conv2d' | 'prepareConv2d' | 'conv2dBackwardInput' | 'conv2dBackwardWeight'> {
   /** By F(m, 3), or directly where m is 0. */
   const forward = (
@@ -128,12 +131,17 @@ export function convKernels(
       };
       const m = winogradTile('forward', o);
       const { value, release } = g.holding((take) => {
-        const filters = take(m === 0 ? weightSize : filterElements(m, o));
+        const size = m === 0 ? weightSize : filterElements(m, o);
+        const filters = take(size, storage);
         const foldedBias = norm === null && bias === null ? null : take(channels);
         g.withScratch((takeShortly) => {
-          const folded = m === 0 ? filters : takeShortly(weightSize);
+          const laidOut = storage === 'float16' ? takeShortly(size) : filters;
+          const folded = m === 0 ? laidOut : takeShortly(weightSize);
           fold(folded, foldedBias);
-          if (m > 0) winogradFilters(g, m, 'forward', o, folded, filters);
+          if (m > 0) winogradFilters(g, m, 'forward', o, folded, laidOut);
+          if (storage === 'float16') {
+            g.dispatch(packHalves, { x: laidOut, out: filters }, { size }, { elements: Math.ceil(size / 2) });
+          }
         });
         return { filters, bias: foldedBias };
       });

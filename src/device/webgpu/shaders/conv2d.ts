@@ -20,7 +20,7 @@ fn finish(sum: f32, channel: u32, at: u32) {
  */
 export const conv2d = shader({
   name: 'conv2d',
-  buffers: { x: 'f32', weight: 'f32', bias: 'f32', residual: 'f32', out: 'f32 out' },
+  buffers: { x: 'f32', weight: 'f32/f16', bias: 'f32', residual: 'f32', out: 'f32 out' },
   params: CONV_PARAMS,
   code({ ROWS, COLUMNS, LANES, ALONG_ROWS }) {
     const [rows, columns, lanes] = [Number(ROWS), Number(COLUMNS), Number(LANES)];
@@ -60,7 +60,7 @@ ${GEOMETRY}
         let ahead = c * plane;
         let tap = w + c * TAPS;
         ${times(columns, (j) => `let b_${j} = select(0.0, x[from_${j} + ahead], hits_${j});`)}
-        ${times(rows, (i) => `let a_${i} = weight[tap + ${i}u * row_step * filter_size];`)}
+        ${times(rows, (i) => `let a_${i} = weight_at(tap + ${i}u * row_step * filter_size);`)}
         ${step(rows, columns)}
       }
     }
