@@ -77,6 +77,14 @@ const CONVOLUTIONS: readonly (readonly [string, Partial<PreparedConvOptions>])[]
     'groups of odd size',
     { inChannels: 9, outChannels: 15, groups: 3, kernel: [3, 1], height: 8, width: 3, bias: true },
   ],
+  [
+    'pairs of channels',
+    { inChannels: 12, outChannels: 10, groups: 2, kernel: [3, 2], height: 6, width: 7, norm: true },
+  ],
+  [
+    'pairs, along rows',
+    { inChannels: 6, outChannels: 70, kernel: [1, 3], height: 1, width: 4, padding: 1, bias: true },
+  ],
   ['depthwise', { inChannels: 7, outChannels: 7, groups: 7, kernel: [3, 3], height: 9, width: 9, norm: true }],
   ['dilation', { inChannels: 2, outChannels: 3, kernel: [3, 3], height: 9, width: 8, dilation: [2, 3], relu: true }],
   ['1×1, stride 2', { inChannels: 13, outChannels: 11, height: 5, width: 5, stride: 2, norm: true, residual: true }],
@@ -90,6 +98,7 @@ const WINOGRADS: readonly (readonly [number, Partial<PreparedConvOptions>])[] = 
   [2, { batch: 3, inChannels: 33, outChannels: 17, height: 2, width: 10, norm: true }],
   [3, { batch: 3, inChannels: 16, outChannels: 13, height: 9, width: 6, norm: true, affine: true, relu: true }],
   [4, { batch: 2, inChannels: 13, outChannels: 11, height: 13, width: 18, bias: true, residual: true }],
+  [4, { batch: 2, inChannels: 12, outChannels: 16, height: 13, width: 18, norm: true, relu: true }],
   [4, { batch: 4, inChannels: 27, outChannels: 33, groups: 3, height: 16, width: 9, norm: true, residual: true }],
 ];
 
@@ -185,8 +194,9 @@ describe.skipIf(!gpuFound)(gpuFound ? 'webgpu, float16' : `webgpu, float16 (${gp
     const packed = async (values: Float32Array): Promise<number[]> => {
       const size = Math.ceil(values.length / 2);
       const x = tensor(values, [values.length], { device });
+      const params = { size: values.length, taps: 1, channels: 1 };
       const [halves, out] = [context.alloc(values.length, 'float16'), context.alloc(size, 'int32')];
-      context.dispatch(packHalves, { x: x.buffer, out: halves }, { size: values.length }, { elements: size });
+      context.dispatch(packHalves, { x: x.buffer, out: halves }, params, { elements: size });
       context.dispatch(words, { x: halves, out }, { size }, { elements: size });
       const got = [...((await device.read(out)) as Int32Array)];
       x.dispose();

@@ -5,7 +5,7 @@
 import { type AtalhoError, DeviceError, DeviceLostError, OutOfMemoryError } from '../../errors.js';
 import type { Buffer, TypedArray } from '../device.js';
 import { copyInto } from '../hostData.js';
-import { type Block, GpuMemory, type Held, USAGE, WebgpuBuffer } from './memory.js';
+import { type Block, GpuMemory, type Held, isHalves, USAGE, WebgpuBuffer } from './memory.js';
 import type { Profiler, ShaderTime } from './profile.js';
 import { type Access, type Constant, FLAT, type ParamType, type Shader, wgsl } from './shader.js';
 
@@ -363,7 +363,7 @@ export class WebgpuContext {
       all[`has_${name}`] = buffer !== null;
       const [access] = s.buffers[name].split(' ');
       blocks.push(buffer === null ? null : this.block(`${s.name}: ${name}`, buffer, 0, HOLDS[access]));
-      if (access === 'f32/f16') all[`half_${name}`] = buffer instanceof WebgpuBuffer && buffer.held === 'float16';
+      if (access === 'f32/f16') all[`half_${name}`] = isHalves(buffer);
     }
     const groups = 'groups' in extent ? extent.groups : grid(Math.ceil(extent.elements / FLAT));
     if (groups.includes(0)) return;

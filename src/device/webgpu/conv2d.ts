@@ -78,6 +78,8 @@ export function convKernels(
     o: ConvGeometry,
     { x, filters, bias, out }: ForwardBuffers,
     { residual, relu }: Epilogue,
+    /** The weights are halves and lie by taps. */
+    pairs = false,
   ): void => {
     const [inSize, outSize] = convSizes(o);
     g.expect(kernel, 'x', x, inSize);
@@ -93,7 +95,7 @@ export function convKernels(
     const columns = o.batch * o.outHeight * o.outWidth;
     const tile = tileFor(rows, columns, o.groups, g.busy);
     const groups = [...workgroups(rows, columns, tile), o.groups] as const;
-    const constants = { ...windowConstants(o), ...tile, RELU: relu };
+    const constants = { ...windowConstants(o), ...tile, RELU: relu, PAIRS: pairs };
     g.dispatch(conv2d, { x, weight: filters, bias, residual, out }, convParams(o), { groups }, constants);
   };
 
@@ -130,6 +132,8 @@ export function convKernels(
         g.dispatch(foldNorm, { ...buffers, foldedWeight, foldedBias }, params, { elements: weightSize });
       };
       const m = winogradTile('forward', o);
+      const inGroup = o.inChannels / o.groups;
+      const pairs = m === 0 && storage === 'float16' && inGroup % 2 === 0;
       const { value, release } = g.holding((take) => {
         const size = m === 0 ? weightSize : filterElements(m, o);
         const filters = take(size, storage);
@@ -140,12 +144,13 @@ export function convKernels(
           fold(folded, foldedBias);
           if (m > 0) winogradFilters(g, m, 'forward', o, folded, laidOut);
           if (storage === 'float16') {
-            g.dispatch(packHalves, { x: laidOut, out: filters }, { size }, { elements: Math.ceil(size / 2) });
+            const params = { size, taps: pairs ? o.kernelHeight * o.kernelWidth : 1, channels: pairs ? inGroup : 1 };
+            g.dispatch(packHalves, { x: laidOut, out: filters }, params, { elements: Math.ceil(size / 2) });
           }
         });
         return { filters, bias: foldedBias };
       });
-      return { release, run: () => forward('prepareConv2d', m, o, { x, out, ...value }, { residual, relu }) };
+      return { release, run: () => forward('prepareConv2d', m, o, { x, out, ...value }, { residual, relu }, pairs) };
     },
 
     conv2dBackwardInput({ dy, weight, dx, ...o }) {

@@ -36,6 +36,9 @@ export class WebgpuBuffer extends Buffer {
   }
 }
 
+/** True of halves, two in a word. */
+export const isHalves = (buffer: Buffer | null): boolean => buffer instanceof WebgpuBuffer && buffer.held === 'float16';
+
 /** A piece of GPU memory, and which batch of commands used it last. */
 export interface Block {
   readonly gpu: GPUBuffer;

@@ -6,7 +6,8 @@
 /**
  * How WGSL sees a buffer: elements read, or also written (`out`). `words` are 32 bits of whatever kind. `f16`: two IEEE halves in
  * a word, of which the first has the lower bits, read and written word by word. `f32/f16`: float32 or halves, as the buffer
- * that is handed in holds; element i of `x` is then `x_at(i)`, a float32, and the shader is the same for both.
+ * that is handed in holds: the shader is the same for both, and has element i of `x` as `x_at(i)`, elements i and i + 1 of an even i as
+ * `x_pair(i)`, float32 all.
  */
 export type Access = 'f32' | 'f32 out' | 'f16' | 'f16 out' | 'f32/f16' | 'i32' | 'i32 out' | 'words' | 'words out';
 
@@ -67,9 +68,9 @@ fn logOf(v: f32) -> f32 { return select(log(v), v, isNan(v)); }
 const ELEMENT: Readonly<Record<string, string>> = { f32: 'f32', f16: 'u32', i32: 'i32', words: 'u32' };
 
 /** How element i of an `f32/f16` is read. Unpacking is exact, but that it may take a subnormal half as 0. */
-const READ: Readonly<Record<string, (name: string) => string>> = {
-  f32: (name) => `${name}[i]`,
-  f16: (name) => `unpack2x16float(${name}[i >> 1u] >> (16u * (i & 1u))).x`,
+const READ: Readonly<Record<string, (name: string) => readonly [string, string]>> = {
+  f32: (name) => [`${name}[i]`, `vec2f(${name}[i], ${name}[i + 1u])`],
+  f16: (name) => [`unpack2x16float(${name}[i >> 1u] >> (16u * (i & 1u))).x`, `unpack2x16float(${name}[i >> 1u])`],
 };
 
 function constantText(value: Constant): string {
@@ -90,7 +91,13 @@ export function wgsl(s: Shader, constants: Readonly<Record<string, Constant>>): 
     const either = kind === 'f32/f16';
     const element = either ? (constants[`half_${name}`] === true ? 'f16' : 'f32') : kind;
     lines.push(`@group(0) @binding(${i + 1}) var<storage, ${mode}> ${name}: array<${ELEMENT[element]}>;`);
-    if (either) lines.push(`fn ${name}_at(i: u32) -> f32 { return ${READ[element](name)}; }`);
+    if (either) {
+      const [one, pair] = READ[element](name);
+      lines.push(
+        `fn ${name}_at(i: u32) -> f32 { return ${one}; }`,
+        `fn ${name}_pair(i: u32) -> vec2f { return ${pair}; }`,
+      );
+    }
   });
   for (const [name, value] of Object.entries(constants)) lines.push(`const ${name} = ${constantText(value)};`);
   return `${lines.join('\n')}\n${PRELUDE}${typeof s.code === 'string' ? s.code : s.code(constants)}\n`;
