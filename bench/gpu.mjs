@@ -1,10 +1,10 @@
 /**
- * `npm run bench -- --device webgpu`: every op of the oracle's table and the chapter's training step on a GPU, by its own
+ * `npm run bench -- --device webgpu`: every op of the oracle's table, the chapter's training step and a compiled model on a GPU, by its own
  * timestamps, next to the rate of multiply-adds that the adapter reaches in registers in the same run. Dawn's first adapter;
  * on a software one (VK_ICD_FILENAMES names it) smaller shapes.
  */
 import { performance } from 'node:perf_hooks';
-import { crossEntropy, d2lResnet18, grad, noGrad, oracle, sgd, tensor, webgpu } from './library.mjs';
+import { compile, crossEntropy, d2lResnet18, grad, noGrad, oracle, sgd, tensor, webgpu } from './library.mjs';
 import { median } from './measure.mjs';
 import { sizes } from './ops.mjs';
 import { percent } from './report.mjs';
@@ -138,7 +138,61 @@ async function benchStep(device, batch, size, peak) {
   net.dispose();
 }
 
-export async function benchGpu(wanted, { batch, size, math }) {
+/** The chapter's network compiled on the device, with what its prepared convolutions keep in bytes. */
+function compiledOn(device, batch, size) {
+  const net = d2lResnet18({ device, seed: 0 });
+  const { kernels } = device;
+  const prepare = kernels.prepareConv2d;
+  let kept = 0;
+  kernels.prepareConv2d = (o) => {
+    const before = device.memory().used;
+    const prepared = prepare(o);
+    kept += device.memory().used - before;
+    return prepared;
+  };
+  const compiled = compile(net, { inputShape: [batch, 1, size, size] });
+  kernels.prepareConv2d = prepare;
+  return {
+    kept,
+    run: (pixels) => device.scope(() => compiled.run(pixels)),
+    dispose() {
+      compiled.dispose();
+      net.dispose();
+    },
+  };
+}
+
+/** Inference with weights of each storage, the same input, taking turns. */
+async function benchInference(devices, batch, size) {
+  const turns = 5 * RUNS;
+  const pixels = oracle.numbers(7, 'image', batch * size * size, 0, 1);
+  const own = [];
+  for (const [storage, device] of devices) {
+    const model = compiledOn(device, batch, size);
+    const result = await model.run(pixels).data();
+    await device.profile();
+    own.push({ storage, device, model, result: Float32Array.from(result), walls: [], times: [] });
+  }
+  for (let i = 0; i < turns; i++) {
+    for (const { device, model, walls, times } of own) {
+      const began = performance.now();
+      await model.run(pixels).data();
+      walls.push(performance.now() - began);
+      times.push(1000 * total(await device.profile()));
+    }
+  }
+  console.log(`\ninference of the chapter's network, compiled, ${size}×${size}, batch ${batch}, medians of ${turns}`);
+  const largest = Math.max(...own[0].result.map(Math.abs));
+  for (const { storage, model, result, walls, times } of own) {
+    const off = Math.max(...result.map((v, i) => Math.abs(v - own[0].result[i]))) / largest;
+    console.log(
+      `  storage ${storage}: ${median(walls).toFixed(1)} ms, on the GPU ${median(times).toFixed(1)} ms; convolutions keep ${(model.kept / 2 ** 20).toFixed(2)} MiB${storage === own[0].storage ? '' : `; results off by ${off.toExponential(1)} of the largest`}`,
+    );
+    model.dispose();
+  }
+}
+
+export async function benchGpu(wanted, { batch, size, math, storage }) {
   const { create } = await import('webgpu');
   // Held to the end: without its instance Dawn aborts.
   dawn = create([]);
@@ -149,13 +203,20 @@ export async function benchGpu(wanted, { batch, size, math }) {
     requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
     requiredFeatures: ['timestamp-query'],
   });
-  const device = await webgpu({ device: gpu, profile: true, math });
+  const device = await webgpu({ device: gpu, profile: true, math, storage });
   const slow = gpu.adapterInfo?.isFallbackAdapter === true;
   const peak = await peakOf(gpu);
   console.log(
     `${device.adapter}${slow ? ', a software adapter' : ''}, math ${math}; multiply-adds on registers: ${peak.toFixed(1)} GFLOP/s`,
   );
   if (wanted('model training step')) await benchStep(device, batch ?? (slow ? 4 : 256), size ?? (slow ? 64 : 96), peak);
+  if (wanted('model inference')) {
+    // float16 beside float32 of the same moment.
+    const plain = storage === 'float16' ? await webgpu({ device: gpu, profile: true, math }) : null;
+    const devices = [...(plain ? [['float32', plain]] : []), [storage, device]];
+    await benchInference(devices, batch ?? 1, size ?? (slow ? 64 : 224));
+    plain?.dispose();
+  }
   await benchOps(device, wanted, peak);
   device.dispose();
   gpu.destroy();

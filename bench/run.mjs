@@ -27,8 +27,9 @@ const HELP = `usage: npm run bench -- [options]
   --filter NAME   only rows whose name contains NAME, any case; may be given more than once.
                   Names start with conv, op, model, threads, batch or memory, as in
                   "conv 64@56 b1 weight gradient" or "conv fast 64@56 b1 forward"
-  --device webgpu the ops and the training step on a GPU, in the place of all this; --batch N and --size N (pixels) of the step;
-                  --math fast: Winograd's convolutions
+  --device webgpu the ops, the training step and a compiled model on a GPU, in the place of all this; --batch N and --size N
+                  (pixels) of the models; --math fast: Winograd's convolutions; --storage float16: prepared convolutions keep
+                  halves, beside float32 in the same run
   --json PATH     where the results go as JSON, and beside it as a page; default bench/results/<date>.json`;
 
 function parse() {
@@ -42,6 +43,7 @@ function parse() {
         batch: { type: 'string' },
         size: { type: 'string' },
         math: { type: 'string', default: 'direct' },
+        storage: { type: 'string', default: 'float32' },
         help: { type: 'boolean', default: false },
       },
     }).values;
@@ -67,7 +69,8 @@ const about = machine();
 printMachine(about);
 if (options.device === 'webgpu') {
   const number = (text) => (text === undefined ? undefined : Number(text));
-  await benchGpu(wanted, { batch: number(options.batch), size: number(options.size), math: options.math });
+  const { math, storage } = options;
+  await benchGpu(wanted, { batch: number(options.batch), size: number(options.size), math, storage });
   process.exit(0);
 }
 const device = await wasm();

@@ -20,6 +20,7 @@ export {
   type WebgpuDevice,
   type WebgpuMath,
   type WebgpuOptions,
+  type WebgpuStorage,
   webgpu,
 } from './device/webgpu/index.js';
 export {

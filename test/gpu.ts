@@ -5,7 +5,7 @@
  */
 import { existsSync } from 'node:fs';
 import { webgpu } from '../src/index.js';
-import { WEBGPU, WEBGPU_FAST } from '../src/oracle/index.js';
+import { WEBGPU, WEBGPU_FAST, WEBGPU_FAST_HALF, WEBGPU_HALF } from '../src/oracle/index.js';
 import type { DeviceMaker } from './devices.js';
 
 const icd = process.env.ATALHO_VULKAN_ICD ?? '/usr/lib/chromium/vk_swiftshader_icd.json';
@@ -25,6 +25,19 @@ export const gpuDevices: readonly DeviceMaker[] = gpuFound
 /** Those with Winograd's convolution. */
 export const fastGpuDevices: readonly DeviceMaker[] = gpuFound
   ? [{ name: 'webgpu, fast', make: () => webgpu({ math: 'fast' }), fast: true, precision: WEBGPU_FAST }]
+  : [];
+
+/** Those whose prepared convolutions keep halves. */
+export const halfGpuDevices: readonly DeviceMaker[] = gpuFound
+  ? [
+      { name: 'webgpu, float16', make: () => webgpu({ storage: 'float16' }), fast: true, precision: WEBGPU_HALF },
+      {
+        name: 'webgpu, fast, float16',
+        make: () => webgpu({ math: 'fast', storage: 'float16' }),
+        fast: true,
+        precision: WEBGPU_FAST_HALF,
+      },
+    ]
   : [];
 
 /** Dawn's, for good: to let go of one takes the process down with it. */

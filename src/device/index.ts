@@ -32,5 +32,6 @@ export {
   type WebgpuDevice,
   type WebgpuMath,
   type WebgpuOptions,
+  type WebgpuStorage,
   webgpu,
 } from './webgpu/index.js';

@@ -11,6 +11,20 @@ import type { ConvGeometry } from '../shape.js';
 import type { Sums } from './naive.js';
 import type { Paths, Tile } from './winograd.js';
 
+/** Numbers that are narrower than those that are computed with. */
+export interface Format {
+  /** Unit roundoff. */
+  readonly unit: number;
+  /** The smallest normal number, and the smallest subnormal one. */
+  readonly normal: number;
+  readonly tiny: number;
+  /** From here on numbers are rounded to infinity. */
+  readonly infinite: number;
+}
+
+/** IEEE halves. */
+export const BINARY16: Format = { unit: 2 ** -11, normal: 2 ** -14, tiny: 2 ** -24, infinite: 65_520 };
+
 /** What a device's arithmetic is assumed to be. */
 export interface Precision {
   /** Unit roundoff of stored values and of f32 steps. */
@@ -33,6 +47,8 @@ export interface Precision {
   readonly onePass?: boolean;
   /** A prepared convolution folds batch norm into its weights, rounding them once more. */
   readonly folds?: boolean;
+  /** What a prepared convolution's weights are rounded to, to nearest, once the norm is in them; by Winograd's algorithm, once they are transformed. */
+  readonly weights?: Format;
   /** In a convolution's gradients a tap that misses adds the product with a zero, so that NaN and infinities spread. */
   readonly missesAdd?: boolean;
   /** Which convolutions are Winograd's F(m × m, 3 × 3), and with which m; 0 for a direct sum. None by default. */
@@ -68,6 +84,12 @@ export const WEBGPU: Precision = { ...NARROW, folds: true, missesAdd: true };
 
 /** `webgpu({ math: 'fast' })`: Winograd's convolution where `webgpuWinogradTile` says so. */
 export const WEBGPU_FAST: Precision = { ...WEBGPU, winograd: webgpuWinogradTile };
+
+/** `webgpu({ storage: 'float16' })`: prepared convolutions keep halves. */
+export const WEBGPU_HALF: Precision = { ...WEBGPU, weights: BINARY16 };
+
+/** `webgpu({ math: 'fast', storage: 'float16' })`. */
+export const WEBGPU_FAST_HALF: Precision = { ...WEBGPU_FAST, weights: BINARY16 };
 
 /** Float32 whose batch norm reads its input once: variances as E[x²] − mean², with the error that this has. */
 export const ONE_PASS: Precision = { ...NARROW, onePass: true };
@@ -246,6 +268,30 @@ export function convolution(
   };
 }
 
+/** Of a weight's size, how far what is multiplied may be from it. */
+export type WeightError = (size: number) => number;
+
+/** How far a folded or transformed weight may be from its true value before it is rounded to a format: more than any is. */
+const LAID_OUT = 2 ** -16;
+
+/**
+ * How far what comes of a weight of size v may be from it. Rounded to nearest: unit·v where v is normal, and half of the smallest
+ * subnormal number below, or v itself where that is less. A device that may take subnormal numbers as 0 may do so as it reads them:
+ * then a weight below the normal numbers may be lost whole. `upTo`: the largest of this for any size up to v, where v is itself a bound.
+ */
+function weightErrors(
+  { unit, normal, tiny, infinite }: Format,
+  flush: boolean,
+): { of: WeightError; upTo: WeightError } {
+  const subnormal = (v: number): number => (flush ? v : Math.min(v, tiny / 2));
+  const of = (v: number): number => {
+    const most = v * (1 + LAID_OUT);
+    if (most >= infinite) return Infinity;
+    return v * (1 - LAID_OUT) < normal ? Math.max(subnormal(most), most < normal ? 0 : unit * most) : unit * most;
+  };
+  return { of, upTo: (v) => Math.max(of(v), subnormal(Math.min(v, normal))) };
+}
+
 /** What `normalisedConvolution` is about. */
 export interface NormalisedConvolution {
   /** Sums without and with the convolution's bias. */
@@ -255,6 +301,11 @@ export interface NormalisedConvolution {
   /** Of the bare sums, and of those with the bias. */
   readonly barePaths: (m: Tile) => Paths;
   readonly paths: (m: Tile) => Paths;
+  /**
+   * What errors of the weights come to in each result: Σ |x|·error(|weight·scale|), scale by channel or 1; by F(m, 3) of the transformed
+   * weights, along all paths, `error` being given a bound of their size.
+   */
+  readonly weightErrors: (m: 0 | Tile, scale: ArrayLike<number> | null, error: WeightError) => Float64Array;
   /** By channel; `norm` as (y − mean)·scale + shift in float64, or null. */
   readonly bias: ArrayLike<number> | null;
   readonly norm: { mean: ArrayLike<number>; scale: ArrayLike<number>; shift: ArrayLike<number> } | null;
@@ -267,6 +318,12 @@ export interface NormalisedConvolution {
  * A convolution, batch norm by given statistics, a residual, relu. Norm after the sum: its error times the scale, and one
  * rounding. Norm folded: each weight and the bias are rounded once more, so the paths of the sum have one rounding more, and
  * the bias joins it as one more term: γ_{n+2}·(|scale|·Σ|w·x| + |b'|).
+ *
+ * Weights rounded to a narrower format once they are laid out: the sum is that of other weights ŵ, |ŵ − w| ≤ e(w), and its value is
+ * off by at most Σ|x|·e(w), while |ŵ| ≤ |w| + e(w) in the bound of its roundings adds γ times the same. For halves e(w) is
+ * 2⁻¹¹·|w|, or 2⁻²⁵ where w is subnormal: Σ|x|·e(w) ≤ u₁₆·Σ|x·w| + 2⁻²⁵·Σ|x|, and it is |w| < 2⁻¹⁴ where subnormal numbers may
+ * be flushed (`weightErrors`). By Winograd's algorithm a transformed weight is rounded, of at most |G||w||Gᵀ|, and its error takes every path from
+ * there: |Aᵀ|·Σ(e(|G||w||Gᵀ|) ⊙ |Bᵀ||x||B|)·|A|. Of this e is the largest up to that size, which is only a bound.
  */
 export function normalisedConvolution(o: NormalisedConvolution): Expected {
   const { bare, sums, geometry, bias, norm, channelOf, residual, relu } = o;
@@ -277,6 +334,19 @@ export function normalisedConvolution(o: NormalisedConvolution): Expected {
     return relu ? Math.max(z, 0) : z;
   };
   const plain = convolution(sums, 'forward', geometry, o.paths);
+  /** `error` with what the format of the weights adds to it; `n` roundings of a term. */
+  const kept = (
+    error: Float64Array,
+    precision: Precision,
+    scale: ArrayLike<number> | null,
+    n: (i: number) => number,
+  ) => {
+    if (precision.weights === undefined) return error;
+    const m = precision.winograd?.('forward', geometry) ?? 0;
+    const { of, upTo } = weightErrors(precision.weights, precision.flush);
+    const lost = o.weightErrors(m, scale, m === 0 ? of : upTo);
+    return error.map((e, i) => e + (1 + gamma(n(i), precision.unit)) * lost[i]);
+  };
   return {
     value: sums.value.map(after),
     spreads: (precision) => (plain.spreads?.(precision) ?? false) || (precision.folds ?? false),
@@ -300,8 +370,11 @@ export function normalisedConvolution(o: NormalisedConvolution): Expected {
           const lost = (found ? found.underflows[i] : n) * (1 + scale) + 2;
           return gamma(n + 2, unit) * (magnitude + folded) + 8 * wide * (magnitude + terms) + lost * tiny;
         });
+        before = kept(before, precision, norm.scale, (i) => (found ? found.roundings : bare.terms[i]) + 2);
       } else {
-        const error = plain.error(precision);
+        const m = precision.winograd?.('forward', geometry) ?? 0;
+        const roundings = m === 0 ? null : o.paths(m).roundings;
+        const error = kept(plain.error(precision), precision, null, (i) => roundings ?? sums.terms[i]);
         before = error.map((e, i) => {
           if (!norm) return e;
           const c = channelOf(i);

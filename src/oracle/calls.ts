@@ -32,6 +32,7 @@ import {
 import { adamStep, rmspropStep, sgdStep } from './formulas/optimizers.js';
 import { alongLines, expOf, logSoftmaxLine, logSumExp, softmaxLine } from './formulas/softmax.js';
 import * as naive from './naive.js';
+import { weightErrorsOf } from './weightErrors.js';
 import * as winograd from './winograd.js';
 
 export type KernelName = keyof Kernels;
@@ -241,6 +242,7 @@ const CONTRACTS: { readonly [K in KernelName]: Contract<K> } = {
           geometry: o,
           barePaths: (m) => winograd.forwardPaths(m, o.x, o.weight, null, g),
           paths: (m) => winograd.forwardPaths(m, o.x, o.weight, bias, g),
+          weightErrors: weightErrorsOf(o.x, o.weight, g),
           bias,
           norm: norm && {
             mean: norm.mean,

@@ -4,10 +4,12 @@ export {
   type Ball,
   Balls,
   BFLOAT16,
+  BINARY16,
   DOUBLE,
   type Expected,
   FAST,
   FLOAT16,
+  type Format,
   gamma,
   LAMBDA,
   NARROW,
@@ -18,6 +20,8 @@ export {
   TF32,
   WEBGPU,
   WEBGPU_FAST,
+  WEBGPU_FAST_HALF,
+  WEBGPU_HALF,
   WIDE,
 } from './bounds.js';
 export { type CallArguments, expectedOf, type KernelName } from './calls.js';

@@ -141,7 +141,10 @@ interface Algorithm {
   readonly roundings: Roundings;
 }
 
-/** A 3×3 convolution of `source` into maps of `height` × `width`; `filter(row, k)` has nine taps. */
+/**
+ * A 3×3 convolution of `source` into maps of `height` × `width`; `filter(row, k)` has nine taps. `of`: what is to be multiplied in the place
+ * of a transformed filter's element of that size.
+ */
 function convolved(
   { at, g, bt, sourceStep, step, roundings: own }: Algorithm,
   batch: number,
@@ -153,6 +156,7 @@ function convolved(
   width: number,
   filter: (group: number, row: number, k: number) => Matrix,
   bias: Values | null,
+  of?: (size: number) => number,
 ): Paths {
   const k = source.channels / groups;
   const n = bt[0].length;
@@ -160,7 +164,10 @@ function convolved(
   const lost = new Float64Array(out.length);
   for (let group = 0; group < groups; group++) {
     const filters = Array.from({ length: rows }, (_, row) =>
-      Array.from({ length: k }, (__, c) => around(g, filter(group, row, c))),
+      Array.from({ length: k }, (__, c) => {
+        const transformed = around(g, filter(group, row, c));
+        return of ? transformed.map((line) => line.map(of)) : transformed;
+      }),
     );
     for (let image = 0; image < batch; image++) {
       for (let top = 0; top < height; top += step) {
@@ -206,7 +213,15 @@ const extents = (g: NaiveConv): [number, number] => [
 
 const isStrided = (g: NaiveConv): boolean => g.stride[0] === 2;
 
-export function forwardPaths(m: Tile, x: Values, weight: Values, bias: Values | null, g: NaiveConv): Paths {
+/** `of`, in the place of transformed weights: what comes of errors that they have, by their size. */
+export function forwardPaths(
+  m: Tile,
+  x: Values,
+  weight: Values,
+  bias: Values | null,
+  g: NaiveConv,
+  of?: (size: number) => number,
+): Paths {
   const [k, rows] = [g.inChannels / g.groups, g.outChannels / g.groups];
   const source = { values: x, channels: g.inChannels, height: g.inHeight, width: g.inWidth };
   const filter = (group: number, row: number, c: number): Matrix =>
@@ -216,7 +231,7 @@ export function forwardPaths(m: Tile, x: Values, weight: Values, bias: Values | 
     ? { ...stridedMatrices(strided), sourceStep: 2 * m, step: m, roundings: STRIDED_ROUNDINGS[strided] }
     : { ...absoluteMatrices(m), sourceStep: m, step: m, roundings: ROUNDINGS[m] };
   const pad = [g.padding[0], g.padding[2]] as const;
-  return convolved(algorithm, g.batch, g.groups, source, pad, rows, ...extents(g), filter, bias);
+  return convolved(algorithm, g.batch, g.groups, source, pad, rows, ...extents(g), filter, bias, of);
 }
 
 /** The input gradient: the output's gradient convolved with the filters turned by half a turn. */

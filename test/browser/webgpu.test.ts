@@ -14,7 +14,7 @@ const FLAGS = (process.env.ATALHO_WEBGPU_FLAGS ?? '--enable-unsafe-webgpu --use-
 interface Gpu {
   adapter(): Promise<string>;
   rows(): string[];
-  judge(row: string, runs: number, seed: number): Promise<{ count: number; failures: string[] }>;
+  judge(kind: string, row: string, runs: number, seed: number): Promise<{ count: number; failures: string[] }>;
   train(): Promise<number>;
   lose(): Promise<string>;
 }
@@ -55,9 +55,25 @@ describeInChromium(
     it.each(cases)(
       'conformance: $name',
       async ({ name }) => {
-        const { count, failures } = await call('judge', name, RUNS, SEED);
+        const { count, failures } = await call('judge', 'direct', name, RUNS, SEED);
         expect(failures).toEqual([]);
         expect(count).toBeGreaterThan(RUNS);
+      },
+      300_000,
+    );
+
+    // Not every draw is a convolution that Winograd's algorithm takes.
+    it.each([
+      ['fast', 'conv2d'],
+      ['fast', 'prepareConv2d'],
+      ['float16', 'prepareConv2d'],
+      ['fast, float16', 'prepareConv2d'],
+    ])(
+      'conformance, %s: %s',
+      async (kind, row) => {
+        const { count, failures } = await call('judge', kind, row, 2 * RUNS, SEED);
+        expect(failures).toEqual([]);
+        expect(count).toBeGreaterThan(2 * RUNS);
       },
       300_000,
     );

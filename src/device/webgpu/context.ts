@@ -3,9 +3,9 @@
  * groups are made once; parameters of all calls lie in one uniform buffer, written once a batch. Nothing waits but `read`.
  */
 import { type AtalhoError, DeviceError, DeviceLostError, OutOfMemoryError } from '../../errors.js';
-import type { Buffer, DType, TypedArray } from '../device.js';
+import type { Buffer, TypedArray } from '../device.js';
 import { copyInto } from '../hostData.js';
-import { type Block, GpuMemory, USAGE, WebgpuBuffer } from './memory.js';
+import { type Block, GpuMemory, type Held, isHalves, USAGE, WebgpuBuffer } from './memory.js';
 import type { Profiler, ShaderTime } from './profile.js';
 import { type Access, type Constant, FLAT, type ParamType, type Shader, wgsl } from './shader.js';
 
@@ -27,9 +27,11 @@ interface Pipeline {
   readonly layout: GPUBindGroupLayout;
 }
 
-/** Which dtypes a shader may see as which elements. */
-const DTYPES: Readonly<Record<string, readonly DType[]>> = {
+/** Which buffers a shader may see as which elements, by what they hold. */
+const HOLDS: Readonly<Record<string, readonly Held[]>> = {
   f32: ['float32', 'float64'],
+  f16: ['float16'],
+  'f32/f16': ['float32', 'float16'],
   i32: ['int32'],
   words: ['float32', 'float64', 'int32', 'int64'],
 };
@@ -37,8 +39,8 @@ const DTYPES: Readonly<Record<string, readonly DType[]>> = {
 /** How a call is spread over the GPU: the elements of a `flat` shader, or workgroups along three axes. */
 export type Extent = { readonly elements: number } | { readonly groups: readonly [number, number, number] };
 
-/** Takes float32 memory. */
-export type Take = (size: number) => Buffer;
+/** Takes memory of float32, or of halves. */
+export type Take = (size: number, held?: 'float32' | 'float16') => Buffer;
 
 /** Calls since the device was made: what the bench and the tests count. */
 export interface WebgpuCounts {
@@ -101,20 +103,20 @@ export class WebgpuContext {
     if (this.lost !== null) throw this.lost;
   }
 
-  alloc(size: number, dtype: DType): WebgpuBuffer {
+  alloc(size: number, held: Held): WebgpuBuffer {
     this.check();
-    return this.memory.alloc(size, dtype);
+    return this.memory.alloc(size, held);
   }
 
-  /** What `fn` makes of float32 memory that it takes, and how to give that back; where `fn` throws, it is given back at once. */
+  /** What `fn` makes of memory that it takes, and how to give that back; where `fn` throws, it is given back at once. */
   holding<T>(fn: (take: Take) => T): { readonly value: T; release(): void } {
     const held: Buffer[] = [];
     const release = (): void => {
       while (held.length > 0) held.pop()?.release();
     };
     try {
-      const value = fn((size) => {
-        const buffer = this.alloc(size, 'float32');
+      const value = fn((size, kind = 'float32') => {
+        const buffer = this.alloc(size, kind);
         held.push(buffer);
         return buffer;
       });
@@ -132,15 +134,15 @@ export class WebgpuContext {
 
   /**
    * A buffer's block.
-   * @throws DeviceError when it is another device's, given back, too small or of another dtype
+   * @throws DeviceError when it is another device's, given back, too small or holds something else
    */
-  private block(name: string, buffer: Buffer, size: number, dtypes: readonly DType[] | null): Block {
+  private block(name: string, buffer: Buffer, size: number, holds: readonly Held[] | null): Block {
     if (!(buffer instanceof WebgpuBuffer) || buffer.memory !== this.memory) {
       throw new DeviceError(`webgpu: ${name} is a buffer of another device`);
     }
     if (!buffer.live) throw new DeviceError(`webgpu: ${name} was used after its memory was given back`);
-    if (dtypes !== null && !dtypes.includes(buffer.dtype)) {
-      throw new DeviceError(`webgpu: ${name} holds ${buffer.dtype}; want ${dtypes.join(' or ')}`);
+    if (holds !== null && !holds.includes(buffer.held)) {
+      throw new DeviceError(`webgpu: ${name} holds ${buffer.held}; want ${holds.join(' or ')}`);
     }
     if (buffer.size < size) {
       throw new DeviceError(`webgpu: ${name} has ${buffer.size} elements; want at least ${size}`);
@@ -149,8 +151,8 @@ export class WebgpuContext {
   }
 
   /** Throws unless the buffer is this device's and has at least `size` elements of float32. */
-  expect(kernel: string, name: string, buffer: Buffer | null, size: number, dtype: DType = 'float32'): void {
-    if (buffer !== null) this.block(`${kernel}: ${name}`, buffer, size, [dtype]);
+  expect(kernel: string, name: string, buffer: Buffer | null, size: number, held: Held = 'float32'): void {
+    if (buffer !== null) this.block(`${kernel}: ${name}`, buffer, size, [held]);
   }
 
   /** Records a copy of a buffer's first `size` elements, which the kernel keeps. */
@@ -359,8 +361,9 @@ export class WebgpuContext {
     for (const name of names) {
       const buffer = buffers[name];
       all[`has_${name}`] = buffer !== null;
-      const dtypes = DTYPES[s.buffers[name].split(' ')[0]];
-      blocks.push(buffer === null ? null : this.block(`${s.name}: ${name}`, buffer, 0, dtypes));
+      const [access] = s.buffers[name].split(' ');
+      blocks.push(buffer === null ? null : this.block(`${s.name}: ${name}`, buffer, 0, HOLDS[access]));
+      if (access === 'f32/f16') all[`half_${name}`] = isHalves(buffer);
     }
     const groups = 'groups' in extent ? extent.groups : grid(Math.ceil(extent.elements / FLAT));
     if (groups.includes(0)) return;

@@ -8,6 +8,7 @@ import { conv2dBackwardInput } from './shaders/conv2dBackwardInput.js';
 import { conv2dBackwardWeight, conv2dBackwardWeightSmall, sumParts } from './shaders/conv2dBackwardWeight.js';
 import { convParams, windowConstants } from './shaders/convParams.js';
 import { foldNorm } from './shaders/foldNorm.js';
+import { packHalves } from './shaders/packHalves.js';
 import { tileFor, workgroups } from './tiles.js';
 import {
   type Epilogue,
@@ -57,7 +58,7 @@ const NO_EPILOGUE: Epilogue = { residual: null, relu: false };
 
 interface ForwardBuffers {
   readonly x: Buffer;
-  /** The weights, or what `winogradFilters` made of them. */
+  /** The weights, or what `winogradFilters` made of them; prepared ones may be halves. */
   readonly filters: Buffer;
   readonly bias: Buffer | null;
   readonly out: Buffer;
@@ -67,6 +68,8 @@ export function convKernels(
   g: WebgpuContext,
   /** m of F(m, 3), or 0. */
   winogradTile: (direction: ConvDirection, o: ConvGeometry) => number,
+  /** What prepared convolutions keep their weights as. */
+  storage: 'float32' | 'float16',
 ): Pick<Kernels, 'conv2d' | 'prepareConv2d' | 'conv2dBackwardInput' | 'conv2dBackwardWeight'> {
   /** By F(m, 3), or directly where m is 0. */
   const forward = (
@@ -75,6 +78,8 @@ export function convKernels(
     o: ConvGeometry,
     { x, filters, bias, out }: ForwardBuffers,
     { residual, relu }: Epilogue,
+    /** The weights are halves and lie by taps. */
+    pairs = false,
   ): void => {
     const [inSize, outSize] = convSizes(o);
     g.expect(kernel, 'x', x, inSize);
@@ -90,7 +95,7 @@ export function convKernels(
     const columns = o.batch * o.outHeight * o.outWidth;
     const tile = tileFor(rows, columns, o.groups, g.busy);
     const groups = [...workgroups(rows, columns, tile), o.groups] as const;
-    const constants = { ...windowConstants(o), ...tile, RELU: relu };
+    const constants = { ...windowConstants(o), ...tile, RELU: relu, PAIRS: pairs };
     g.dispatch(conv2d, { x, weight: filters, bias, residual, out }, convParams(o), { groups }, constants);
   };
 
@@ -127,17 +132,25 @@ export function convKernels(
         g.dispatch(foldNorm, { ...buffers, foldedWeight, foldedBias }, params, { elements: weightSize });
       };
       const m = winogradTile('forward', o);
+      const inGroup = o.inChannels / o.groups;
+      const pairs = m === 0 && storage === 'float16' && inGroup % 2 === 0;
       const { value, release } = g.holding((take) => {
-        const filters = take(m === 0 ? weightSize : filterElements(m, o));
+        const size = m === 0 ? weightSize : filterElements(m, o);
+        const filters = take(size, storage);
         const foldedBias = norm === null && bias === null ? null : take(channels);
         g.withScratch((takeShortly) => {
-          const folded = m === 0 ? filters : takeShortly(weightSize);
+          const laidOut = storage === 'float16' ? takeShortly(size) : filters;
+          const folded = m === 0 ? laidOut : takeShortly(weightSize);
           fold(folded, foldedBias);
-          if (m > 0) winogradFilters(g, m, 'forward', o, folded, filters);
+          if (m > 0) winogradFilters(g, m, 'forward', o, folded, laidOut);
+          if (storage === 'float16') {
+            const params = { size, taps: pairs ? o.kernelHeight * o.kernelWidth : 1, channels: pairs ? inGroup : 1 };
+            g.dispatch(packHalves, { x: laidOut, out: filters }, params, { elements: Math.ceil(size / 2) });
+          }
         });
         return { filters, bias: foldedBias };
       });
-      return { release, run: () => forward('prepareConv2d', m, o, { x, out, ...value }, { residual, relu }) };
+      return { release, run: () => forward('prepareConv2d', m, o, { x, out, ...value }, { residual, relu }, pairs) };
     },
 
     conv2dBackwardInput({ dy, weight, dx, ...o }) {

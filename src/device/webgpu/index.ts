@@ -18,9 +18,18 @@ export type { ShaderTime } from './profile.js';
 /** `'fast'`: convolutions by Winograd's algorithm where that is less work; within an error bound of its own. */
 export type WebgpuMath = 'direct' | 'fast';
 
+/**
+ * What prepared convolutions keep their weights as: what `compile` lays out. `'float16'`: IEEE halves, half the bytes and a
+ * rounding of 2^-11 a weight; arithmetic is float32 all the same. Packed in words and unpacked by core WGSL, so it asks nothing of
+ * an adapter, and the feature `shader-f16`, which makes half arithmetic, would add nothing. A weight from 65520 on is infinite.
+ */
+export type WebgpuStorage = 'float32' | 'float16';
+
 export interface WebgpuOptions {
   /** How convolutions are computed. Default `'direct'`. */
   math?: WebgpuMath;
+  /** What prepared convolutions keep their weights as; nothing else is changed. Default `'float32'`. */
+  storage?: WebgpuStorage;
   /** A device of the caller's own, which stays theirs: `dispose` leaves it be. Default: one of the host's first adapter. */
   device?: GPUDevice;
   /** Which adapter to ask the host for. */
@@ -55,9 +64,10 @@ class GpuDevice implements WebgpuDevice {
     readonly adapter: string,
     private readonly owned: boolean,
     math: WebgpuMath,
+    storage: WebgpuStorage,
   ) {
     this.kernels = {
-      ...convKernels(context, math === 'fast' ? webgpuWinogradTile : () => 0),
+      ...convKernels(context, math === 'fast' ? webgpuWinogradTile : () => 0, storage),
       ...elementwiseKernels(context),
       ...matmulKernels(context),
       ...normalizationKernels(context),
@@ -121,9 +131,13 @@ function describe(info: GPUAdapterInfo | undefined): string {
  * @throws DeviceError where the host has no WebGPU or no adapter, or the adapter refuses
  */
 export async function webgpu(options: WebgpuOptions = {}): Promise<WebgpuDevice> {
-  const { math = 'direct', device, powerPreference, maxMemoryBytes = Infinity, profile = false } = options;
+  const { math = 'direct', storage = 'float32', device, powerPreference } = options;
+  const { maxMemoryBytes = Infinity, profile = false } = options;
   if (math !== 'direct' && math !== 'fast') {
     throw new ArgumentError(`webgpu: math is ${JSON.stringify(math)}; want 'direct' or 'fast'`);
+  }
+  if (storage !== 'float32' && storage !== 'float16') {
+    throw new ArgumentError(`webgpu: storage is ${JSON.stringify(storage)}; want 'float32' or 'float16'`);
   }
   if (!(maxMemoryBytes > 0)) {
     throw new ArgumentError(`webgpu: maxMemoryBytes is ${maxMemoryBytes}; want more than 0`);
@@ -138,7 +152,9 @@ export async function webgpu(options: WebgpuOptions = {}): Promise<WebgpuDevice>
     }
     return new WebgpuContext(gpu, maxMemoryBytes, host, new Profiler(gpu));
   };
-  if (device !== undefined) return new GpuDevice(contextOf(device, null), describe(device.adapterInfo), false, math);
+  if (device !== undefined) {
+    return new GpuDevice(contextOf(device, null), describe(device.adapterInfo), false, math, storage);
+  }
   const gpu = await hostGpu();
   const adapter = await gpu.requestAdapter({ powerPreference });
   if (adapter === null) {
@@ -158,5 +174,5 @@ export async function webgpu(options: WebgpuOptions = {}): Promise<WebgpuDevice>
       `webgpu: the adapter gives no device: ${error instanceof Error ? error.message : String(error)}`,
     );
   }
-  return new GpuDevice(contextOf(own, gpu), describe(adapter.info), true, math);
+  return new GpuDevice(contextOf(own, gpu), describe(adapter.info), true, math, storage);
 }

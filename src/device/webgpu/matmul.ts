@@ -2,6 +2,7 @@
 import { ArgumentError } from '../../errors.js';
 import type { Buffer, Kernels } from '../device.js';
 import { MOST_GROUPS, type WebgpuContext } from './context.js';
+import { isHalves } from './memory.js';
 import { matmul } from './shaders/matmul.js';
 import { tileFor, workgroups } from './tiles.js';
 
@@ -17,7 +18,10 @@ export function product(
 ): void {
   const tile = tileFor(sizes.m, sizes.n, batch, g.busy);
   const groups = [...workgroups(sizes.m, sizes.n, tile), batch] as const;
-  g.dispatch(matmul, buffers, sizes, { groups }, { ...tile, TURNS: sizes.k % 2 === 0 ? 2 : 1 });
+  // Rows of an invocation that lie side by side, the first at an even place.
+  const adjacent = sizes.aRow === 1 && sizes.aStep % 2 === 0 && sizes.aBatch % 2 === 0;
+  const PAIRS = isHalves(buffers.a) && adjacent && !tile.ALONG_ROWS && tile.ROWS % 2 === 0;
+  g.dispatch(matmul, buffers, sizes, { groups }, { ...tile, TURNS: sizes.k % 2 === 0 ? 2 : 1, PAIRS });
 }
 
 export function matmulKernels(g: WebgpuContext): Pick<Kernels, 'matmul'> {

@@ -9,6 +9,12 @@ import { checkSize } from '../hostData.js';
 /** float64 is for statistics that ops keep between passes; there is none in WGSL, so they are kept in float32. */
 const BYTES: Readonly<Record<DType, number>> = { float32: 4, float64: 4, int32: 4, int64: 8 };
 
+/** What a block can hold. Tensors are of a dtype; halves are weights that a kernel keeps for itself, two in a word. */
+export type Held = DType | 'float16';
+
+const bytesOf = (size: number, held: Held): number =>
+  held === 'float16' ? 4 * Math.ceil(size / 2) : size * BYTES[held];
+
 /** Least size of a GPU buffer: a binding must not be empty, and shaders may write whole vectors of 16 bytes. */
 const LEAST = 256;
 
@@ -20,15 +26,18 @@ export class WebgpuBuffer extends Buffer {
     readonly memory: GpuMemory,
     readonly block: Block,
     size: number,
-    dtype: DType,
+    readonly held: Held,
   ) {
-    super(size, dtype);
+    super(size, held === 'float16' ? 'float32' : held);
   }
 
   protected override free(): void {
     this.memory.giveBack(this);
   }
 }
+
+/** True of halves, two in a word. */
+export const isHalves = (buffer: Buffer | null): boolean => buffer instanceof WebgpuBuffer && buffer.held === 'float16';
 
 /** A piece of GPU memory, and which batch of commands used it last. */
 export interface Block {
@@ -69,10 +78,10 @@ export class GpuMemory {
   ) {}
 
   /** @throws OutOfMemoryError past the adapter's limit on a buffer, or past the device's own on all together */
-  alloc(size: number, dtype: DType): WebgpuBuffer {
-    checkSize(size, dtype);
-    const block = this.take(size * BYTES[dtype], `a ${dtype} buffer of ${size}`);
-    return new WebgpuBuffer(this, block, size, dtype);
+  alloc(size: number, held: Held): WebgpuBuffer {
+    checkSize(size, held === 'float16' ? 'float32' : held);
+    const block = this.take(bytesOf(size, held), `a ${held} buffer of ${size}`);
+    return new WebgpuBuffer(this, block, size, held);
   }
 
   private take(bytes: number, what: string): Block {
@@ -110,8 +119,8 @@ export class GpuMemory {
 
   giveBack(buffer: WebgpuBuffer): void {
     if (this.closed) return;
-    const { block, size, dtype } = buffer;
-    this.used -= size * BYTES[dtype];
+    const { block, size, held } = buffer;
+    this.used -= bytesOf(size, held);
     if (block.distrusted) {
       this.destroy(block);
       return;

@@ -3,8 +3,13 @@
  * so that names and types are stated once, and TypeScript checks each call against them.
  */
 
-/** How WGSL sees a buffer: elements read, or also written (`out`). `words` are 32 bits of whatever kind. */
-export type Access = 'f32' | 'f32 out' | 'i32' | 'i32 out' | 'words' | 'words out';
+/**
+ * How WGSL sees a buffer: elements read, or also written (`out`). `words` are 32 bits of whatever kind. `f16`: two IEEE halves in
+ * a word, of which the first has the lower bits, read and written word by word. `f32/f16`: float32 or halves, as the buffer
+ * that is handed in holds: the shader is the same for both, and has element i of `x` as `x_at(i)`, elements i and i + 1 of an even i as
+ * `x_pair(i)`, float32 all.
+ */
+export type Access = 'f32' | 'f32 out' | 'f16' | 'f16 out' | 'f32/f16' | 'i32' | 'i32 out' | 'words' | 'words out';
 
 /** A uniform of 4 bytes, or a vector of 16. Vectors come first in a description, which keeps every field aligned. */
 export type ParamType = 'u32' | 'i32' | 'f32' | 'vec4u';
@@ -60,7 +65,13 @@ fn expOf(v: f32) -> f32 { return select(exp(v), v, isNan(v)); }
 fn logOf(v: f32) -> f32 { return select(log(v), v, isNan(v)); }
 `;
 
-const ELEMENT: Readonly<Record<string, string>> = { f32: 'f32', i32: 'i32', words: 'u32' };
+const ELEMENT: Readonly<Record<string, string>> = { f32: 'f32', f16: 'u32', i32: 'i32', words: 'u32' };
+
+/** How element i of an `f32/f16` is read. Unpacking is exact, but that it may take a subnormal half as 0. */
+const READ: Readonly<Record<string, (name: string) => readonly [string, string]>> = {
+  f32: (name) => [`${name}[i]`, `vec2f(${name}[i], ${name}[i + 1u])`],
+  f16: (name) => [`unpack2x16float(${name}[i >> 1u] >> (16u * (i & 1u))).x`, `unpack2x16float(${name}[i >> 1u])`],
+};
 
 function constantText(value: Constant): string {
   if (typeof value === 'boolean') return String(value);
@@ -75,9 +86,18 @@ export function wgsl(s: Shader, constants: Readonly<Record<string, Constant>>): 
   if (fields.length === 0) fields.push('  none: u32,');
   const lines = ['struct Params {', ...fields, '}', '@group(0) @binding(0) var<uniform> p: Params;'];
   Object.entries(s.buffers).forEach(([name, access], i) => {
-    const [element, out] = access.split(' ');
+    const [kind, out] = access.split(' ');
     const mode = out === undefined ? 'read' : 'read_write';
+    const either = kind === 'f32/f16';
+    const element = either ? (constants[`half_${name}`] === true ? 'f16' : 'f32') : kind;
     lines.push(`@group(0) @binding(${i + 1}) var<storage, ${mode}> ${name}: array<${ELEMENT[element]}>;`);
+    if (either) {
+      const [one, pair] = READ[element](name);
+      lines.push(
+        `fn ${name}_at(i: u32) -> f32 { return ${one}; }`,
+        `fn ${name}_pair(i: u32) -> vec2f { return ${pair}; }`,
+      );
+    }
   });
   for (const [name, value] of Object.entries(constants)) lines.push(`const ${name} = ${constantText(value)};`);
   return `${lines.join('\n')}\n${PRELUDE}${typeof s.code === 'string' ? s.code : s.code(constants)}\n`;

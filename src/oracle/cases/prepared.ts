@@ -3,6 +3,7 @@ import { type Shape, sizeOf } from '../../shape.js';
 import { Tensor } from '../../tensor.js';
 import { normalisedConvolution } from '../bounds.js';
 import * as naive from '../naive.js';
+import { weightErrorsOf } from '../weightErrors.js';
 import * as winograd from '../winograd.js';
 import { defineCase, type Input, input, type OpCase } from './case.js';
 import { CONV_KINDS, type ConvOptions, convAttributes, convGeometry, drawConv, naiveGeometry } from './products.js';
@@ -100,6 +101,7 @@ export const prepareConv2dCase = defineCase<PreparedConvOptions>({
           geometry: plain,
           barePaths: (m) => winograd.forwardPaths(m, x, weight, null, geometry),
           paths: (m) => winograd.forwardPaths(m, x, weight, bias, geometry),
+          weightErrors: weightErrorsOf(x, weight, geometry),
           bias,
           norm: norm ?? null,
           channelOf: (i) => Math.floor(i / plane) % o.outChannels,

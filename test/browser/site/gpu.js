@@ -1,21 +1,33 @@
 // The work of the GPU tests in a page.
 import { wasm, webgpu } from 'atalho';
-import { cases, conformance, WEBGPU } from 'atalho/oracle';
+import { cases, conformance, WEBGPU, WEBGPU_FAST, WEBGPU_FAST_HALF, WEBGPU_HALF } from 'atalho/oracle';
 import { steps } from './work.js';
 
-let device = null;
+const KINDS = {
+  direct: [{}, WEBGPU],
+  fast: [{ math: 'fast' }, WEBGPU_FAST],
+  float16: [{ storage: 'float16' }, WEBGPU_HALF],
+  'fast, float16': [{ math: 'fast', storage: 'float16' }, WEBGPU_FAST_HALF],
+};
+
+/** One for each kind that was asked for. */
+const devices = {};
+async function deviceOf(kind) {
+  devices[kind] ??= await webgpu(KINDS[kind][0]);
+  return devices[kind];
+}
 
 /** The adapter's own words. */
 async function adapter() {
-  device ??= await webgpu();
-  return device.adapter;
+  return (await deviceOf('direct')).adapter;
 }
 
 const rows = () => cases.map((row) => row.name);
 
-/** What the case table finds wrong, and how much it looked at. */
-async function judge(row, runs, seed) {
-  const findings = await conformance(device, { cases: [row], runs, seed, precision: WEBGPU });
+/** What the case table finds wrong on a kind of device, and how much it looked at. */
+async function judge(kind, row, runs, seed) {
+  const options = { cases: [row], runs, seed, precision: KINDS[kind][1] };
+  const findings = await conformance(await deviceOf(kind), options);
   return { count: findings.length, failures: findings.filter((f) => !f.passed).map((f) => f.detail) };
 }
 

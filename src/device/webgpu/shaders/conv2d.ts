@@ -1,6 +1,6 @@
 import { shader } from '../shader.js';
 import { CONV_PARAMS, GEOMETRY, WINDOW } from './convParams.js';
-import { place, step, sums, times } from './tile.js';
+import { place, sums, times } from './tile.js';
 
 /** The end of a forward pass: + bias, + residual, relu. */
 export const FINISH = `
@@ -16,14 +16,17 @@ fn finish(sum: f32, channel: u32, at: u32) {
 /**
  * Convolution as a product, im2col implicit: rows are output channels, columns output pixels of the whole batch, and the
  * sum runs over (kernel row, kernel column, input channel). A workgroup computes ROWS rows of COLUMNS·LANES columns of one
- * group, or along rows where columns are few. Then bias, residual and relu.
+ * group, or along rows where columns are few. Then bias, residual and relu. PAIRS: filters lie by taps, all channels of one side by side,
+ * an even number, and a turn takes two of them, in their order: halves have both in one word.
  */
 export const conv2d = shader({
   name: 'conv2d',
-  buffers: { x: 'f32', weight: 'f32', bias: 'f32', residual: 'f32', out: 'f32 out' },
+  buffers: { x: 'f32', weight: 'f32/f16', bias: 'f32', residual: 'f32', out: 'f32 out' },
   params: CONV_PARAMS,
-  code({ ROWS, COLUMNS, LANES, ALONG_ROWS }) {
+  code({ ROWS, COLUMNS, LANES, ALONG_ROWS, PAIRS }) {
     const [rows, columns, lanes] = [Number(ROWS), Number(COLUMNS), Number(LANES)];
+    const pairs = PAIRS === true;
+    const turns = pairs ? 2 : 1;
     return `${WINDOW}${FINISH}
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -55,13 +58,12 @@ ${GEOMETRY}
       let hits_${j} = n_${j} < pixels && y_${j} < inHeight && z_${j} < inWidth;
       let from_${j} = select(0u, first_${j} + y_${j} * inWidth + z_${j}, hits_${j});`,
       )}
-      let w = channel * filter_size + r * u32(KERNEL_WIDTH) + s;
-      for (var c = 0u; c < inGroup; c++) {
-        let ahead = c * plane;
-        let tap = w + c * TAPS;
-        ${times(columns, (j) => `let b_${j} = select(0.0, x[from_${j} + ahead], hits_${j});`)}
-        ${times(rows, (i) => `let a_${i} = weight[tap + ${i}u * row_step * filter_size];`)}
-        ${step(rows, columns)}
+      let tap = channel * filter_size + (r * u32(KERNEL_WIDTH) + s) * ${pairs ? 'inGroup' : '1u'};
+      for (var c = 0u; c < inGroup; c += ${turns}u) {
+        ${times(turns, (t) => `let ahead_${t} = (c + ${t}u) * plane;`)}
+        ${times(turns, (t) => times(columns, (j) => `let b_${t}_${j} = select(0.0, x[from_${j} + ahead_${t}], hits_${j});`))}
+        ${times(rows, (i) => `let a_${i} = ${pairs ? 'weight_pair(tap + c' : 'weight_at(tap + c * TAPS'} + ${i}u * row_step * filter_size);`)}
+        ${times(rows, (i) => times(columns, (j) => (pairs ? `sum_${i}_${j} = sum_${i}_${j} + a_${i}.x * b_0_${j} + a_${i}.y * b_1_${j};` : `sum_${i}_${j} += a_${i} * b_0_${j};`)))}
       }
     }
   }
