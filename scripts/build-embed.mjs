@@ -15,7 +15,8 @@ for (const name of builds) {
   const { output } = await bundle.generate({ format: 'esm', minify: true });
   await bundle.close();
   if (output.length !== 1) throw new Error(`${name}: ${output.length} files; want one`);
-  bundles.push([name, output[0].code]);
+  // SES takes a method's `eval(` for a call of eval and refuses the text.
+  bundles.push([name, output[0].code.replace(/(?<![.\w$])eval\(\)\{/g, '"eval"(){')]);
 }
 // Only now: the entries import each other's files.
 for (const file of readdirSync(folder)) if (file.endsWith('.js')) rmSync(join(folder, file));
