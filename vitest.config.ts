@@ -2,7 +2,16 @@ import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** Minutes each: they begin first, lest one runs alone at the end. */
-const LONG = ['goldens-resnet', 'goldens-family', 'decisions', 'goldens-model', 'cli', 'mutants', 'conformance'];
+const LONG = [
+  'sandboxes',
+  'goldens-resnet',
+  'goldens-family',
+  'decisions',
+  'goldens-model',
+  'cli',
+  'mutants',
+  'conformance',
+];
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
@@ -23,5 +32,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 300_000,
     hookTimeout: 300_000,
+    // Of the sandboxes' rows.
+    maxConcurrency: 2,
   },
 });

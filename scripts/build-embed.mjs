@@ -19,7 +19,7 @@ for (const name of builds) {
   const code = output[0].code
     .replaceAll(/\b(?=\/\* @__PURE__ \*\/)/g, ' ')
     .replaceAll('/* @__PURE__ */ ', '')
-    .replaceAll(/(?<=[;{}])eval\(\)\{/g, "['eval'](){");
+    .replaceAll(/(?<![.\w$])eval\(\)\{/g, '"eval"(){');
   bundles.push([name, code]);
 }
 // Only now: the entries import each other's files.

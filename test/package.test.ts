@@ -35,6 +35,14 @@ describe('the built package', () => {
     expect(bare(code)).not.toMatch(/Math\.(exp|log|pow|sin|cos|tan|tanh|cbrt|hypot)\b/);
   });
 
+  it.each(['index', 'infer', 'reference'])('embed/%s.js has nothing that SES refuses to evaluate', (name) => {
+    // Its rules look at the text, comments and strings too.
+    const code = readFileSync(join(root, 'dist/embed', `${name}.js`), 'utf8');
+    expect(code).not.toMatch(/(^|[^.])\beval\s*\(/);
+    expect(code).not.toMatch(/(^|[^.]|\.\.\.)\bimport\s*(\(|\/[/*])/);
+    expect(code).not.toMatch(/<!--|-->/);
+  });
+
   it('has every entry that package.json names', () => {
     const entries = Object.values(manifest.exports).flatMap((entry) =>
       typeof entry === 'string' ? [entry] : Object.values(entry as Record<string, string>),

@@ -1,5 +1,5 @@
 /**
- * The README's TypeScript blocks, run as a stranger would: types stripped, `atalho` imported by its name from the built
+ * The TypeScript blocks of README.md and docs/SANDBOXES.md, run as a stranger would: types stripped, `atalho` imported by its name from the built
  * package. Blocks under one heading are one program; what a console.log prints must be the comment that follows it.
  */
 import { execFileSync } from 'node:child_process';
@@ -35,7 +35,8 @@ function programs(markdown: string): Program[] {
   return found;
 }
 
-const all = programs(readFileSync(new URL('../README.md', import.meta.url), 'utf8'));
+const read = (path: string) => programs(readFileSync(new URL(`../${path}`, import.meta.url), 'utf8'));
+const all = read('README.md');
 
 async function run(program: Program, name: string): Promise<string[]> {
   const folder = new URL('../build/readme/', import.meta.url);
@@ -70,6 +71,20 @@ describe('README', () => {
     'prints what it says: $heading',
     async ({ name, ...program }) => {
       expect(program.printed.length).toBeGreaterThan(0);
+      expect(await run(program, name)).toEqual(program.printed);
+    },
+  );
+});
+
+describe('docs/SANDBOXES.md', () => {
+  const builds = read('docs/SANDBOXES.md');
+
+  it('has two programs for the three builds', () => expect(builds).toHaveLength(2));
+
+  it.each(builds.map((program, i) => ({ ...program, name: `sandboxes${i}` })))(
+    'prints what it says: $heading',
+    async ({ name, ...program }) => {
+      expect(program.printed).toHaveLength(1);
       expect(await run(program, name)).toEqual(program.printed);
     },
   );

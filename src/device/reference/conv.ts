@@ -1,7 +1,9 @@
 /** 2-d convolution, NCHW and OIHW, and its two gradients: seven loops each, in the order that all devices keep. */
 import type { ConvGeometry } from '../../shape.js';
 import type { Kernels } from '../device.js';
-import { type Host, round } from './host.js';
+import { addProduct, type Host } from './host.js';
+
+const { isInteger } = Number;
 
 /** Consecutive positions of the output that the weight gradient sums in the device's dtype. */
 const WEIGHT_BLOCK = 512;
@@ -31,15 +33,17 @@ export function conv(host: Host): Pick<Kernels, 'conv2d' | 'conv2dBackwardInput'
             for (let ow = 0; ow < outWidth; ow++) {
               let sum = 0;
               let tap = oc * groupIn * kernelHeight * kernelWidth;
+              const left = ow * strideWidth - o.padLeft;
               for (let c = 0; c < groupIn; c++) {
                 const plane = (image * inChannels + firstChannel + c) * inHeight * inWidth;
                 for (let i = 0; i < kernelHeight; i++) {
                   const ih = oh * strideHeight - o.padTop + i * dilationHeight;
+                  const row = plane + ih * inWidth;
+                  const rowInside = ih >= 0 && ih < inHeight;
                   for (let j = 0; j < kernelWidth; j++) {
-                    const iw = ow * strideWidth - o.padLeft + j * dilationWidth;
-                    const inside = ih >= 0 && ih < inHeight && iw >= 0 && iw < inWidth;
-                    const value = inside ? x[plane + ih * inWidth + iw] : 0;
-                    sum = round(sum + round(weight[tap] * value, single), single);
+                    const iw = left + j * dilationWidth;
+                    const value = rowInside && iw >= 0 && iw < inWidth ? x[row + iw] : 0;
+                    sum = addProduct(sum, weight[tap], value, single);
                     tap++;
                   }
                 }
@@ -75,12 +79,12 @@ export function conv(host: Host): Pick<Kernels, 'conv2d' | 'conv2dBackwardInput'
                 for (let i = 0; i < kernelHeight; i++) {
                   // The output row that sees this input through kernel row i, if there is one.
                   const oh = (ih + o.padTop - i * dilationHeight) / strideHeight;
-                  if (oh < 0 || oh >= outHeight || !Number.isInteger(oh)) continue;
+                  if (oh < 0 || oh >= outHeight || !isInteger(oh)) continue;
                   for (let j = 0; j < kernelWidth; j++) {
                     const ow = (iw + o.padLeft - j * dilationWidth) / strideWidth;
-                    if (ow < 0 || ow >= outWidth || !Number.isInteger(ow)) continue;
-                    const product = round(weight[taps + i * kernelWidth + j] * dy[plane + oh * outWidth + ow], single);
-                    sum = round(sum + product, single);
+                    if (ow < 0 || ow >= outWidth || !isInteger(ow)) continue;
+                    const tap = taps + i * kernelWidth + j;
+                    sum = addProduct(sum, weight[tap], dy[plane + oh * outWidth + ow], single);
                   }
                 }
               }
@@ -107,6 +111,7 @@ export function conv(host: Host): Pick<Kernels, 'conv2d' | 'conv2dBackwardInput'
         for (let c = 0; c < groupIn; c++) {
           for (let i = 0; i < kernelHeight; i++) {
             for (let j = 0; j < kernelWidth; j++) {
+              const left = j * dilationWidth - o.padLeft;
               let total = 0;
               let block = 0;
               let q = 0;
@@ -115,11 +120,12 @@ export function conv(host: Host): Pick<Kernels, 'conv2d' | 'conv2dBackwardInput'
                 let atDy = (image * outChannels + oc) * outHeight * outWidth;
                 for (let oh = 0; oh < outHeight; oh++) {
                   const ih = oh * strideHeight - o.padTop + i * dilationHeight;
+                  const row = plane + ih * inWidth;
+                  const rowInside = ih >= 0 && ih < inHeight;
                   for (let ow = 0; ow < outWidth; ow++) {
-                    const iw = ow * strideWidth - o.padLeft + j * dilationWidth;
-                    if (ih >= 0 && ih < inHeight && iw >= 0 && iw < inWidth) {
-                      const product = round(x[plane + ih * inWidth + iw] * dy[atDy], single);
-                      block = round(block + product, single);
+                    const iw = left + ow * strideWidth;
+                    if (rowInside && iw >= 0 && iw < inWidth) {
+                      block = addProduct(block, x[row + iw], dy[atDy], single);
                     }
                     atDy++;
                     q++;

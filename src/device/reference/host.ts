@@ -141,12 +141,20 @@ export class Host {
   }
 }
 
+/** Looked up once: contexts of Node's vm take six times as long where each step looks a global up, interpreters a quarter more. */
+const { fround } = Math;
+
 /**
  * One step's rounding: to float32, or none. A flag and not a function value, since V8 inlines only the former once a
  * process has devices of both types.
  */
 export function round(value: number, single: boolean): number {
-  return single ? Math.fround(value) : value;
+  return single ? fround(value) : value;
+}
+
+/** A sum and one more product: two steps in one call, since a call is what costs where nothing is compiled. */
+export function addProduct(sum: number, a: number, b: number, single: boolean): number {
+  return single ? fround(sum + fround(a * b)) : sum + a * b;
 }
 
 /** The eight float64 accumulators of a lane sum. */

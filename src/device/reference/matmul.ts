@@ -1,6 +1,6 @@
 /** Products of matrices: one accumulator an output, k ascending. */
 import type { Kernels } from '../device.js';
-import { type Host, round } from './host.js';
+import { addProduct, type Host } from './host.js';
 
 export function matmul(host: Host): Pick<Kernels, 'matmul'> {
   const { single } = host;
@@ -22,7 +22,7 @@ export function matmul(host: Host): Pick<Kernels, 'matmul'> {
             let atB = matrix * bBatchStride + column * bColumn;
             let sum = 0;
             for (let i = 0; i < k; i++) {
-              sum = round(sum + round(a[atA] * b[atB], single), single);
+              sum = addProduct(sum, a[atA], b[atB], single);
               atA += aColumn;
               atB += bRow;
             }

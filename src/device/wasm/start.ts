@@ -148,7 +148,7 @@ export async function startWasm(options: StartOptions, host: WasmHost): Promise<
     exports = await host.instantiate(source, { env: { memory } });
   } catch (error) {
     throw new DeviceError(
-      `wasm: the engine refused the binary (${String(error)}). A Content-Security-Policy must allow script-src 'wasm-unsafe-eval'; without WebAssembly, ${INSTEAD[math]}`,
+      `wasm: the engine refused the binary (${String(error).trim()}). A Content-Security-Policy must allow script-src 'wasm-unsafe-eval'; without WebAssembly, ${INSTEAD[math]}`,
     );
   }
   let team: Team | null = null;
