@@ -4,6 +4,7 @@ import { batches } from '../data/loader.js';
 import type { Normalization } from '../data/normalize.js';
 import type { Prefetch } from '../data/prefetch.js';
 import { ArgumentError } from '../errors.js';
+import type { AbortSignalLike } from '../hostTypes.js';
 import type { Module } from '../nn/module.js';
 import type { Pair } from '../shape.js';
 import { countCorrect } from './accuracy.js';
@@ -20,7 +21,7 @@ export interface EvaluateOptions {
   readonly limit?: number;
   readonly prefetch?: Prefetch;
   /** Ends early, between two batches, when it aborts. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignalLike;
   /** Told after each batch. */
   readonly onBatch?: (done: number, total: number) => void;
 }

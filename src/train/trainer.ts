@@ -8,6 +8,7 @@ import { type Batch, batches, countBatches } from '../data/loader.js';
 import type { Normalization } from '../data/normalize.js';
 import type { Prefetch } from '../data/prefetch.js';
 import { ArgumentError, FormatError } from '../errors.js';
+import type { AbortSignalLike } from '../hostTypes.js';
 import type { Module } from '../nn/module.js';
 import { initXavierUniform } from '../nn/xavier.js';
 import type { Optimizer } from '../optim/optimizer.js';
@@ -92,7 +93,7 @@ export interface TrainerHooks {
   /** After each epoch, tested; another moment to save. */
   onEpoch?(point: HistoryPoint): void | Promise<void>;
   /** When it aborts, the step at hand is finished and `run` returns 'stopped'. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignalLike;
 }
 
 /** Points of the plot within an epoch, as in the chapter. */

@@ -1,8 +1,9 @@
 /** What threads need of the host: workers, processors, a clock. */
+import type { HostUrl } from '../../hostTypes.js';
 import type { WorkerLike } from './team.js';
 
 /** Starts the worker script at `url` as a module. */
-export type CreateWorker = (url: URL) => WorkerLike | Promise<WorkerLike>;
+export type CreateWorker = (url: HostUrl) => WorkerLike | Promise<WorkerLike>;
 
 const START_MS = 10_000;
 
@@ -18,7 +19,7 @@ export async function processors(): Promise<number> {
 }
 
 /** A worker of this host on the script of this package. */
-export async function hostWorker(url: URL): Promise<WorkerLike> {
+export async function hostWorker(url: HostUrl): Promise<WorkerLike> {
   if (typeof Worker !== 'undefined') return new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
   const { Worker: NodeWorker } = await import('node:worker_threads');
   // Flags of the main thread, such as --input-type, are not for this script.

@@ -4,6 +4,7 @@
  * owner waits for the last. Splitting never cuts a sum, so the bits do not depend on who computes what.
  */
 import { AtalhoError, DeviceError } from '../../errors.js';
+import type { WasmMemory, WasmModule } from '../../hostTypes.js';
 import type { WasmExports } from './exports.gen.js';
 
 /** What a host's worker must be able to do: Web Workers and Node's both are. */
@@ -41,8 +42,8 @@ const names = (programs: readonly (readonly Step[])[]): string =>
 
 export interface TeamOptions {
   readonly threads: number;
-  readonly module: WebAssembly.Module;
-  readonly memory: WebAssembly.Memory;
+  readonly module: WasmModule;
+  readonly memory: WasmMemory;
   readonly exports: WasmExports;
   /** Starts a worker on worker.js. */
   readonly createWorker: () => WorkerLike | Promise<WorkerLike>;
