@@ -1,6 +1,6 @@
 // Removes from dist what no entry of package.json reaches: declarations of inner files, modules of types alone, and what
 // earlier builds left.
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -12,7 +12,7 @@ export function reachable(root) {
   );
   const found = new Set();
   const visit = (file) => {
-    if (found.has(file) || !existsSync(file)) return;
+    if (found.has(file) || !statSync(file, { throwIfNoEntry: false })?.isFile()) return;
     found.add(file);
     if (!/\.(js|d\.ts)$/.test(file)) return;
     const names = readFileSync(file, 'utf8').matchAll(/(?:from|import\(?|new URL\()\s*['"](\.[^'"]+)['"]/g);
