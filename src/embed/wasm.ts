@@ -9,6 +9,7 @@ import type { WorkerLike } from '../device/wasm/team.js';
 import { ArgumentError, DeviceError } from '../errors.js';
 import type { HostUrl, WasmBytes, WasmModule } from '../hostTypes.js';
 
+/** How the WASM device of a sandbox computes, and what its host provides. */
 export interface EmbedWasmOptions {
   /** `exact`, the default: the bits of `reference()`. `fast`: Winograd's convolution where it pays, the same bits everywhere. */
   readonly math?: 'exact' | 'fast';

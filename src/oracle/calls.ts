@@ -34,6 +34,7 @@ import { alongLines, expOf, logSoftmaxLine, logSumExp, softmaxLine } from './for
 import * as naive from './naive.js';
 import * as winograd from './winograd.js';
 
+/** Names of the kernels of the contract. */
 export type KernelName = keyof Kernels;
 
 /** Arguments of a kernel with numbers in place of buffers. */
@@ -47,6 +48,7 @@ type Valued<T> = {
         : T[P];
 };
 
+/** What a kernel was called with: its arguments, with numbers in place of buffers. */
 export type CallArguments<K extends KernelName> = Valued<Parameters<Kernels[K]>[0]>;
 
 interface Contract<K extends KernelName> {

@@ -11,6 +11,7 @@ import { countCorrect } from './accuracy.js';
 import { predictLogits } from './predict.js';
 import { yieldToEventLoop } from './yieldToEventLoop.js';
 
+/** How the images are prepared, and how the run is watched and ended. */
 export interface EvaluateOptions {
   readonly batchSize: number;
   /** `size` or `[height, width]` in pixels; the images' own size by default. */

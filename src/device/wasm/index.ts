@@ -16,6 +16,7 @@ export type { CreateWorker } from './host.js';
 export type { WasmDevice, WasmMath } from './linearMemoryDevice.js';
 export type { WorkerLike } from './team.js';
 
+/** How a WASM device computes: mode, threads, memory, and what stands in for the host. */
 export interface WasmOptions {
   /**
    * - `exact`, the default: the bits of `reference()`;

@@ -9,12 +9,15 @@ import type { WasmExports } from './exports.gen.js';
 
 /** What a host's worker must be able to do: Web Workers and Node's both are. */
 export interface WorkerLike {
+  /** Sends it a message, by structured clone. */
   postMessage(message: unknown): void;
+  /** Ends it. */
   terminate(): unknown;
   /** Node: lets the process end while the worker waits. */
   unref?(): void;
   /** How it tells of a message and of an error: Node's way, or the web's. */
   on?(event: 'error' | 'message', listener: (event: unknown) => void): unknown;
+  /** The web's way. */
   addEventListener?(event: 'error' | 'message', listener: (event: unknown) => void): unknown;
 }
 

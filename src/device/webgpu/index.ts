@@ -19,6 +19,7 @@ export type { ShaderTime } from './profile.js';
 /** `'fast'`: convolutions by Winograd's algorithm where that is less work; within an error bound of its own. */
 export type WebgpuMath = 'direct' | 'fast';
 
+/** How a WebGPU device computes, and on which GPU. */
 export interface WebgpuOptions {
   /** How convolutions are computed. Default `'direct'`. */
   math?: WebgpuMath;
