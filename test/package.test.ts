@@ -35,6 +35,15 @@ describe('the built package', () => {
     expect(bare(code)).not.toMatch(/Math\.(exp|log|pow|sin|cos|tan|tanh|cbrt|hypot)\b/);
   });
 
+  it('has its sub-paths in the README, each and no other', () => {
+    const section = /^### Sub-paths$([\s\S]*?)^#/m.exec(readFileSync(join(root, 'README.md'), 'utf8'))?.[1] ?? '';
+    const listed = [...section.matchAll(/^\| (`atalho.*?) +\|/gm)].flatMap(
+      ([, names]) => names.match(/[\w./]+/g) ?? [],
+    );
+    const named = Object.keys(manifest.exports).filter((name) => name !== './package.json');
+    expect(listed.sort()).toEqual(named.map((name) => `atalho${name.slice(1)}`).sort());
+  });
+
   it('has every entry that package.json names', () => {
     const entries = Object.values(manifest.exports).flatMap((entry) =>
       typeof entry === 'string' ? [entry] : Object.values(entry as Record<string, string>),
