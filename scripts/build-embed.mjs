@@ -26,6 +26,8 @@ for (const name of builds) {
 for (const file of readdirSync(folder)) if (file.endsWith('.js')) rmSync(join(folder, file));
 for (const [name, code] of bundles) writeFileSync(join(folder, `${name}.js`), code);
 copyFileSync(join(root, 'src/device/wasm/worker.js'), join(folder, 'worker.js'));
+// A script that exports nothing.
+writeFileSync(join(folder, 'worker.d.ts'), 'export {};\n');
 copyFileSync(join(root, 'build/atalho.wasm'), join(folder, 'atalho.wasm'));
 copyFileSync(join(root, 'build/atalho-infer.wasm'), join(folder, 'infer.wasm'));
 for (const name of builds) {

@@ -58,8 +58,14 @@ export interface OpDefinition<I extends readonly (Tensor | null)[], O, P extends
   readonly name: string;
   /** Names of the inputs, for messages; `bias?` may be null. */
   readonly inputs: { readonly [K in keyof I]: string };
+  /**
+   * Checks the inputs and the options, and says the shape of the result.
+   * @throws ArgumentError naming the op, what it got and what it wanted
+   */
   plan(inputs: I, options: O): P;
+  /** Computes the result into the buffer that the context has for it. */
   forward(context: ForwardContext<I>, plan: P): void;
+  /** Computes the gradients that are asked for from that of the result. */
   backward(context: BackwardContext<I>, plan: P): void;
   /** The result shares the first input's memory; `forward` is then not called. */
   readonly view?: boolean;

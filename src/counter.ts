@@ -14,10 +14,12 @@ export class Counter extends Tensor {
     this.value = 0n;
   }
 
+  /** The count, known without asking the device. */
   get value(): bigint {
     return this.current;
   }
 
+  /** Sets the count, here and in the device's memory. */
   set value(value: bigint) {
     this.write([value]);
   }

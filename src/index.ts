@@ -2,7 +2,17 @@
  * atalho: residual networks in TypeScript, exact and fast. The public surface; sub-paths (`atalho/nn`, `atalho/optim`,
  * ...) hold the same names.
  */
-export { defineOp, detach, grad, inferenceMode, noGrad, type OpDefinition } from './autograd.js';
+export {
+  type BackwardContext,
+  defineOp,
+  detach,
+  type ForwardContext,
+  grad,
+  inferenceMode,
+  noGrad,
+  type OpDefinition,
+  type Plan,
+} from './autograd.js';
 export type { Device, DType, FloatType, MemoryUse, TypedArray } from './device/device.js';
 export { meta } from './device/meta.js';
 export { reference } from './device/reference.js';
@@ -42,4 +52,4 @@ export * from './optim/index.js';
 export { Generator } from './random.js';
 export type { Pair, Shape } from './shape.js';
 export type { Disagreement, StateEntry } from './stateDict.js';
-export { keep, Tensor, type TensorData, type TensorOptions, tensor } from './tensor.js';
+export { keep, type NestedArray, Tensor, type TensorData, type TensorOptions, tensor } from './tensor.js';

@@ -3,6 +3,7 @@
  */
 import { ArgumentError, show } from './errors.js';
 
+/** Extents of the axes, the outermost first; `[]` is a single number. */
 export type Shape = readonly number[];
 
 /** PyTorch's "int or pair": one number for both axes, or `[height, width]`. */

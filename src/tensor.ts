@@ -40,6 +40,7 @@ export class Tensor implements Resource {
     return this.differentiable;
   }
 
+  /** @throws ArgumentError on the result of an op, and for a dtype that has no gradient */
   set requiresGrad(value: boolean) {
     if (this.node !== null || this.severed) {
       throw new ArgumentError(
@@ -54,10 +55,12 @@ export class Tensor implements Resource {
     this.differentiable = value;
   }
 
+  /** Number of elements. */
   get size(): number {
     return sizeOf(this.shape);
   }
 
+  /** Whether its memory was given back: it cannot be used any more. */
   get disposed(): boolean {
     return this.memory === null;
   }
@@ -127,9 +130,12 @@ export class Tensor implements Resource {
   }
 }
 
+/** A number, or arrays of arrays of numbers, as deep as the tensor has axes. */
 export type NestedArray = number | readonly NestedArray[];
+/** Elements of a tensor: numbers in arrays nested as its shape is, or one array of all, row-major. */
 export type TensorData = NestedArray | ArrayLike<number> | ArrayLike<bigint>;
 
+/** Where a tensor lies, and whether `grad` may ask for its gradient (not by default). */
 export interface TensorOptions {
   device: Device;
   requiresGrad?: boolean;

@@ -2,6 +2,7 @@
 import { ArgumentError } from '../errors.js';
 import { formatShape } from '../shape.js';
 
+/** Labelled images, as everything in `atalho/data` takes and gives them. */
 export interface ImageDataset {
   /** Pixels 0 to 255, row-major in `shape`. */
   readonly images: Uint8Array;

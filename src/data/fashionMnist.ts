@@ -69,6 +69,7 @@ const FILES: Readonly<Record<'train' | 'test', { readonly images: DataFile; read
   },
 };
 
+/** Which part of Fashion-MNIST, and where it comes from. */
 export interface FashionMnistOptions {
   split: 'train' | 'test';
   /**

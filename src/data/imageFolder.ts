@@ -7,6 +7,7 @@ import { ArgumentError, AtalhoError, FormatError } from '../errors.js';
 import type { ImageDataset } from './dataset.js';
 import { centerCrop, type ImagePlanes, resizeShorterSide } from './preprocess.js';
 
+/** Where the pictures are, and how they become images of one size. */
 export interface ImageFolderOptions {
   /** The folder that holds one folder a class. */
   root: string;

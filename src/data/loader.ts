@@ -6,6 +6,7 @@ import { checkDataset, type ImageDataset } from './dataset.js';
 import { byteTable, type Normalization } from './normalize.js';
 import { type Prefetch, startPreparer } from './prefetch.js';
 
+/** Images that take a training step together. */
 export interface Batch {
   /** Pixels / 255 in float32, normalised if asked for, row-major in `shape`. The receiver's own: nothing else writes to it. */
   readonly images: Float32Array;
@@ -18,6 +19,7 @@ export interface Batch {
   readonly indices: Int32Array;
 }
 
+/** How a data set is cut into batches and prepared. */
 export interface BatchOptions {
   /** Images a batch. */
   batchSize: number;
@@ -28,7 +30,12 @@ export interface BatchOptions {
    * for `augment` two words, at once, whatever `start` is: to repeat an epoch, restore the state that the generator had
    * before the call.
    */
-  generator?: { permutation(n: number): ArrayLike<number>; uint32?(): number };
+  generator?: {
+    /** The numbers below n in a drawn order. */
+    permutation(n: number): ArrayLike<number>;
+    /** A drawn number below 2³². Only for `augment`. */
+    uint32?(): number;
+  };
   /** `size` or `[height, width]` in pixels, as Pillow's BILINEAR does; the images' own size by default. */
   resize?: Pair;
   /** Random crops and flips, after the resize, drawn anew each epoch; none by default. */

@@ -6,6 +6,10 @@ import { AtalhoError } from '../errors.js';
 import type { WorkerInput } from './batchWorker.js';
 import { BatchMaker, type Recipe } from './prepare.js';
 
+/**
+ * Who prepares batches: `'worker'`, a thread ahead of use; `'inline'`, the caller's, when one is asked for; `'auto'`, a worker where
+ * there can be one.
+ */
 export type Prefetch = 'auto' | 'worker' | 'inline';
 
 export interface Preparer {

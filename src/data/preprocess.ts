@@ -16,6 +16,7 @@ export interface ImagePlanes {
   readonly data: Uint8Array;
 }
 
+/** Sizes and normalisation of ImageNet's evaluation. */
 export interface PreprocessOptions {
   /** Pixels that the shorter side is resized to. Default 256. */
   readonly resize?: number;

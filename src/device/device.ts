@@ -13,6 +13,7 @@ export type FloatType = 'float32' | 'float64';
 /** Everything a buffer can hold. `float64` on a float32 device is for statistics that ops keep between passes. */
 export type DType = FloatType | 'int32' | 'int64';
 
+/** Elements on the host, one kind of array for each dtype. */
 export type TypedArray = Float32Array | Float64Array | Int32Array | BigInt64Array;
 
 /**
@@ -40,12 +41,20 @@ export abstract class Buffer {
     return this.holders > 0;
   }
 
+  /**
+   * One holder more.
+   * @throws DeviceError when the memory was given back
+   */
   retain(): this {
     if (this.holders === 0) throw new DeviceError('buffer: retained after its memory was given back');
     this.holders++;
     return this;
   }
 
+  /**
+   * One holder less; the last one gives the memory back.
+   * @throws DeviceError when there is none left
+   */
   release(): void {
     if (this.holders === 0) throw new DeviceError('buffer: released twice');
     if (--this.holders === 0) this.free();
@@ -55,6 +64,7 @@ export abstract class Buffer {
   protected abstract free(): void;
 }
 
+/** What a device has taken, in bytes. */
 export interface MemoryUse {
   /** Bytes in live buffers. */
   readonly used: number;
@@ -85,13 +95,16 @@ export interface Device {
    * in arrays and records, survive. Synchronous.
    */
   scope<T>(fn: () => T): T;
+  /** Bytes in use now, at most so far, and held from the host. */
   memory(): MemoryUse;
   /** Gives everything back; tensors of this device are unusable afterwards. */
   dispose(): void;
 }
 
+/** Elementwise arithmetic of two operands. */
 export type BinaryOperator = 'add' | 'sub' | 'mul' | 'div';
 
+/** Extents of x `[batch, channels, …spatial]`. */
 export interface BatchNormGeometry {
   readonly batch: number;
   readonly channels: number;
@@ -117,6 +130,7 @@ export interface ChannelNorm {
 
 /** Work that is laid out once and done often. */
 export interface Prepared {
+  /** Does it once more. */
   run(): void;
   /** Gives back what was laid out. */
   release(): void;
@@ -131,6 +145,7 @@ export interface Prepared {
  *   ((l0+l1)+(l2+l3))+((l4+l5)+(l6+l7)).
  */
 export interface Kernels {
+  /** out[i] = value. */
   fill(o: { out: Buffer; value: number }): void;
 
   /**
@@ -391,6 +406,7 @@ export interface Kernels {
   }): void;
 }
 
+/** Extents of adaptive pooling: `planes` is batch × channels. */
 export interface AdaptivePoolGeometry {
   readonly planes: number;
   readonly inHeight: number;

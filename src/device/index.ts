@@ -7,11 +7,13 @@ export {
   type BatchNormGeometry,
   type BinaryOperator,
   Buffer,
+  type ChannelNorm,
   type Device,
   type DType,
   type FloatType,
   type Kernels,
   type MemoryUse,
+  type Prepared,
   type TypedArray,
 } from './device.js';
 export { checkSize, copyInto } from './hostData.js';

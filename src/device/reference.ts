@@ -10,6 +10,7 @@ import { checkReference, kernelsOn, type ReferenceBounds, ReferenceDevice } from
 import { prepared } from './reference/prepared.js';
 import { winograd } from './reference/winograd.js';
 
+/** The dtype, the mode and the memory of a reference device. */
 export interface ReferenceOptions extends ReferenceBounds {
   /** `'fast'`: the bits of the fast mode of other devices, Winograd's convolution and all. `'exact'` by default. */
   math?: 'exact' | 'fast';

@@ -7,6 +7,7 @@ import { ArgumentError, AtalhoError, show } from '../errors.js';
 /** What a scope can free. Tensor implements it, so that devices need to know no more of tensors. */
 export interface Resource {
   readonly disposed: boolean;
+  /** Gives the memory back. */
   dispose(): void;
 }
 
@@ -55,6 +56,10 @@ export class ScopeStack {
     return this.inferring === 0;
   }
 
+  /**
+   * Runs `fn` with nothing recorded for `grad`.
+   * @throws AtalhoError when `fn` returns a promise
+   */
   withoutRecording<T>(fn: () => T): T {
     checkFunction('inferenceMode', fn);
     this.inferring++;
@@ -100,6 +105,11 @@ export class ScopeStack {
     return this.open.at(-1)?.has(resource) ?? false;
   }
 
+  /**
+   * Runs `fn` in a new scope: what was made inside is disposed at its end, but for what `fn` returns, which goes to the scope
+   * around.
+   * @throws AtalhoError when `fn` returns a promise
+   */
   run<T>(fn: () => T): T {
     checkFunction('scope', fn);
     const scope = new Set<Resource>();

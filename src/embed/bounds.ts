@@ -6,12 +6,14 @@ export interface Abort {
   readonly aborted: boolean;
 }
 
+/** How far a run has come. */
 export interface Progress {
   /** Images or steps done, and how many there will be. */
   readonly done: number;
   readonly total: number;
 }
 
+/** How a run is watched and ended. */
 export interface Bounds<P extends Progress> {
   /** Looked at before each step; once aborted, the run ends with an AbortedError. */
   readonly signal?: Abort;

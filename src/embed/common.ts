@@ -34,7 +34,7 @@ export { logSoftmax, softmax } from '../ops/softmax.js';
 export { Generator } from '../random.js';
 export type { Pair, Shape } from '../shape.js';
 export type { Disagreement, StateEntry } from '../stateDict.js';
-export { keep, Tensor, type TensorData, type TensorOptions, tensor } from '../tensor.js';
+export { keep, type NestedArray, Tensor, type TensorData, type TensorOptions, tensor } from '../tensor.js';
 export type { Abort, Bounds, Progress } from './bounds.js';
 export type { Images } from './images.js';
 export { type PredictOptions, predict } from './predict.js';

@@ -8,6 +8,7 @@ import { disposeSteps, launchStep } from '../train/step.js';
 import { type Bounds, checkAbort, checkBounds, checkCount, type Progress } from './bounds.js';
 import { checkImages, gather, type Images } from './images.js';
 
+/** What `fit` tells after each step. */
 export interface FitProgress extends Progress {
   /** Mean cross-entropy of the step's batch before its update, in nats. */
   readonly loss: number;
@@ -15,6 +16,7 @@ export interface FitProgress extends Progress {
   readonly correct: number;
 }
 
+/** Images, labels, and for how long to train on them. */
 export interface FitOptions extends Images, Bounds<FitProgress> {
   /** The class of each image. */
   readonly labels: ArrayLike<number>;

@@ -3,6 +3,7 @@ import { ArgumentError, show } from '../errors.js';
 import { formatShape, type Shape } from '../shape.js';
 import { checkCount } from './bounds.js';
 
+/** Images as pixels in a row. */
 export interface Images {
   /** Pixels, row-major; copied, and rounded to float32. */
   readonly images: ArrayLike<number>;

@@ -14,4 +14,10 @@ export * from './common.js';
 export * from './training.js';
 export type { EmbedWasmOptions } from './wasm.js';
 
+/**
+ * A device on WebAssembly SIMD, of the same bits on any engine.
+ * @throws ArgumentError when an option is out of its range
+ * @throws DeviceError where the engine has no WebAssembly, or none with SIMD, or refuses to compile: use `reference()` there
+ * @throws OutOfMemoryError when not even the first pages can be had
+ */
 export const wasm = embedWasm(WASM_HEX, allKernels);

@@ -9,7 +9,11 @@ import { embedWasm } from './wasm.js';
 
 export type { WasmDevice } from '../device/wasm/linearMemoryDevice.js';
 export type { WorkerLike } from '../device/wasm/team.js';
-export { pytorchResnet as d2lResnet, pytorchResnet18 as d2lResnet18 } from '../models/d2lPytorch.js';
+export {
+  type PytorchResnetOptions as D2lResnetOptions,
+  pytorchResnet as d2lResnet,
+  pytorchResnet18 as d2lResnet18,
+} from '../models/d2lPytorch.js';
 export {
   type ResnetConfig,
   type ResnetOptions,
@@ -49,4 +53,10 @@ function kernels(w: WasmContext, math: WasmMath): Kernels {
   return { ...inferenceKernels(w, math), ...(Object.fromEntries(missing) as Record<Training, never>) };
 }
 
+/**
+ * A device on WebAssembly SIMD that only infers, of the same bits on any engine; a kernel of training throws DeviceError.
+ * @throws ArgumentError when an option is out of its range
+ * @throws DeviceError where the engine has no WebAssembly, or none with SIMD, or refuses to compile
+ * @throws OutOfMemoryError when not even the first pages can be had
+ */
 export const wasm = embedWasm(WASM_INFER_HEX, kernels);

@@ -5,6 +5,7 @@ import { predictLogits } from '../train/predict.js';
 import { type Bounds, checkAbort, checkBounds, checkCount, type Progress } from './bounds.js';
 import { checkImages, gather, type Images } from './images.js';
 
+/** Images, and how many at a time. */
 export interface PredictOptions extends Images, Bounds<Progress> {
   /** Images at a time, which memory depends on and the result does not. Default 16. */
   readonly batchSize?: number;

@@ -5,7 +5,11 @@ import { checkReference, kernelsOn, type ReferenceBounds, ReferenceDevice } from
 import { DeviceError } from '../errors.js';
 
 export type { ReferenceBounds } from '../device/reference/device.js';
-export { pytorchResnet as d2lResnet, pytorchResnet18 as d2lResnet18 } from '../models/d2lPytorch.js';
+export {
+  type PytorchResnetOptions as D2lResnetOptions,
+  pytorchResnet as d2lResnet,
+  pytorchResnet18 as d2lResnet18,
+} from '../models/d2lPytorch.js';
 export * from './common.js';
 export * from './training.js';
 

@@ -1,5 +1,13 @@
 /** What the builds that train have besides. */
-export { defineOp, detach, grad, type OpDefinition } from '../autograd.js';
+export {
+  type BackwardContext,
+  defineOp,
+  detach,
+  type ForwardContext,
+  grad,
+  type OpDefinition,
+  type Plan,
+} from '../autograd.js';
 export { writeSafetensors } from '../io/safetensors.js';
 export { initXavierUniform } from '../nn/xavier.js';
 export { crossEntropy } from '../ops/crossEntropy.js';

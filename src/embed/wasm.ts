@@ -7,14 +7,16 @@ import type { WasmDevice, WasmMath } from '../device/wasm/linearMemoryDevice.js'
 import { checkOptions, checkThreads, checkWasm, isModule, startWasm, threadsHindrance } from '../device/wasm/start.js';
 import type { WorkerLike } from '../device/wasm/team.js';
 import { ArgumentError, DeviceError } from '../errors.js';
+import type { HostUrl, WasmBytes, WasmModule } from '../hostTypes.js';
 
+/** How the WASM device of a sandbox computes, and what its host provides. */
 export interface EmbedWasmOptions {
   /** `exact`, the default: the bits of `reference()`. `fast`: Winograd's convolution where it pays, the same bits everywhere. */
   readonly math?: 'exact' | 'fast';
   /** Most memory that the device may take, in bytes; 4 GiB less a page is the engine's limit and the default. */
   readonly maxMemoryBytes?: number;
   /** A compiled module or its bytes, where a host forbids compiling: those of the `.wasm` file beside this one. */
-  readonly module?: BufferSource | WebAssembly.Module;
+  readonly module?: WasmBytes | WasmModule;
   /**
    * Threads, the owner's included, at most as many as there are processors; 1 by default. More take SharedArrayBuffer, a thread
    * that may block, and workers: `createWorker`, or the host's own Worker on `workerUrl`.
@@ -23,7 +25,7 @@ export interface EmbedWasmOptions {
   /** Starts a worker on `atalho/embed/worker`, as a module. */
   readonly createWorker?: () => WorkerLike | Promise<WorkerLike>;
   /** Where the host's own Worker finds `atalho/embed/worker`. */
-  readonly workerUrl?: string | URL;
+  readonly workerUrl?: string | HostUrl;
 }
 
 /** Looks before sleeping; see the main build, which counts processors first. */
@@ -40,10 +42,7 @@ function workerOf({ createWorker, workerUrl }: EmbedWasmOptions): () => WorkerLi
 }
 
 /** Some hosts refuse to do it asynchronously, gjs for one; some only do so, such as the main thread of a page. */
-async function exportsOf(
-  source: BufferSource | WebAssembly.Module,
-  imports: WebAssembly.Imports,
-): Promise<WebAssembly.Exports> {
+async function exportsOf(source: WasmBytes | WasmModule, imports: WebAssembly.Imports): Promise<WebAssembly.Exports> {
   let made: WebAssembly.Instance | WebAssembly.WebAssemblyInstantiatedSource;
   try {
     made = await WebAssembly.instantiate(source as BufferSource, imports);

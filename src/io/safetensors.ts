@@ -31,7 +31,9 @@ interface ArrayOf {
   U64: BigUint64Array;
 }
 
+/** The dtypes that are read and written, under the names of the format. */
 export type SafetensorsDtype = keyof ArrayOf;
+/** Elements of a tensor of a file: one kind of array for each dtype. */
 export type SafetensorsData = ArrayOf[SafetensorsDtype];
 
 /** One tensor of a file, row-major; `dtype` as the file says. */
@@ -48,7 +50,11 @@ export type Safetensors = Map<string, SafetensorsEntry> & {
 /** What can be written: an array, with a dtype unless the array's type says it, or a tensor that the CPU sees. */
 export type SafetensorsInput =
   | { readonly dtype?: SafetensorsDtype; readonly shape: Shape; readonly data: SafetensorsData }
-  | { readonly shape: Shape; dataSync(): SafetensorsData };
+  | {
+      readonly shape: Shape;
+      /** Its elements, as `Tensor.dataSync` gives them. */
+      dataSync(): SafetensorsData;
+    };
 
 interface Codec {
   /** Bytes an element takes in the file. */

@@ -5,6 +5,7 @@ import { BasicBlock, type ShortcutType } from './blocks.js';
 import { PreactBasicBlock, PreactBottleneck, preactResnet } from './preact.js';
 import { type ResnetOptions, resnet } from './resnet.js';
 
+/** Options of `cifarResnet` and of its depths. */
 export interface CifarResnetOptions extends Omit<ResnetOptions, 'strideOn'> {
   /** Where a block changes the shape. Default 'zeroPad', the paper's A, without parameters. */
   readonly shortcut?: ShortcutType;
@@ -44,6 +45,7 @@ export const cifarResnet56 = (o: CifarResnetOptions): Sequential => cifarResnet(
 /** 110 layers, 1.7 million parameters. See `cifarResnet`. */
 export const cifarResnet110 = (o: CifarResnetOptions): Sequential => cifarResnet({ ...o, depth: 110 });
 
+/** Options of `cifarPreactResnet` and of its depths. */
 export type CifarPreactResnetOptions = Omit<CifarResnetOptions, 'zeroInitResidual'>;
 
 /**

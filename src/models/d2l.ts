@@ -9,6 +9,7 @@ import { mxnetResnet, tensorflowResnet } from './d2lTabs.js';
 /** The frameworks that the chapter is written for. */
 export type D2lTab = 'pytorch' | 'mxnet' | 'tensorflow';
 
+/** Options of `d2lResnet`. */
 export interface D2lResnetOptions extends PytorchResnetOptions {
   /** Channels of the images. Default 1. The tabs 'mxnet' and 'tensorflow' take them from the first x. */
   readonly inChannels?: number;
@@ -16,6 +17,7 @@ export interface D2lResnetOptions extends PytorchResnetOptions {
   readonly tab?: D2lTab;
 }
 
+/** Options of `d2lResnet18`: the stages are fixed. */
 export type D2lResnet18Options = Omit<D2lResnetOptions, 'channels' | 'blocks'>;
 
 /**

@@ -18,6 +18,7 @@ import { type ResnetConfig, type ResnetOptions, stages, stemLayers } from './res
  */
 export type Preactivation = 'branch' | 'both' | 'none';
 
+/** Options of a pre-activation block. */
 export interface PreactBlockOptions extends InitOptions {
   /** Of the block. Default 1. */
   readonly stride?: number;
@@ -119,6 +120,7 @@ const projection: MakeShortcut = (from, to, stride, { device, generator }) =>
     ? null
     : new Conv2d(from, to, 1, { device, generator, stride, bias: false, weightInit: fanOutNormal });
 
+/** Blocks and stages of `preactResnet`. */
 export interface PreactResnetConfig
   extends Omit<ResnetOptions, 'zeroInitResidual' | 'strideOn'>,
     Pick<ResnetConfig, 'layers' | 'planes' | 'stem'> {

@@ -7,6 +7,7 @@ import { checkDevice, keep, type Tensor, tensor } from '../tensor.js';
 import { whole } from './init.js';
 import { Module } from './module.js';
 
+/** Options of a batch norm, with PyTorch's defaults. */
 export interface BatchNorm2dOptions {
   readonly device: Device;
   /** Added to the variance. Default 1e-5. */

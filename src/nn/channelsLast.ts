@@ -15,6 +15,7 @@ export class ChannelsLast<M extends Module = Module> extends Module implements I
     this.#inner = inner;
   }
 
+  /** The module that it stands around, in NCHW. */
   get inner(): M {
     return this.#inner;
   }
@@ -28,6 +29,7 @@ export class ChannelsLast<M extends Module = Module> extends Module implements I
     return y.shape.length === 4 ? permute(y, [0, 2, 3, 1]) : y;
   }
 
+  /** The layers inside, if it has any, each as ChannelsLast. */
   *[Symbol.iterator](): IterableIterator<Module> {
     const inner: Module & Partial<Iterable<Module>> = this.#inner;
     if (inner[Symbol.iterator] === undefined) return;

@@ -10,6 +10,7 @@ import { keep, Tensor } from '../tensor.js';
 import { checkModule, type Module } from './module.js';
 import { type Recording, recordForward } from './record.js';
 
+/** What a plan is made for. */
 export interface CompileOptions {
   /** Of every input, the batch included: `[N, C, H, W]`. */
   readonly inputShape: Shape;
@@ -219,6 +220,7 @@ export class CompiledModel {
     this.#output = parts.output;
   }
 
+  /** Shape of the result. */
   get outputShape(): Shape {
     return this.#output.shape;
   }

@@ -1,4 +1,6 @@
 /** Layers: modules with PyTorch's names, defaults and state dicts. */
+
+export type { Counter } from '../counter.js';
 export { BatchNorm2d, type BatchNorm2dOptions } from './batchNorm2d.js';
 export { ChannelsLast } from './channelsLast.js';
 export { CompiledModel, type CompileOptions, compile } from './compile.js';
@@ -14,7 +16,7 @@ export {
   type ResnetBlockOptions,
   resnetBlock,
 } from './residual.js';
-export { Sequential } from './sequential.js';
+export { type Layer, Sequential } from './sequential.js';
 export { AdaptiveAvgPool2d, AvgPool2d, Flatten, Identity, MaxPool2d, ReLU } from './stateless.js';
 export { type LayerSummary, type SummarizeOptions, type Summary, summarize } from './summarize.js';
 export { initXavierUniform } from './xavier.js';

@@ -8,6 +8,7 @@ import { checkDevice, keep, Tensor, tensor } from '../tensor.js';
 /** The seed of a layer or network that is given neither a seed nor a generator. */
 export const DEFAULT_SEED = 0;
 
+/** Where weights lie, and where they are drawn from. */
 export interface InitOptions {
   readonly device: Device;
   /** Where the weights are drawn from; pass one on to many layers, or equal layers start equal. */

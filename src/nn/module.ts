@@ -53,6 +53,10 @@ export abstract class Module {
   /** Whether layers such as batch norm behave as in training. Set by `train` and `eval`. */
   training = true;
 
+  /**
+   * What the module makes of x, recorded for `grad`.
+   * @throws ArgumentError when x has a shape that it cannot take
+   */
   abstract forward(x: Tensor): Tensor;
 
   /** The layer that does the work: this one, or what a lazy one has become. */
@@ -70,6 +74,7 @@ export abstract class Module {
     return this.collect((t) => t.requiresGrad, true);
   }
 
+  /** Every parameter once, in the order of `namedParameters`. */
   parameters(): Tensor[] {
     return [...this.namedParameters().values()];
   }
@@ -114,12 +119,14 @@ export abstract class Module {
     }
   }
 
+  /** Puts this module and all inside into training mode, or out of it. */
   train(mode = true): this {
     return this.apply((module) => {
       module.training = mode;
     });
   }
 
+  /** Puts this module and all inside into eval mode: batch norm goes by its running statistics. */
   eval(): this {
     return this.train(false);
   }

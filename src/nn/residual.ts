@@ -7,6 +7,7 @@ import { Conv2d } from './conv2d.js';
 import { building, generatorOf, type InitOptions, whole } from './init.js';
 import { Module } from './module.js';
 
+/** Options of a residual block. */
 export interface ResidualOptions extends InitOptions {
   /** Whether a 1×1 convolution brings the input to the result's shape. Default false. */
   readonly use1x1conv?: boolean;
@@ -67,6 +68,7 @@ export function residual(op: string, { conv1, conv2, conv3, bn1, bn2 }: Residual
   return bn2.forwardRelu(y, shortcut);
 }
 
+/** Options of a stage. */
 export interface ResnetBlockOptions extends InitOptions {
   /** True for the first stage, which keeps the number of channels and the extents. Default false. */
   readonly firstBlock?: boolean;

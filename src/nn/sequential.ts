@@ -42,6 +42,7 @@ export class Sequential extends Module implements Iterable<Module> {
     });
   }
 
+  /** Number of layers. */
   get length(): number {
     return this.#layers.length;
   }
@@ -57,6 +58,7 @@ export class Sequential extends Module implements Iterable<Module> {
     return layer;
   }
 
+  /** The layers, in order. */
   [Symbol.iterator](): IterableIterator<Module> {
     return this.#layers[Symbol.iterator]();
   }

@@ -8,6 +8,7 @@ import { checkModule, type Module } from './module.js';
 import { Sequential } from './sequential.js';
 import { ReLU } from './stateless.js';
 
+/** What a model is summarized for. */
 export interface SummarizeOptions {
   /** Of the input, the batch included: `[N, C, H, W]`. */
   readonly inputShape: Shape;
@@ -33,6 +34,7 @@ export interface LayerSummary {
   readonly repeated: boolean;
 }
 
+/** A model in numbers, for an input of `inputShape`. */
 export interface Summary {
   readonly inputShape: Shape;
   readonly outputShape: Shape;

@@ -21,6 +21,7 @@ import { type Frame, NodeReader, Problems, type Read, Stored, type Value } from 
 import { readMessage } from './protobuf.js';
 import { checkTensor, floatTensor, int64Tensor, showName, typeName } from './tensorData.js';
 
+/** Where an imported model goes. */
 export interface ImportOnnxOptions {
   /** Where the weights go. */
   readonly device: Device;

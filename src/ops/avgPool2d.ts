@@ -4,6 +4,7 @@ import type { Tensor } from '../tensor.js';
 import type { Padding } from './padding.js';
 import { poolPlan, type WindowOptions } from './poolGeometry.js';
 
+/** The window's steps, and what counts in its average. */
 export interface AvgPool2dOptions {
   /** Default: the kernel size. */
   readonly stride?: Pair;

@@ -3,6 +3,7 @@ import { ArgumentError, show } from '../errors.js';
 import { formatShape, sameShape, sizeOf } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
+/** Statistics, scale and shift of a batch norm. */
 export interface BatchNormOptions {
   /** Running statistics `[C]`, both or neither; updated in place when `training`. */
   readonly runningMean?: Tensor | null;
@@ -123,6 +124,7 @@ export function batchNorm(x: Tensor, o: BatchNormOptions = {}): Tensor {
   return plain([x, weight, bias, runningMean, runningVar, null], { training, momentum, unbiased, eps });
 }
 
+/** Those of `batchNorm`, and what is added before relu. */
 export interface BatchNormReluOptions extends BatchNormOptions {
   /** Added before relu; the shape of x. */
   readonly residual?: Tensor | null;

@@ -4,6 +4,7 @@ import { type ConvGeometry, checkRank, formatShape, type Pair, pair, type Shape,
 import type { Tensor } from '../tensor.js';
 import { type Padding, paddingSides } from './padding.js';
 
+/** How the window moves, and over which channels. */
 export interface Conv2dOptions {
   /** Step of the window. Default 1. */
   readonly stride?: Pair;

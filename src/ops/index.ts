@@ -10,6 +10,7 @@ export { linear } from './linear.js';
 export { matmul } from './matmul.js';
 export { type MaxPool2dOptions, maxPool2d } from './maxPool2d.js';
 export { pad } from './pad.js';
+export type { Padding } from './padding.js';
 export { permute } from './permute.js';
 export { mean, sum } from './reduce.js';
 export { relu } from './relu.js';

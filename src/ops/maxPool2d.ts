@@ -4,6 +4,7 @@ import type { Tensor } from '../tensor.js';
 import type { Padding } from './padding.js';
 import { poolPlan, type WindowOptions } from './poolGeometry.js';
 
+/** How the window moves. */
 export interface MaxPool2dOptions {
   /** Default: the kernel size. */
   readonly stride?: Pair;

@@ -3,6 +3,7 @@ import { ArgumentError } from '../errors.js';
 import { axis, formatShape, type Shape, stridesOf } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
+/** Which indices are taken, as in Python. */
 export interface SliceOptions {
   /** First index; negative ones count from the back. Default 0. */
   readonly start?: number;

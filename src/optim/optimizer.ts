@@ -9,6 +9,7 @@ import { formatShape, sameShape } from '../shape.js';
 import { copyStateDict, type StateEntry } from '../stateDict.js';
 import { checkTensor, keep, Tensor } from '../tensor.js';
 
+/** What every optimizer has. */
 export interface OptimizerOptions {
   /** Learning rate. */
   readonly lr: number;
@@ -66,10 +67,12 @@ class Group<O extends OptimizerOptions> implements GroupState {
     this.weightDecay = numberFrom(name, 'weightDecay', rest.weightDecay ?? 0, 0, Number.POSITIVE_INFINITY);
   }
 
+  /** Learning rate of the steps to come. */
   get lr(): number {
     return this.rate;
   }
 
+  /** @throws ArgumentError unless it is a finite number of at least 0 */
   set lr(value: number) {
     this.rate = numberFrom(this.name, 'lr', value, 0, Number.POSITIVE_INFINITY);
   }
@@ -152,6 +155,7 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
     return this.groups[0].lr;
   }
 
+  /** @throws ArgumentError unless it is a finite number of at least 0 */
   set lr(value: number) {
     for (const group of this.groups) group.lr = value;
   }

@@ -1,5 +1,6 @@
 import { numberFrom, Optimizer, type OptimizerOptions, type Params, type Update } from './optimizer.js';
 
+/** Options of `rmsprop`. */
 export interface RmspropOptions extends Partial<OptimizerOptions> {
   /** Decay of the average of g². Default 0.99. */
   readonly alpha?: number;

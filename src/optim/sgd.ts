@@ -1,6 +1,7 @@
 import { ArgumentError } from '../errors.js';
 import { numberFrom, Optimizer, type OptimizerOptions, type Params, type Update } from './optimizer.js';
 
+/** Options of `sgd`. */
 export interface SgdOptions extends OptimizerOptions {
   /** Share of the last step's direction that is kept. Default 0. */
   readonly momentum?: number;

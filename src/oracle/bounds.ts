@@ -127,6 +127,7 @@ export function gamma(n: number, u: number): number {
  */
 export interface Expected {
   readonly value: Float64Array;
+  /** How far each element may be off, absolutely, in arithmetic of this precision. */
   error(precision: Precision): Float64Array;
   /** A bound that holds with high probability, where there is one smaller than `error`: see `LAMBDA`. */
   probable?(precision: Precision): Float64Array;
@@ -480,18 +481,22 @@ export class Balls {
     return this.round(value, 0);
   }
 
+  /** a + b, rounded. */
   add(a: Ball, b: Ball): Ball {
     return this.round(a.value + b.value, a.error + b.error);
   }
 
+  /** a − b, rounded. */
   sub(a: Ball, b: Ball): Ball {
     return this.round(a.value - b.value, a.error + b.error);
   }
 
+  /** a · b, rounded. */
   mul(a: Ball, b: Ball): Ball {
     return this.round(a.value * b.value, Math.abs(a.value) * b.error + Math.abs(b.value) * a.error + a.error * b.error);
   }
 
+  /** a / b, rounded; the error is infinite where b may be 0. */
   div(a: Ball, b: Ball): Ball {
     const value = a.value / b.value;
     const least = Math.abs(b.value) - b.error;

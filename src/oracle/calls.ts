@@ -35,6 +35,7 @@ import * as naive from './naive.js';
 import { weightErrorsOf } from './weightErrors.js';
 import * as winograd from './winograd.js';
 
+/** Names of the kernels of the contract. */
 export type KernelName = keyof Kernels;
 
 /** Arguments of a kernel with numbers in place of buffers. */
@@ -48,6 +49,7 @@ type Valued<T> = {
         : T[P];
 };
 
+/** What a kernel was called with: its arguments, with numbers in place of buffers. */
 export type CallArguments<K extends KernelName> = Valued<Parameters<Kernels[K]>[0]>;
 
 interface Contract<K extends KernelName> {

@@ -11,6 +11,7 @@ import { preparedCases } from './cases/prepared.js';
 import { productCases } from './cases/products.js';
 import { softmaxCases } from './cases/softmax.js';
 
+/** All rows. */
 export const cases: readonly OpCase[] = [
   ...elementwiseCases,
   ...movingCases,

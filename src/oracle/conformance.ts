@@ -29,6 +29,7 @@ const LARGEST_FLOAT32 = (2 - 2 ** -23) * 2 ** 127;
  */
 export type Check = 'forward' | 'gradient' | 'bits' | 'special' | 'badInput' | 'memory';
 
+/** What one check of one row found. */
 export interface Finding {
   readonly case: string;
   readonly check: Check;

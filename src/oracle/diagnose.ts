@@ -26,6 +26,7 @@ const SLACK = 4;
 /** Nor is what it does to results that have no error at all when right: two roundings. */
 const ROUNDED = 2 ** -23;
 
+/** A mistake that would explain wrong results. */
 export interface Diagnosis {
   /** The mistake, in words. */
   readonly cause: string;

@@ -10,7 +10,9 @@ import { fmix32, Generator } from '../random.js';
 export interface Draw {
   /** A whole number from min to max, both included. */
   int(min: number, max: number): number;
+  /** False or true. */
   bool(): boolean;
+  /** An element of the list. */
   pick<T>(list: readonly T[]): T;
 }
 

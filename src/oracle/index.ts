@@ -27,6 +27,7 @@ export {
 export { type CallArguments, expectedOf, type KernelName } from './calls.js';
 export {
   type BadInput,
+  type DrawnPadding,
   defineCase,
   type Input,
   type OpCase,
@@ -77,15 +78,18 @@ export {
   type ModelTraceOptions,
   makeModelTrace,
   readTraceManifest,
+  type TraceLeaf,
   type TraceManifest,
   type TraceNode,
 } from './modelTrace.js';
+/** The naive functions: every op and its gradients as textbook loops in float64. */
 export * as naive from './naive.js';
-export type { Layout } from './problem.js';
+export type { Layout, OutputKind, Problem } from './problem.js';
 export { htmlReport } from './report/html.js';
 export { junitReport } from './report/junit.js';
 export { jsonReport, textReport } from './report/text.js';
 export { type Numbers, SUITES, type SuiteName } from './suites.js';
+export type { Term } from './terms.js';
 export { type Call, type CallFinding, judgeTrace, replay, type TraceJudgement, type Tracer, trace } from './trace.js';
 export {
   type CheckOptions,

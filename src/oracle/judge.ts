@@ -34,6 +34,7 @@ export type Answer = Readonly<
 /** Computes one call; null says that the backend has no such op. May be asynchronous. */
 export type Backend = (question: Question) => Answer | null | Promise<Answer | null>;
 
+/** How one call was answered. */
 export interface CaseVerdict {
   readonly id: string;
   readonly title: string;
@@ -50,6 +51,7 @@ export interface CaseVerdict {
   readonly diagnosis?: readonly Diagnosis[];
 }
 
+/** How a backend answered a suite. */
 export interface Report {
   readonly backend: string;
   /** A suite, or what else was judged. */
@@ -60,6 +62,7 @@ export interface Report {
   readonly cases: readonly CaseVerdict[];
 }
 
+/** Which calls are asked, and with which numbers. */
 export interface SuiteOptions {
   /** Default `resnet`. */
   readonly suite?: SuiteName;
@@ -75,6 +78,7 @@ export interface SuiteOptions {
   readonly bits?: boolean;
 }
 
+/** Which calls are asked, and how the answers are judged. */
 export interface JudgeOptions extends SuiteOptions {
   /** Name in the report. Default `backend`. */
   readonly name?: string;

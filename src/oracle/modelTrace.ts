@@ -31,6 +31,7 @@ export interface TraceLeaf {
   readonly high: number;
 }
 
+/** One kernel call of a trace. */
 export interface TraceNode {
   readonly kernel: KernelName;
   readonly options: Readonly<Record<string, unknown>>;
@@ -40,6 +41,7 @@ export interface TraceNode {
   readonly outputs: Readonly<Record<string, { readonly name: string; readonly size: number }>>;
 }
 
+/** A training step as kernel calls. */
 export interface TraceManifest {
   readonly format: typeof FORMAT;
   readonly version: typeof VERSION;
@@ -50,6 +52,7 @@ export interface TraceManifest {
   readonly nodes: readonly TraceNode[];
 }
 
+/** What is traced. */
 export interface ModelTraceOptions {
   /** Its name in the manifest. */
   readonly name: string;

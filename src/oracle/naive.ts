@@ -13,8 +13,10 @@ export interface Sums {
   readonly whole: Uint8Array;
 }
 
-type Values = ArrayLike<number>;
-type Shape = readonly number[];
+/** Elements, row-major. */
+export type Values = ArrayLike<number>;
+/** Extents of the axes, the outermost first. */
+export type Shape = readonly number[];
 
 /** Sums of nothing yet. */
 export function sumsOf(size: number): Sums {
@@ -27,6 +29,7 @@ export function sumsOf(size: number): Sums {
   };
 }
 
+/** Adds a term to sum i, and to what its bound takes: magnitudes, squares. */
 export function addTerm(sums: Sums, i: number, term: number): void {
   sums.value[i] += term;
   sums.magnitude[i] += Math.abs(term);
@@ -93,6 +96,7 @@ export function log(x: number): number {
 
 // Elementwise -------------------------------------------------------------------------------------------
 
+/** Elementwise arithmetic of two operands. */
 export type Elementwise = 'add' | 'sub' | 'mul' | 'div';
 
 /** a ⊙ b with NumPy's broadcasting; `shape` is the result's. */
@@ -224,6 +228,7 @@ export function sum(x: Values, shape: Shape, axes: readonly number[], divisor: n
   return y;
 }
 
+/** Gradient of `sum`: dy / divisor wherever x went. */
 export function sumBackward(dy: Values, shape: Shape, axes: readonly number[], divisor: number): Float64Array {
   const kept = shape.map((extent, i) => (axes.includes(i) ? 1 : extent));
   const dx = new Float64Array(product(shape));
@@ -250,6 +255,7 @@ export function matmul(a: Values, aShape: Shape, b: Values, bShape: Shape, batch
   return y;
 }
 
+/** Gradients of `matmul` by a and by b. */
 export function matmulBackward(a: Values, aShape: Shape, b: Values, bShape: Shape, batchShape: Shape, dy: Values) {
   const [m, k] = aShape.slice(-2);
   const n = bShape[bShape.length - 1];
@@ -271,6 +277,7 @@ export function matmulBackward(a: Values, aShape: Shape, b: Values, bShape: Shap
   return { da, db };
 }
 
+/** Extents of x `[rows, inFeatures]` and of the weight `[outFeatures, inFeatures]`. */
 export interface NaiveLinear {
   readonly rows: number;
   readonly inFeatures: number;
@@ -289,6 +296,7 @@ export function linear(x: Values, weight: Values, bias: Values | null, g: NaiveL
   return y;
 }
 
+/** Gradients of `linear` by x, weight and bias. */
 export function linearBackward(x: Values, weight: Values, g: NaiveLinear, dy: Values) {
   const dx = sumsOf(g.rows * g.inFeatures);
   const dweight = sumsOf(g.outFeatures * g.inFeatures);
@@ -307,6 +315,7 @@ export function linearBackward(x: Values, weight: Values, g: NaiveLinear, dy: Va
 
 // Convolution -------------------------------------------------------------------------------------------
 
+/** Extents and steps of a convolution. */
 export interface NaiveConv {
   readonly batch: number;
   readonly inChannels: number;
@@ -414,6 +423,7 @@ export function missedProducts(weight: Values, dy: Values, g: NaiveConv): { dx: 
 
 // Pooling -----------------------------------------------------------------------------------------------
 
+/** Extents and steps of pooling. */
 export interface NaivePool {
   /** batch × channels */
   readonly planes: number;
@@ -473,6 +483,7 @@ export function maxPool2d(x: Values, g: NaivePool): { y: Float64Array; from: Int
   return { y, from };
 }
 
+/** Gradient of `maxPool2d`: each dy goes where its maximum was. */
 export function maxPool2dBackward(x: Values, g: NaivePool, dy: Values): Sums {
   const dx = sumsOf(x.length);
   const { from } = maxPool2d(x, g);
@@ -513,12 +524,14 @@ export function avgPool2d(x: Values, g: NaivePool, countIncludePad: boolean): Su
   return y;
 }
 
+/** Gradient of `avgPool2d`. */
 export function avgPool2dBackward(x: Values, g: NaivePool, countIncludePad: boolean, dy: Values): Sums {
   const dx = sumsOf(x.length);
   eachAverage(g, countIncludePad, (yAt, xAt, divisor) => addTerm(dx, xAt, dy[yAt] / divisor));
   return dx;
 }
 
+/** Extents of adaptive pooling. */
 export interface NaiveAdaptivePool {
   readonly planes: number;
   readonly inHeight: number;
@@ -553,6 +566,7 @@ export function adaptiveAvgPool2d(x: Values, g: NaiveAdaptivePool): Sums {
   return y;
 }
 
+/** Gradient of `adaptiveAvgPool2d`. */
 export function adaptiveAvgPool2dBackward(g: NaiveAdaptivePool, dy: Values): Sums {
   const dx = sumsOf(g.planes * g.inHeight * g.inWidth);
   eachAdaptive(g, (yAt, xAt, divisor) => addTerm(dx, xAt, dy[yAt] / divisor));
@@ -561,6 +575,7 @@ export function adaptiveAvgPool2dBackward(g: NaiveAdaptivePool, dy: Values): Sum
 
 // Batch norm --------------------------------------------------------------------------------------------
 
+/** Extents of a batch norm. */
 export interface NaiveBatchNorm {
   readonly batch: number;
   readonly channels: number;
@@ -640,6 +655,7 @@ export function batchNormBackward(
 
 // Softmax and cross-entropy -----------------------------------------------------------------------------
 
+/** A softmax runs over `extent` elements that lie `inner` apart. */
 export interface NaiveAxis {
   readonly outer: number;
   readonly extent: number;
@@ -664,6 +680,7 @@ function logSumExp(x: Values, at: readonly number[]): number {
   return max + log(sum);
 }
 
+/** exp(x − max) / Σ exp(x − max) along the axis. */
 export function softmax(x: Values, g: NaiveAxis): Float64Array {
   const y = new Float64Array(x.length);
   for (const line of lines(g)) {
@@ -676,6 +693,7 @@ export function softmax(x: Values, g: NaiveAxis): Float64Array {
   return y;
 }
 
+/** Gradient of `softmax`. */
 export function softmaxBackward(x: Values, g: NaiveAxis, dy: Values): Float64Array {
   const y = softmax(x, g);
   const dx = new Float64Array(x.length);
@@ -687,6 +705,7 @@ export function softmaxBackward(x: Values, g: NaiveAxis, dy: Values): Float64Arr
   return dx;
 }
 
+/** x − log Σ exp(x) along the axis. */
 export function logSoftmax(x: Values, g: NaiveAxis): Float64Array {
   const y = new Float64Array(x.length);
   for (const line of lines(g)) {
@@ -696,6 +715,7 @@ export function logSoftmax(x: Values, g: NaiveAxis): Float64Array {
   return y;
 }
 
+/** Gradient of `logSoftmax`. */
 export function logSoftmaxBackward(x: Values, g: NaiveAxis, dy: Values): Float64Array {
   const p = softmax(x, g);
   const dx = new Float64Array(x.length);
@@ -726,6 +746,7 @@ export function crossEntropy(logits: Values, labels: Values, classes: number, sm
   return loss / labels.length;
 }
 
+/** Gradient of `crossEntropy` by the logits. */
 export function crossEntropyBackward(
   logits: Values,
   labels: Values,

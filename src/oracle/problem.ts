@@ -7,6 +7,7 @@ import { type Numbers, roundTo, type SuiteItem } from './suites.js';
 /** How images lie: [N, C, H, W] and weights [O, I, H, W], or [N, H, W, C] and weights [H, W, I, O]. */
 export type Layout = 'NCHW' | 'NHWC';
 
+/** An input of a question. */
 export interface NamedArray {
   readonly name: string;
   readonly shape: Shape;
@@ -16,6 +17,7 @@ export interface NamedArray {
 /** `result`: what the op returns, `y`; `gradient`: of ⟨y, dy⟩ by an input; `changed`: an input after the call. */
 export type OutputKind = 'result' | 'gradient' | 'changed';
 
+/** An output that is wanted, and what it must be. */
 export interface WantedOutput {
   /** `y`, `grad.x`, `new.runningMean`. */
   readonly name: string;
@@ -24,6 +26,7 @@ export interface WantedOutput {
   readonly expected: Expected;
 }
 
+/** One question of a suite. */
 export interface Problem {
   readonly item: SuiteItem;
   readonly id: string;

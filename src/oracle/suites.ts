@@ -27,6 +27,7 @@ import { seededDraw } from './draw.js';
  * - `full`: all of these, and 20 random calls of every op.
  */
 export type SuiteName = 'smoke' | 'resnet' | 'edge' | 'gradients' | 'full';
+/** All suites. */
 export const SUITES: readonly SuiteName[] = ['smoke', 'resnet', 'edge', 'gradients', 'full'];
 
 /** One call of a suite. */

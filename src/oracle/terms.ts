@@ -2,6 +2,7 @@
 import { formatShape } from '../shape.js';
 import type { Problem } from './problem.js';
 
+/** A product that went into a sum. */
 export interface Term {
   /** Its factors, as `x[0, 3, 1, 1]`. */
   readonly factors: readonly string[];

@@ -26,6 +26,7 @@ export interface Call {
   readonly outputs: Readonly<Record<string, string>>;
 }
 
+/** A device that keeps what is computed on it. */
 export interface Tracer {
   /** Stands for the traced device: tensors made on it, and all that is done with them, are traced. */
   readonly device: Device;
@@ -227,6 +228,7 @@ function dtypeOf(name: string, values: TypedArray, device: Device): Buffer['dtyp
   return name === 'saved' ? 'float64' : device.dtype;
 }
 
+/** How a trace is judged. */
 export interface TraceJudgement {
   /** The arithmetic of the traced device. Default WIDE. */
   readonly precision?: Precision;

@@ -31,6 +31,7 @@ import type { BoundKind, Wanted } from './verdict.js';
 const FORMAT = 'atalho-oracle';
 const VERSION = 1;
 
+/** One question. */
 export interface ManifestCase {
   readonly id: string;
   readonly title: string;
@@ -42,6 +43,7 @@ export interface ManifestCase {
   readonly onnx?: string;
 }
 
+/** The questions of a suite, as `manifest.json` has them. */
 export interface Manifest {
   readonly format: typeof FORMAT;
   readonly version: typeof VERSION;
@@ -53,6 +55,7 @@ export interface Manifest {
   readonly cases: readonly ManifestCase[];
 }
 
+/** Which questions are written. */
 export interface VectorOptions extends SuiteOptions {
   /** Called after each case. */
   readonly onCase?: (done: number, of: number) => void | Promise<void>;
@@ -60,6 +63,7 @@ export interface VectorOptions extends SuiteOptions {
   readonly onnx?: (problem: Problem) => string | null;
 }
 
+/** The files of a suite. */
 export interface Vectors {
   readonly manifest: Manifest;
   readonly inputs: Uint8Array<ArrayBuffer>;
@@ -162,6 +166,7 @@ function arrayOf(truth: Safetensors, key: string, shape: Shape): SafetensorsData
   return entry.data;
 }
 
+/** How the answers in a file are judged. */
 export interface CheckOptions {
   /** Name in the report. Default `results`. */
   readonly name?: string;

@@ -19,6 +19,7 @@ export interface Wanted {
   readonly bits: Float32Array | null;
 }
 
+/** The element that is farthest off, by its share of the bound. */
 export interface WorstElement {
   readonly index: readonly number[];
   readonly got: number;
@@ -27,6 +28,7 @@ export interface WorstElement {
   readonly ulps: number;
 }
 
+/** How one output was judged. */
 export interface OutputVerdict {
   readonly name: string;
   readonly shape: Shape;

@@ -13,6 +13,7 @@ import type { Trainer } from './trainer.js';
 /** What the run was asked to do: whatever changes its bits. The caller's own names. */
 export type RunConfig = Readonly<Record<string, string | number | boolean | null>>;
 
+/** A run as it stood: weights, optimizer, position, settings. */
 export interface Checkpoint {
   /** What it was read from, for messages. */
   readonly name: string;

@@ -4,12 +4,14 @@ import { batches } from '../data/loader.js';
 import type { Normalization } from '../data/normalize.js';
 import type { Prefetch } from '../data/prefetch.js';
 import { ArgumentError } from '../errors.js';
+import type { AbortSignalLike } from '../hostTypes.js';
 import type { Module } from '../nn/module.js';
 import type { Pair } from '../shape.js';
 import { countCorrect } from './accuracy.js';
 import { predictLogits } from './predict.js';
 import { yieldToEventLoop } from './yieldToEventLoop.js';
 
+/** How the images are prepared, and how the run is watched and ended. */
 export interface EvaluateOptions {
   readonly batchSize: number;
   /** `size` or `[height, width]` in pixels; the images' own size by default. */
@@ -20,7 +22,7 @@ export interface EvaluateOptions {
   readonly limit?: number;
   readonly prefetch?: Prefetch;
   /** Ends early, between two batches, when it aborts. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignalLike;
   /** Told after each batch. */
   readonly onBatch?: (done: number, total: number) => void;
 }

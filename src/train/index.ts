@@ -32,5 +32,5 @@ export {
   withWarmup,
 } from './schedule.js';
 export { bestPoint, epochsSinceBest, type HistoryPoint, type TrainerState } from './state.js';
-export { type StepOptions, type StepResult, trainStep } from './step.js';
+export { type StepBatch, type StepOptions, type StepResult, trainStep } from './step.js';
 export { type StepEvent, Trainer, type TrainerHooks, type TrainerOptions } from './trainer.js';

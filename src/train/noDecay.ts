@@ -3,6 +3,7 @@ import { BatchNorm2d } from '../nn/batchNorm2d.js';
 import type { Module } from '../nn/module.js';
 import type { Tensor } from '../tensor.js';
 
+/** A group of `noDecayGroups`; `weightDecay` is 0 where its parameters do not decay, else the optimizer's. */
 export interface NoDecayGroup {
   readonly params: readonly Tensor[];
   readonly weightDecay?: number;

@@ -98,8 +98,10 @@ const SCHEDULES = {
   multiStep: ({ milestones = [], gamma }: ScheduleOptions) => multiStepSchedule(milestones, gamma),
 } as const;
 
+/** Names of the schedules that `scheduleOf` makes. */
 export type ScheduleName = keyof typeof SCHEDULES;
 
+/** All of them. */
 export const scheduleNames = Object.keys(SCHEDULES) as readonly ScheduleName[];
 
 /** The schedule of that name. Throws `ArgumentError`, listing what there is, for any other, or for a bad option. */

@@ -17,6 +17,7 @@ export interface HistoryPoint {
   readonly seconds: number;
 }
 
+/** Where a run stands: with the weights and the state of the optimizer, all that its rest depends on. */
 export interface TrainerState {
   /** Epochs finished. */
   readonly epoch: number;

@@ -10,6 +10,7 @@ import { keep, type Tensor, tensor } from '../tensor.js';
 import { countCorrect } from './accuracy.js';
 import { firstNonFinite, NonFiniteLossError } from './nonFinite.js';
 
+/** What a step tells of its batch. */
 export interface StepResult {
   /** Mean cross-entropy of the batch before the update, in nats. */
   readonly loss: number;
@@ -17,6 +18,7 @@ export interface StepResult {
   readonly correct: number;
 }
 
+/** Options of a step. */
 export interface StepOptions {
   /** Share of the target that is spread over all classes; see `crossEntropy`. Default 0. */
   readonly labelSmoothing?: number;

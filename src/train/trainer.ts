@@ -8,6 +8,7 @@ import { type Batch, batches, countBatches } from '../data/loader.js';
 import type { Normalization } from '../data/normalize.js';
 import type { Prefetch } from '../data/prefetch.js';
 import { ArgumentError, FormatError } from '../errors.js';
+import type { AbortSignalLike } from '../hostTypes.js';
 import type { Module } from '../nn/module.js';
 import { initXavierUniform } from '../nn/xavier.js';
 import type { Optimizer } from '../optim/optimizer.js';
@@ -21,6 +22,7 @@ import { bestPoint, epochsSinceBest, type HistoryPoint, type TrainerState } from
 import { disposeSteps, type LaunchedStep, launchStep, settleSteps } from './step.js';
 import { yieldToEventLoop } from './yieldToEventLoop.js';
 
+/** What a run trains, on which images, for how long. */
 export interface TrainerOptions {
   readonly model: Module;
   /** Over the model's parameters, on its device. The `lr` of each of its groups is what `schedule` multiplies. */
@@ -92,7 +94,7 @@ export interface TrainerHooks {
   /** After each epoch, tested; another moment to save. */
   onEpoch?(point: HistoryPoint): void | Promise<void>;
   /** When it aborts, the step at hand is finished and `run` returns 'stopped'. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignalLike;
 }
 
 /** Points of the plot within an epoch, as in the chapter. */
@@ -108,6 +110,7 @@ function whole(option: string, value: number): void {
   }
 }
 
+/** A training run, epoch by epoch, that can stop between any two steps and go on from a checkpoint with the same bits. */
 export class Trainer {
   readonly model: Module;
   readonly optimizer: Optimizer;
@@ -171,6 +174,7 @@ export class Trainer {
     return Math.max(1, Math.floor(this.batchesPerEpoch / POINTS_PER_EPOCH));
   }
 
+  /** Steps of the whole run, unless `patience` ends it earlier. */
   get totalSteps(): number {
     return this.epochs * this.batchesPerEpoch;
   }

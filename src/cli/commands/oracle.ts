@@ -3,7 +3,7 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { FormatError } from '../../errors.js';
+import { AtalhoError, FormatError } from '../../errors.js';
 import { writeFileAtomic } from '../../io/atomic.js';
 import { readFileBounded } from '../../io/readFile.js';
 import { BFLOAT16, FAST, FLOAT16, NARROW, ONE_PASS, type Precision, TF32, WEBGPU, WIDE } from '../../oracle/bounds.js';
@@ -18,9 +18,8 @@ import { checkResults, makeVectors, readManifest } from '../../oracle/vectors.js
 import type { BoundKind } from '../../oracle/verdict.js';
 import type { Shape } from '../../shape.js';
 import { DEFAULT_DEVICE, deviceNames, makeDevice, type Threads } from '../devices.js';
-import { attempt } from '../errors.js';
+import { attempt, systemCode } from '../errors.js';
 import { modelEntry, modelNames } from '../models.js';
-import { onnxCase } from '../onnxCase.js';
 import { threadsOption, wholeNumber } from '../options.js';
 import { print } from '../output.js';
 import { inputOption } from '../shapeOption.js';
@@ -111,12 +110,27 @@ function withReport(command: Command): Command {
     .option('--html <file>', 'write it as one page');
 }
 
+/**
+ * Writes one call as an ONNX file. Loaded when it is needed: the package behind it is optional.
+ * @throws AtalhoError where it is not installed
+ */
+async function onnxWriter(): Promise<typeof import('../onnxCase.js').onnxCase> {
+  try {
+    return (await import('../onnxCase.js')).onnxCase;
+  } catch (error) {
+    if (systemCode(error) !== 'ERR_MODULE_NOT_FOUND') throw error;
+    throw new AtalhoError('oracle: ONNX files take the package @bufbuild/protobuf: npm install it, or give --no-onnx');
+  }
+}
+
 async function vectors({ out, onnx, ...flags }: SuiteFlags & { out: string; onnx: boolean }): Promise<void> {
   attempt(`make ${out}`, () => mkdirSync(join(out, ONNX), { recursive: true }));
   // What an older one says of these files is true no more.
   attempt(`clear ${out}`, () => rmSync(join(out, MANIFEST), { force: true }));
   const write = (name: string, content: string | Uint8Array): void =>
     attempt(`write ${join(out, name)}`, () => writeFileAtomic(join(out, name), content));
+  // ONNX knows one layout.
+  const onnxCase = onnx && flags.layout === 'NCHW' ? await onnxWriter() : null;
   const progress = bar();
   const { manifest, inputs, truth } = await makeVectors({
     ...flags,
@@ -125,8 +139,7 @@ async function vectors({ out, onnx, ...flags }: SuiteFlags & { out: string; onnx
     bits: true,
     onCase: progress.show,
     onnx(problem) {
-      // ONNX knows one layout.
-      const model = onnx && flags.layout === 'NCHW' ? onnxCase(problem) : null;
+      const model = onnxCase?.(problem) ?? null;
       if (model === null) return null;
       const name = `${ONNX}/${problem.id}.onnx`;
       write(name, model);

@@ -11,6 +11,7 @@ import { pool } from './pool.js';
 import { softmax } from './softmax.js';
 import { update } from './update.js';
 
+/** The dtype and the memory of a reference device. */
 export interface ReferenceBounds {
   /** `'float32'` by default. */
   dtype?: FloatType;

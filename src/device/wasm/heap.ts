@@ -3,6 +3,7 @@
  * TypeScript, since kernels take every pointer as an argument.
  */
 import { AtalhoError, OutOfMemoryError } from '../../errors.js';
+import type { WasmMemory } from '../../hostTypes.js';
 import type { MemoryUse } from '../device.js';
 
 const PAGE = 65536;
@@ -25,7 +26,7 @@ export class Heap {
   private peak = 0;
 
   constructor(
-    readonly memory: WebAssembly.Memory,
+    readonly memory: WasmMemory,
     private readonly maxBytes: number,
   ) {
     // Address 0 stays unused, so that it can mean "none".

@@ -1,8 +1,12 @@
 /** What threads need of the host: workers, processors, a clock. */
+import type { HostUrl } from '../../hostTypes.js';
 import type { WorkerLike } from './team.js';
 
 /** Starts the worker script at `url` as a module. */
-export type CreateWorker = (url: URL) => WorkerLike | Promise<WorkerLike>;
+export type CreateWorker = (url: HostUrl) => WorkerLike | Promise<WorkerLike>;
+
+/** Node's own modules, by names that bundlers for browsers do not look up, and so do not miss. */
+const NODE: Readonly<Record<'os' | 'threads', string>> = { os: 'node:os', threads: 'node:worker_threads' };
 
 const START_MS = 10_000;
 
@@ -11,18 +15,19 @@ export async function processors(): Promise<number> {
   const told = globalThis.navigator?.hardwareConcurrency;
   if (told !== undefined) return told;
   try {
-    return (await import('node:os')).availableParallelism();
+    const os: typeof import('node:os') = await import(/* @vite-ignore */ NODE.os);
+    return os.availableParallelism();
   } catch {
     return 1;
   }
 }
 
 /** A worker of this host on the script of this package. */
-export async function hostWorker(url: URL): Promise<WorkerLike> {
+export async function hostWorker(url: HostUrl): Promise<WorkerLike> {
   if (typeof Worker !== 'undefined') return new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
-  const { Worker: NodeWorker } = await import('node:worker_threads');
+  const threads: typeof import('node:worker_threads') = await import(/* @vite-ignore */ NODE.threads);
   // Flags of the main thread, such as --input-type, are not for this script.
-  return new NodeWorker(url, { execArgv: [] });
+  return new threads.Worker(url, { execArgv: [] });
 }
 
 /** `work`, unless it takes longer than workers may take to start. */

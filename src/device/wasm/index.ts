@@ -4,6 +4,7 @@
  */
 import { instantiate } from '@assemblyscript/loader';
 import { DeviceError } from '../../errors.js';
+import type { WasmBytes, WasmModule } from '../../hostTypes.js';
 import { WASM_HEX, WASM_RELAXED_HEX } from './binary.gen.js';
 import type { WasmExports } from './exports.gen.js';
 import { type CreateWorker, hostWorker, processors, within } from './host.js';
@@ -15,6 +16,7 @@ export type { CreateWorker } from './host.js';
 export type { WasmDevice, WasmMath } from './linearMemoryDevice.js';
 export type { WorkerLike } from './team.js';
 
+/** How a WASM device computes: mode, threads, memory, and what stands in for the host. */
 export interface WasmOptions {
   /**
    * - `exact`, the default: the bits of `reference()`;
@@ -32,7 +34,7 @@ export interface WasmOptions {
   /** Most memory that the device may take, in bytes; 4 GiB less a page is the engine's limit and the default. */
   maxMemoryBytes?: number;
   /** A compiled module or its bytes, where a host forbids compiling; must be this package's own binary for `math`. */
-  module?: BufferSource | WebAssembly.Module;
+  module?: WasmBytes | WasmModule;
   /** Told once for each device where it cannot be quite what was asked for; the default is `console.warn`. */
   onWarning?: (message: string) => void;
 }

@@ -4,6 +4,7 @@ import type { Buffer, Device, DType, Kernels, MemoryUse, TypedArray } from '../d
 import { ScopeStack } from '../scope.js';
 import type { WasmContext } from './context.js';
 
+/** What a WASM device may do to sums; see `WasmOptions.math`. */
 export type WasmMath = 'exact' | 'fast' | 'relaxed';
 
 /** A device on WebAssembly; `math` and `threads` are what it came to. */

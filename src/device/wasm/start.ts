@@ -1,6 +1,7 @@
 /** Starts a device on a binary. What differs from host to host, compiling, threads, warnings, is given. */
 import { BIG_ENDIAN } from '../../endian.js';
 import { ArgumentError, DeviceError, OutOfMemoryError, show } from '../../errors.js';
+import type { WasmBytes, WasmMemory, WasmModule } from '../../hostTypes.js';
 import type { Kernels } from '../device.js';
 import { decodeHex, forSharedMemory } from './binary.js';
 import { WasmContext } from './context.js';
@@ -16,8 +17,8 @@ export interface WasmHost {
   readonly relaxed?: string;
   readonly kernels: (w: WasmContext, math: WasmMath) => Kernels;
   instantiate(
-    source: BufferSource | WebAssembly.Module,
-    imports: { readonly env: { readonly memory: WebAssembly.Memory } },
+    source: WasmBytes | WasmModule,
+    imports: { readonly env: { readonly memory: WasmMemory } },
   ): Promise<WasmExports>;
   warn(message: string): void;
   /** How many threads to use. */
@@ -32,7 +33,7 @@ export interface WasmHost {
 export interface StartOptions {
   readonly math?: WasmMath;
   readonly maxMemoryBytes?: number;
-  readonly module?: BufferSource | WebAssembly.Module;
+  readonly module?: WasmBytes | WasmModule;
 }
 
 /** What does without WebAssembly. */
@@ -53,7 +54,7 @@ export function checkThreads(threads: unknown, orAuto = ''): asserts threads is 
 }
 
 /** Told by its tag, since its class may be another realm's. */
-export const isModule = (source: unknown): source is WebAssembly.Module =>
+export const isModule = (source: unknown): source is WasmModule =>
   Object.prototype.toString.call(source) === '[object WebAssembly.Module]';
 
 /** Why there cannot be more than one thread here, or null. */

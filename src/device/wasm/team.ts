@@ -4,16 +4,20 @@
  * owner waits for the last. Splitting never cuts a sum, so the bits do not depend on who computes what.
  */
 import { AtalhoError, DeviceError } from '../../errors.js';
+import type { WasmMemory, WasmModule } from '../../hostTypes.js';
 import type { WasmExports } from './exports.gen.js';
 
 /** What a host's worker must be able to do: Web Workers and Node's both are. */
 export interface WorkerLike {
+  /** Sends it a message, by structured clone. */
   postMessage(message: unknown): void;
+  /** Ends it. */
   terminate(): unknown;
   /** Node: lets the process end while the worker waits. */
   unref?(): void;
   /** How it tells of a message and of an error: Node's way, or the web's. */
   on?(event: 'error' | 'message', listener: (event: unknown) => void): unknown;
+  /** The web's way. */
   addEventListener?(event: 'error' | 'message', listener: (event: unknown) => void): unknown;
 }
 
@@ -41,8 +45,8 @@ const names = (programs: readonly (readonly Step[])[]): string =>
 
 export interface TeamOptions {
   readonly threads: number;
-  readonly module: WebAssembly.Module;
-  readonly memory: WebAssembly.Memory;
+  readonly module: WasmModule;
+  readonly memory: WasmMemory;
   readonly exports: WasmExports;
   /** Starts a worker on worker.js. */
   readonly createWorker: () => WorkerLike | Promise<WorkerLike>;

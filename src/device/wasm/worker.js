@@ -66,13 +66,14 @@ function serve({ module, memory, control, kernels, thread, spins }, ready) {
   }
 }
 
-const global = /** @type {any} */ (globalThis);
-if (typeof global.postMessage === 'function' && typeof global.addEventListener === 'function') {
-  global.addEventListener(
+// Not named `global`, by which checkers tell CommonJS.
+const host = /** @type {any} */ (globalThis);
+if (typeof host.postMessage === 'function' && typeof host.addEventListener === 'function') {
+  host.addEventListener(
     'message',
     (/** @type {{ data: Start }} */ event) => {
-      serve(event.data, () => global.postMessage('ready'));
-      global.close();
+      serve(event.data, () => host.postMessage('ready'));
+      host.close();
     },
     { once: true },
   );

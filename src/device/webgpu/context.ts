@@ -3,6 +3,7 @@
  * groups are made once; parameters of all calls lie in one uniform buffer, written once a batch. Nothing waits but `read`.
  */
 import { type AtalhoError, DeviceError, DeviceLostError, OutOfMemoryError } from '../../errors.js';
+import type { GPUDevice } from '../../hostTypes.js';
 import type { Buffer, TypedArray } from '../device.js';
 import { copyInto } from '../hostData.js';
 import { type Block, GpuMemory, type Held, isHalves, USAGE, WebgpuBuffer } from './memory.js';

@@ -1,5 +1,6 @@
 /** The WebGPU device: the whole contract in WGSL, one shader a file, in a browser or on Dawn in Node. */
 import { ArgumentError, DeviceError } from '../../errors.js';
+import type { GPUDevice } from '../../hostTypes.js';
 import type { Buffer, Device, DType, Kernels, MemoryUse, TypedArray } from '../device.js';
 import { ScopeStack } from '../scope.js';
 import { webgpuWinogradTile } from '../winograd.js';
@@ -25,6 +26,7 @@ export type WebgpuMath = 'direct' | 'fast';
  */
 export type WebgpuStorage = 'float32' | 'float16';
 
+/** How a WebGPU device computes, and on which GPU. */
 export interface WebgpuOptions {
   /** How convolutions are computed. Default `'direct'`. */
   math?: WebgpuMath;
@@ -33,7 +35,7 @@ export interface WebgpuOptions {
   /** A device of the caller's own, which stays theirs: `dispose` leaves it be. Default: one of the host's first adapter. */
   device?: GPUDevice;
   /** Which adapter to ask the host for. */
-  powerPreference?: GPUPowerPreference;
+  powerPreference?: 'low-power' | 'high-performance';
   /** Most memory that the device may take, in bytes; the default is no limit but the GPU's. */
   maxMemoryBytes?: number;
   /** Measures the time on the GPU by shader, which `profile()` tells; takes the feature `timestamp-query`. Default false. */

@@ -3,6 +3,7 @@
  * the order they were recorded, so what was recorded before still sees its own contents.
  */
 import { DeviceError, OutOfMemoryError } from '../../errors.js';
+import type { GPUBuffer, GPUDevice } from '../../hostTypes.js';
 import { Buffer, type DType, type MemoryUse } from '../device.js';
 import { checkSize } from '../hostData.js';
 

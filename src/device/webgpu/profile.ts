@@ -1,4 +1,5 @@
 /** Time on the GPU by shader: each call in a pass of its own, with a timestamp before and after. */
+import type { GPUCommandEncoder, GPUComputePassEncoder, GPUDevice } from '../../hostTypes.js';
 import { USAGE } from './memory.js';
 
 /** Calls that a set of timestamps can hold; every implementation allows sets of 4096. */

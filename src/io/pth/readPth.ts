@@ -17,6 +17,7 @@ const LEGACY_VERSION = 1001;
 /** Latest version of the zip layout that PyTorch itself reads, `kMaxSupportedFileFormatVersion`. */
 const MAX_ZIP_VERSION = 10;
 
+/** What is checked of a `.pth` file. */
 export interface ReadPthOptions {
   /**
    * Whether each entry of the zip layout must have its CRC-32. True by default. PyTorch checks none, and writes wrong

@@ -48,6 +48,7 @@ export interface BadInput {
   readonly why: string;
   /** Shapes of the tensors that `call` gets. */
   readonly shapes: readonly Shape[];
+  /** Calls the op as it must not be called. */
   call(tensors: readonly Tensor[]): unknown;
 }
 
@@ -63,9 +64,11 @@ export interface OpCase {
 
 /** A row whose options are known to the type system: `trial` builds a chosen call instead of a drawn one. */
 export interface TypedCase<O> extends OpCase {
+  /** The call with these options. */
   trial(options: O): Trial;
 }
 
+/** A row: `options` draws a valid call, `trial` says what it is given and what must come out. */
 export function defineCase<O extends { readonly salt: number }>(row: {
   name: string;
   op: string | null;

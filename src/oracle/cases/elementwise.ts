@@ -6,6 +6,7 @@ import type { Draw } from '../draw.js';
 import * as naive from '../naive.js';
 import { defineCase, drawSalt, drawShape, emptied, input, type OpCase, type TypedCase } from './case.js';
 
+/** A call of elementwise arithmetic; `salt` decides the numbers. */
 export interface ElementwiseOptions {
   readonly salt: number;
   readonly a: Shape;
@@ -81,11 +82,16 @@ function elementwiseCase(
   });
 }
 
+/** The row of add. */
 export const addCase = elementwiseCase('add', add);
+/** The row of sub. */
 export const subCase = elementwiseCase('sub', sub);
+/** The row of mul. */
 export const mulCase = elementwiseCase('mul', mul);
+/** The row of div. */
 export const divCase = elementwiseCase('div', div);
 
+/** A call on one tensor of this shape. */
 export interface ShapeOptions {
   readonly salt: number;
   readonly shape: Shape;
@@ -108,6 +114,7 @@ export const reluCase = defineCase<ShapeOptions>({
   }),
 });
 
+/** A call of reshape. */
 export interface ReshapeOptions {
   readonly salt: number;
   readonly from: Shape;
@@ -155,6 +162,7 @@ export const reshapeCase = defineCase<ReshapeOptions>({
   ],
 });
 
+/** A call of flatten. */
 export interface FlattenOptions {
   readonly salt: number;
   readonly from: Shape;
@@ -192,6 +200,7 @@ export const flattenCase = defineCase<FlattenOptions>({
   ],
 });
 
+/** A call of a sum or a mean. */
 export interface ReduceOptions {
   readonly salt: number;
   readonly from: Shape;
@@ -244,9 +253,12 @@ function reduceCase(name: 'sum' | 'mean', op: typeof sum): TypedCase<ReduceOptio
   });
 }
 
+/** The row of sum. */
 export const sumCase = reduceCase('sum', sum);
+/** The row of mean. */
 export const meanCase = reduceCase('mean', mean);
 
+/** All rows of this file. */
 export const elementwiseCases: readonly OpCase[] = [
   addCase,
   subCase,

@@ -58,6 +58,7 @@ function results<K extends string>(
   return Object.fromEntries(entries) as Record<K, Expected>;
 }
 
+/** A call on this many elements. */
 export interface SizeOptions {
   readonly salt: number;
   readonly size: number;
@@ -78,6 +79,7 @@ export const accumulateCase = defineCase<SizeOptions>({
     ),
 });
 
+/** A step of sgd. */
 export interface SgdOptions extends SizeOptions, SgdStep {}
 
 /** The contract's formula in balls, every operation rounded, scalars once when received; fused ones round less. */
@@ -120,6 +122,7 @@ export const sgdCase = defineCase<SgdOptions>({
   },
 });
 
+/** A step of adam or adamw. */
 export interface AdamOptions extends SizeOptions, Omit<AdamStep, 'correction1' | 'correction2'> {
   /** Counted from 1; the first finds m = v = 0. */
   readonly step: number;
@@ -177,9 +180,12 @@ function defineAdam(decoupled: boolean) {
   });
 }
 
+/** The row of adam. */
 export const adamCase = defineAdam(false);
+/** The row of adamw. */
 export const adamwCase = defineAdam(true);
 
+/** A step of rmsprop; the `first` finds v = 0. */
 export interface RmspropOptions extends SizeOptions, RmspropStep {
   readonly first: boolean;
 }
@@ -226,4 +232,5 @@ export const rmspropCase = defineCase<RmspropOptions>({
   },
 });
 
+/** All rows of this file. */
 export const inPlaceCases: readonly OpCase[] = [accumulateCase, sgdCase, adamCase, adamwCase, rmspropCase];

@@ -10,12 +10,14 @@ import { defineCase, drawSalt, drawShape, emptied, input, type OpCase } from './
 const signed = (d: Draw, dim: number, rank: number): number => (d.bool() ? dim - rank : dim);
 const unsigned = (dim: number, rank: number): number => (dim < 0 ? dim + rank : dim);
 
+/** A call of permute. */
 export interface PermuteOptions {
   readonly salt: number;
   readonly shape: Shape;
   readonly dims: readonly number[];
 }
 
+/** The row of permute. */
 export const permuteCase = defineCase<PermuteOptions>({
   name: 'permute',
   op: 'permute',
@@ -46,6 +48,7 @@ export const permuteCase = defineCase<PermuteOptions>({
   ],
 });
 
+/** A call of slice. */
 export interface SliceRowOptions {
   readonly salt: number;
   readonly shape: Shape;
@@ -55,6 +58,7 @@ export interface SliceRowOptions {
   readonly step?: number;
 }
 
+/** The row of slice. */
 export const sliceCase = defineCase<SliceRowOptions>({
   name: 'slice',
   op: 'slice',
@@ -90,6 +94,7 @@ export const sliceCase = defineCase<SliceRowOptions>({
   ],
 });
 
+/** A call of pad. */
 export interface PadRowOptions {
   readonly salt: number;
   readonly shape: Shape;
@@ -98,6 +103,7 @@ export interface PadRowOptions {
   readonly value: number;
 }
 
+/** The row of pad. */
 export const padCase = defineCase<PadRowOptions>({
   name: 'pad',
   op: 'pad',
@@ -135,12 +141,14 @@ export const padCase = defineCase<PadRowOptions>({
   ],
 });
 
+/** A call of cat. */
 export interface CatOptions {
   readonly salt: number;
   readonly shapes: readonly Shape[];
   readonly dim: number;
 }
 
+/** The row of cat. */
 export const catCase = defineCase<CatOptions>({
   name: 'cat',
   op: 'cat',
@@ -185,4 +193,5 @@ export const catCase = defineCase<CatOptions>({
   ],
 });
 
+/** All rows of this file. */
 export const movingCases: readonly OpCase[] = [permuteCase, sliceCase, padCase, catCase];

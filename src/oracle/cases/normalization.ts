@@ -26,6 +26,7 @@ import {
   type TypedCase,
 } from './case.js';
 
+/** A call of a batch norm, with or without weight and bias. */
 export interface BatchNormCaseOptions {
   readonly salt: number;
   /** [N, C, ...] */
@@ -225,11 +226,16 @@ function batchNormCase(training: boolean, relu: boolean): TypedCase<BatchNormCas
   });
 }
 
+/** The row of batch norm by the batch's statistics. */
 export const batchNormTrainCase = batchNormCase(true, false);
+/** The row of batch norm by running statistics. */
 export const batchNormEvalCase = batchNormCase(false, false);
+/** The row of batchNormRelu by the batch's statistics. */
 export const batchNormReluTrainCase = batchNormCase(true, true);
+/** The row of batchNormRelu by running statistics. */
 export const batchNormReluEvalCase = batchNormCase(false, true);
 
+/** All rows of this file. */
 export const normalizationCases: readonly OpCase[] = [
   batchNormTrainCase,
   batchNormEvalCase,

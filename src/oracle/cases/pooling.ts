@@ -16,6 +16,7 @@ import {
   pairOrNumber,
 } from './case.js';
 
+/** A call of pooling. */
 export interface PoolOptions {
   readonly salt: number;
   readonly batch: number;
@@ -167,6 +168,7 @@ export const avgPool2dCase = defineCase<PoolOptions & { readonly countIncludePad
   ],
 });
 
+/** A call of adaptive pooling. */
 export interface AdaptiveOptions {
   readonly salt: number;
   readonly batch: number;
@@ -212,4 +214,5 @@ export const adaptiveAvgPool2dCase = defineCase<AdaptiveOptions>({
   ],
 });
 
+/** All rows of this file. */
 export const poolingCases: readonly OpCase[] = [maxPool2dCase, avgPool2dCase, adaptiveAvgPool2dCase];

@@ -8,6 +8,7 @@ import * as winograd from '../winograd.js';
 import { defineCase, type Input, input, type OpCase } from './case.js';
 import { CONV_KINDS, type ConvOptions, convAttributes, convGeometry, drawConv, naiveGeometry } from './products.js';
 
+/** A call of a convolution laid out beforehand, with what follows it. */
 export interface PreparedConvOptions extends ConvOptions {
   readonly norm: boolean;
   /** Whether the norm has a weight and a bias. */
@@ -115,4 +116,5 @@ export const prepareConv2dCase = defineCase<PreparedConvOptions>({
   },
 });
 
+/** All rows of this file. */
 export const preparedCases: readonly OpCase[] = [prepareConv2dCase];

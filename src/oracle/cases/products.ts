@@ -17,6 +17,7 @@ import {
   pairOrNumber,
 } from './case.js';
 
+/** A call of matmul. */
 export interface MatmulOptions {
   readonly salt: number;
   readonly a: Shape;
@@ -102,6 +103,7 @@ export const matmulCase = defineCase<MatmulOptions>({
   ],
 });
 
+/** A call of linear. */
 export interface LinearOptions {
   readonly salt: number;
   /** Leading axes of x. */
@@ -155,6 +157,7 @@ export const linearCase = defineCase<LinearOptions>({
   ],
 });
 
+/** A call of conv2d. */
 export interface ConvOptions {
   readonly salt: number;
   readonly batch: number;

@@ -7,6 +7,7 @@ import { alongLines, expOf, logSoftmaxLine, logSumExp, softmaxLine } from '../fo
 import * as naive from '../naive.js';
 import { defineCase, drawSalt, drawShape, emptied, input, LANES, type OpCase } from './case.js';
 
+/** A call of softmax or logSoftmax. */
 export interface SoftmaxOptions {
   readonly salt: number;
   readonly shape: Shape;
@@ -120,6 +121,7 @@ export const logSoftmaxCase = defineCase<SoftmaxOptions>({
   badInput: softmaxBadInput(logSoftmax),
 });
 
+/** A call of crossEntropy. */
 export interface CrossEntropyOptions {
   readonly salt: number;
   readonly rows: number;
@@ -196,4 +198,5 @@ export const crossEntropyCase = defineCase<CrossEntropyOptions>({
   ],
 });
 
+/** All rows of this file. */
 export const softmaxCases: readonly OpCase[] = [softmaxCase, logSoftmaxCase, crossEntropyCase];

@@ -24,6 +24,7 @@ function testCase(one: CaseVerdict, backend: string): string {
   return `${head}><${tag} message="${text.split('\n')[0]}">${text}</${tag}></testcase>`;
 }
 
+/** The report as JUnit XML: a suite for each op, a test for each call. */
 export function junitReport(report: Report): string {
   const lines = ['<?xml version="1.0" encoding="UTF-8"?>', `<testsuites name="${escapeXml(report.backend)}">`];
   for (const [op, cases] of byOp(report.cases)) {
