@@ -1,0 +1,1 @@
+export function Judge() { return <h1>Judge</h1>; }

@@ -1,0 +1,1 @@
+export function Look() { return <h1>Look</h1>; }

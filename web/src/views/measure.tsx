@@ -1,0 +1,1 @@
+export function Measure() { return <h1>Measure</h1>; }
