@@ -31,7 +31,7 @@ function seriesOf({ label, color, style = 'line' }: Curve): uPlot.Series {
     ...{ label, spanGaps: true, width: style === 'faint' ? 1 : 1.75 },
     stroke: style === 'faint' ? `${stroke}55` : stroke,
     dash: style === 'dashed' ? [5, 4] : undefined,
-    points: { show: style === 'points' || style === 'dashed', size: 5, fill: stroke },
+    points: { show: style === 'points', size: 7, fill: stroke },
     paths: style === 'points' ? () => null : undefined,
   };
 }

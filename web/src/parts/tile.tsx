@@ -15,7 +15,7 @@ export function Tile({ tiles, index }: TileProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const { width, height, pixels, signed } = tiles;
   useEffect(() => {
-    const context = canvas.current?.getContext('2d');
+    const context = canvas.current?.getContext('2d', { willReadFrequently: true });
     if (!context) return;
     const image = new ImageData(width, height);
     const from = index * width * height;

@@ -75,7 +75,8 @@ export function listen(): void {
   worker.on('test', (test) => learning.update({ tests: [...learning.get().tests, test] }));
   worker.on('glimpse', (glimpse) =>
     learning.update({
-      confusion: glimpse,
+      // That of an epoch's end, on all test images, holds until the next step.
+      ...(!keepsConfusion(learning.get().confusion, glimpse) && { confusion: glimpse }),
       ...(glimpse.predicted.length > 0 && { glimpse }),
     }),
   );
@@ -89,6 +90,9 @@ export function listen(): void {
   });
   worker.on('warning', (warning) => learning.update({ warning }));
 }
+
+const keepsConfusion = (old: Glimpse | null, next: Glimpse): boolean =>
+  old !== null && old.step === next.step && old.images > next.images;
 
 const failed = (error: unknown): void =>
   learning.update({ phase: 'failed', message: error instanceof Error ? error.message : String(error) });

@@ -1,5 +1,5 @@
 /** A value that is watched. */
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 
 export class Store<T> {
   private readonly listeners = new Set<() => void>();
@@ -29,4 +29,20 @@ export function useStore<T>(store: Store<T>): T {
     return store.watch(take);
   }, [store]);
   return value;
+}
+
+/** Only these entries: what else changes draws nothing anew. */
+export function usePart<T extends object, K extends keyof T>(store: Store<T>, ...keys: readonly K[]): Pick<T, K> {
+  const [, again] = useState(0);
+  const shown = useRef(store.get());
+  useEffect(() => {
+    const look = (): void => {
+      const now = store.get();
+      if (keys.some((key) => !Object.is(now[key], shown.current[key]))) again((n) => n + 1);
+    };
+    look();
+    return store.watch(look);
+  }, [store]);
+  shown.current = store.get();
+  return shown.current;
 }

@@ -7,7 +7,7 @@ import { address, setParams } from '../state/address.js';
 import { bytes, clock, fixed, useText, whole } from '../state/language.js';
 import { goOn, learning, listen, pauseRun, startRun } from '../state/learning.js';
 import { fromParams, MODELS, RECIPES, type RecipeName, recipeOf, toParams } from '../state/recipe.js';
-import { useStore } from '../state/store.js';
+import { usePart, useStore } from '../state/store.js';
 import type { RunSettings } from '../work/messages.js';
 import { Curves } from './learn/curves.js';
 import { HashSection } from './learn/hash.js';
@@ -141,7 +141,7 @@ function Settings({ settings, change }: { settings: RunSettings; change: (settin
 
 function Buttons({ settings }: { settings: RunSettings }) {
   const text = useText(learnText);
-  const { phase, record } = useStore(learning);
+  const { phase, record } = usePart(learning, 'phase', 'record');
   const active = phase === 'running' || phase === 'testing' || phase === 'loading';
   const paused = phase === 'paused';
   const twin = { ...settings, shortcuts: !settings.shortcuts };
@@ -199,7 +199,7 @@ function recentMean(values: readonly number[], count = 20): number | null {
 
 function Figures() {
   const text = useText(learnText);
-  const { phase, message, warning, record, progress, losses, accuracies, tests } = useStore(learning);
+  const { phase, message, warning, record, progress, losses, accuracies, tests } = usePart(learning, 'phase', 'message', 'warning', 'record', 'progress', 'losses', 'accuracies', 'tests');
   const total = record?.totalSteps ?? 0;
   const step = losses.length;
   const loss = recentMean(losses);

@@ -1,13 +1,13 @@
 /** What was taken for what. */
 import { classNames, useText, whole } from '../../state/language.js';
 import { learning } from '../../state/learning.js';
-import { useStore } from '../../state/store.js';
+import { usePart } from '../../state/store.js';
 import { learnText } from '../learnText.js';
 
 export function Confusion() {
   const text = useText(learnText);
   const names = useText(classNames);
-  const { confusion } = useStore(learning);
+  const { confusion } = usePart(learning, 'confusion');
   if (confusion === null) return null;
   const rows = names.map((_, label) => [...confusion.confusion.slice(label * 10, label * 10 + 10)]);
   return (

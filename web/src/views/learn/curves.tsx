@@ -3,7 +3,7 @@ import { useMemo } from 'preact/hooks';
 import { Chart, type Curve } from '../../parts/chart.js';
 import { fixed, useText } from '../../state/language.js';
 import { learning } from '../../state/learning.js';
-import { useStore } from '../../state/store.js';
+import { usePart } from '../../state/store.js';
 import type { RunRecord, TestPoint } from '../../work/messages.js';
 import { learnText } from '../learnText.js';
 
@@ -49,7 +49,7 @@ function isTwin(a: RunRecord, b: RunRecord): boolean {
 
 export function Curves() {
   const text = useText(learnText);
-  const { record, losses, accuracies, tests, runs, beside } = useStore(learning);
+  const { record, losses, accuracies, tests, runs, beside } = usePart(learning, 'record', 'losses', 'accuracies', 'tests', 'runs', 'beside');
   const others = runs.filter(
     (run) => run.id !== record?.id && (beside.has(run.id) || (record !== null && isTwin(run, record))),
   );
@@ -60,15 +60,15 @@ export function Curves() {
     const own: Drawn = { losses, accuracies, tests };
     const loss: Curve[] = [];
     const accuracy: Curve[] = [];
-    const add = (run: Drawn, color: Curve['color'], suffix: string, whole: boolean): void => {
-      if (whole) loss.push({ label: 'raw', color, style: 'faint', ...every(run.losses) });
+    const add = (run: Drawn, color: Curve['color'], suffix: string, own: boolean): void => {
+      if (own) loss.push({ label: 'raw', color, style: 'faint', ...every(run.losses) });
       loss.push({ label: `${text.trainLoss}${suffix}`, color, ...smooth(run.losses) });
       accuracy.push({ label: `${text.trainAcc}${suffix}`, color, ...smooth(run.accuracies) });
       const sorted = [...run.tests].sort((a, b) => a.step - b.step).filter((t, i, all) => all[i + 1]?.step !== t.step);
-      accuracy.push({
-        ...{ label: `${text.testAcc}${suffix}`, color, style: 'dashed' },
-        ...{ x: sorted.map((t) => t.step), y: sorted.map((t) => t.accuracy) },
-      });
+      const tested = (own: readonly TestPoint[]) => ({ x: own.map((t) => t.step), y: own.map((t) => t.accuracy) });
+      const whole = sorted.filter((t) => t.whole);
+      accuracy.push({ label: `${text.testAcc}${suffix}`, color, style: 'dashed', ...tested(sorted) });
+      accuracy.push({ label: `${text.epochEnd}${suffix}`, color, style: 'points', ...tested(whole) });
     };
     const named = (on: boolean): string => ` ${on ? text.beside : text.besideOff}`;
     add(own, 'warm', shown.length > 0 && record ? named(record.settings.shortcuts) : '', true);

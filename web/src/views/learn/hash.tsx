@@ -2,13 +2,13 @@
 import { useText } from '../../state/language.js';
 import { learning } from '../../state/learning.js';
 import { commandOf, publishedHash } from '../../state/recipe.js';
-import { useStore } from '../../state/store.js';
+import { usePart } from '../../state/store.js';
 import type { RunSettings } from '../../work/messages.js';
 import { learnText } from '../learnText.js';
 
 export function HashSection({ settings }: { readonly settings: RunSettings }) {
   const text = useText(learnText);
-  const { phase, record } = useStore(learning);
+  const { phase, record } = usePart(learning, 'phase', 'record');
   const asked = record?.settings ?? settings;
   const published = publishedHash(asked);
   const command = commandOf(asked);

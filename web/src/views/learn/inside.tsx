@@ -3,7 +3,7 @@ import { Select } from '../../parts/fields.js';
 import { TileGrid } from '../../parts/tile.js';
 import { useText } from '../../state/language.js';
 import { learning, watch } from '../../state/learning.js';
-import { useStore } from '../../state/store.js';
+import { usePart } from '../../state/store.js';
 import type { Maps } from '../../work/messages.js';
 import { learnText } from '../learnText.js';
 
@@ -27,7 +27,7 @@ export function BlockTiles({ maps }: { readonly maps: Maps }) {
 
 export function Inside() {
   const text = useText(learnText);
-  const { blocks, maps, watched } = useStore(learning);
+  const { blocks, maps, watched } = usePart(learning, 'blocks', 'maps', 'watched');
   if (blocks.length === 0) return null;
   return (
     <section>

@@ -2,7 +2,7 @@
 import { Tile } from '../../parts/tile.js';
 import { classNames, useText, whole } from '../../state/language.js';
 import { learning, watch } from '../../state/learning.js';
-import { useStore } from '../../state/store.js';
+import { usePart } from '../../state/store.js';
 import { learnText } from '../learnText.js';
 
 const SHOWN = 30;
@@ -10,7 +10,7 @@ const SHOWN = 30;
 export function Pictures() {
   const text = useText(learnText);
   const names = useText(classNames);
-  const { pictures, labels, glimpse, watched } = useStore(learning);
+  const { pictures, labels, glimpse, watched } = usePart(learning, 'pictures', 'labels', 'glimpse', 'watched');
   if (pictures === null || labels === null) return null;
   return (
     <section>

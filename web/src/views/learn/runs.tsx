@@ -3,13 +3,13 @@ import { setParams } from '../../state/address.js';
 import { fixed, useText, whole } from '../../state/language.js';
 import { forgetRun, learning, openRun, toggleBeside } from '../../state/learning.js';
 import { toParams } from '../../state/recipe.js';
-import { useStore } from '../../state/store.js';
+import { usePart } from '../../state/store.js';
 import type { RunRecord } from '../../work/messages.js';
 import { learnText } from '../learnText.js';
 
 export function Runs() {
   const text = useText(learnText);
-  const { runs, record, beside, phase } = useStore(learning);
+  const { runs, record, beside, phase } = usePart(learning, 'runs', 'record', 'beside', 'phase');
   const nameOf = ({ settings: { config, shortcuts } }: RunRecord): string =>
     `${config.model}, ${shortcuts ? text.on : text.off}, ${config.resize}², ${config.math}`;
   const busy = phase === 'running' || phase === 'testing' || phase === 'loading';
