@@ -28,6 +28,7 @@ const texts = dictionary(
     columns: { op: 'Op', about: 'Call', share: 'Of the bound, at most', bits: 'Equal bits', verdict: 'Verdict' },
     verdicts: { passed: 'passed', failed: 'failed', error: 'threw', absent: 'absent' },
     likely: 'Likely:',
+    unlooked: 'Only the smallest failures of an op are compared with known mistakes.',
     exact: 'exact',
     beyond: 'beyond',
     failures: 'Failures, explained',
@@ -52,6 +53,7 @@ const texts = dictionary(
     columns: { op: 'Operação', about: 'Chamada', share: 'Do limite, no máximo', bits: 'Bits iguais', verdict: 'Veredito' },
     verdicts: { passed: 'passou', failed: 'falhou', error: 'lançou erro', absent: 'ausente' },
     likely: 'Provável:',
+    unlooked: 'Só as menores falhas de uma operação são comparadas com erros conhecidos.',
     exact: 'exato',
     beyond: 'além',
     failures: 'Falhas, explicadas',
@@ -184,11 +186,9 @@ function Failures({ cases }: { readonly cases: readonly JudgedCase[] }) {
           <h3>
             {c.op}, {c.title} <span class="note mono">{c.id}</span>
           </h3>
-          {c.causes.length > 0 && (
-            <p>
-              <span class="note">{text.likely}</span> {c.causes.join('; ')}
-            </p>
-          )}
+          <p>
+            <span class="note">{c.causes.length > 0 ? text.likely : text.unlooked}</span> {c.causes.join('; ')}
+          </p>
           {c.lines.map((line) => (
             <p key={line} class="note mono" style={{ overflowWrap: 'anywhere' }}>
               {line}

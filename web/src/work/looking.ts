@@ -1,5 +1,5 @@
 /** A network to look into: its shapes, and what it makes of a picture. */
-import { Generator, meta, type Sequential, readSafetensors, wasm, type WasmDevice } from 'atalho';
+import { Conv2d, Generator, MaxPool2d, meta, type Module, readSafetensors, type Sequential, wasm, type WasmDevice } from 'atalho';
 import { type ImagePlanes, imagenetNormalization, Resizer } from 'atalho/data';
 import { modelEntry } from 'atalho/cli/models.js';
 import { summarize } from 'atalho/nn';
@@ -8,7 +8,7 @@ import { loadRun } from '../state/runStore.js';
 import { loadImages } from './dataset.js';
 import { lookInside, shares } from './insight.js';
 import type { LookRequest, NetworkSummary, OwnPicture, Seen, Tiles } from './messages.js';
-import { blocksOf, makeNetwork } from './networks.js';
+import { blocksOf, makeNetwork, modulesOf } from './networks.js';
 import { imageTiles, mapTiles } from './tiles.js';
 
 /** ImageNet's networks take colour, and know a thousand classes. */
@@ -54,20 +54,36 @@ function resized({ channels, height, width, data }: ImagePlanes, side: number): 
   return out;
 }
 
+const sideOf = (value: unknown): number => Number(Array.isArray(value) ? value[0] : value);
+
+/** "3×3", "7×7, /2". */
+function kernelOf(module: Module | undefined): string {
+  const [side, stride] =
+    module instanceof Conv2d
+      ? [module.weight.shape[2], sideOf(module.options.stride ?? 1)]
+      : module instanceof MaxPool2d
+        ? [sideOf(module.kernelSize), sideOf(module.options.stride ?? module.kernelSize)]
+        : [0, 1];
+  return side === 0 ? '' : `${side}×${side}${stride > 1 ? `, /${stride}` : ''}`;
+}
+
 export class Looker {
   private device: WasmDevice | null = null;
+  /** A safetensors file to take weights from. */
+  file: Uint8Array | null = null;
   private open: { key: string; net: Sequential } | null = null;
 
   static async summary(model: string, shortcuts: boolean, size: number): Promise<NetworkSummary> {
     const device = meta();
     const sizes = sizesOf(model);
     const net = makeNetwork(model, shortcuts, { device, generator: new Generator(0), ...sizes });
+    const modules = modulesOf(net);
     const { layers, parameters, macs } = summarize(net, { inputShape: [1, sizes.inChannels, size, size] });
     return {
       ...{ parameters, macs, blocks: blocksOf(net) },
       layers: layers.map((l) => ({
         ...{ name: l.name, type: l.type, depth: l.depth, input: l.inputShape, output: l.outputShape },
-        ...{ parameters: l.parameters, macs: l.macs, leaf: l.leaf },
+        ...{ parameters: l.parameters, macs: l.macs, leaf: l.leaf, kernel: kernelOf(modules.get(l.name)) },
       })),
     };
   }
@@ -110,7 +126,7 @@ export class Looker {
 
   /** Kept while the same is asked for. */
   private async network({ model, shortcuts, source }: LookRequest): Promise<Sequential> {
-    const detail = source.kind === 'run' ? source.id : source.kind === 'file' ? `${source.name} ${source.bytes.length}` : '';
+    const detail = source.kind === 'run' ? source.id : source.kind === 'file' ? source.name : '';
     const key = [model, shortcuts, source.kind, detail].join('|');
     if (this.open?.key === key) return this.open.net;
     this.device ??= await wasm({ threads: 'auto', math: 'fast', onWarning: () => {} });
@@ -121,7 +137,7 @@ export class Looker {
       const saved = await loadRun(source.id);
       if (saved === null) throw new Error(`there is no saved run ${source.id}`);
       loadModel(net, decodeCheckpoint(saved.checkpoint, source.id));
-    } else if (source.kind === 'file') net.loadStateDict(readSafetensors(source.bytes));
+    } else if (source.kind === 'file' && this.file !== null) net.loadStateDict(readSafetensors(this.file));
     this.open = { key, net };
     return net;
   }

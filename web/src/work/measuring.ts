@@ -97,17 +97,25 @@ function tasks(size: MeasureRequest['size']): Task[] {
   return [...convolutions, step, ...ops];
 }
 
-/** Calls until so much time has passed, and at least so many; each waited for. */
+/** Least time of one sample, well above what a browser's clock tells apart. */
+const SAMPLE_MS = 0.5;
+
+/** Samples until so much time has passed, and at least so many; each of as many calls as make it long enough. Sorted, ms a call. */
 async function time(work: () => void, ready: () => Promise<unknown>, least = 3, ms = 120): Promise<number[]> {
   work();
   await ready();
+  const from = performance.now();
+  work();
+  await ready();
+  const once = performance.now() - from;
+  const repeats = Math.max(1, Math.min(500, Math.ceil(SAMPLE_MS / Math.max(once, 0.001))));
   const found: number[] = [];
   const start = performance.now();
-  while (found.length < least || (performance.now() - start < ms && found.length < 1000)) {
+  while (found.length < least || (performance.now() - start < ms && found.length < 200)) {
     const from = performance.now();
-    work();
+    for (let i = 0; i < repeats; i++) work();
     await ready();
-    found.push(performance.now() - from);
+    found.push((performance.now() - from) / repeats);
     // One call of a slow device is enough.
     if (performance.now() - start > 8 * ms) break;
   }
@@ -116,7 +124,7 @@ async function time(work: () => void, ready: () => Promise<unknown>, least = 3, 
 
 const median = (sorted: readonly number[]): number => sorted[sorted.length >> 1];
 
-async function timeOp(device: Device, trial: Trial, ready: () => Promise<unknown>) {
+async function timeOp(device: Device, trial: Trial, inPlace: boolean, ready: () => Promise<unknown>) {
   const tensors = trial.inputs.map(({ data, shape, differentiable }) =>
     tensor(data, shape, { device, requiresGrad: differentiable }),
   );
@@ -126,7 +134,7 @@ async function timeOp(device: Device, trial: Trial, ready: () => Promise<unknown
   const forward = await time(run, ready);
   const xs = tensors.filter((t) => t.requiresGrad);
   let both: number[] | null = null;
-  if (xs.length > 0 && trial.shape.length > 0) {
+  if (xs.length > 0 && !inPlace) {
     const dy = tensor(numbers(SALT, 'dy', sizeOf(trial.shape), -1, 1), trial.shape, { device });
     both = await time(() => device.scope(() => void grad(trial.run(tensors) as Tensor, xs, dy)), ready);
     dy.dispose();
@@ -167,7 +175,7 @@ export async function measureRun(request: MeasureRequest, emit: Emit, signal: Ab
   try {
     const all = tasks(size);
     let done = 0;
-    for (const { kind, name, trial } of all) {
+    for (const { kind, name, row, trial } of all) {
       if (signal.aborted) return;
       const place = { done: ++done, of: all.length };
       if (trial === null) {
@@ -181,7 +189,7 @@ export async function measureRun(request: MeasureRequest, emit: Emit, signal: Ab
         } satisfies OpTime);
       } else {
         const made = trial();
-        const { forward, both, shape } = await timeOp(device, made, ready);
+        const { forward, both, shape } = await timeOp(device, made, row?.op === null, ready);
         const ms = median(forward);
         emit('timed', {
           ...{ kind, name, shape, ms, best: forward[0], calls: forward.length },

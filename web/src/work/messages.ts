@@ -119,6 +119,8 @@ export interface LayerRow {
   readonly parameters: number;
   readonly macs: number;
   readonly leaf: boolean;
+  /** Kernel and stride, such as "7×7, /2"; '' where there is none. */
+  readonly kernel: string;
 }
 
 export interface NetworkSummary {
@@ -131,7 +133,8 @@ export interface NetworkSummary {
 export type WeightSource =
   | { readonly kind: 'fresh' }
   | { readonly kind: 'run'; readonly id: string }
-  | { readonly kind: 'file'; readonly name: string; readonly bytes: Uint8Array };
+  /** The file that was handed over last. */
+  | { readonly kind: 'file'; readonly name: string };
 
 export interface LookRequest {
   readonly model: string;
@@ -220,6 +223,7 @@ export interface Calls {
   'learn.watch': (block: string, picture: number) => void;
   'look.summary': (model: string, shortcuts: boolean, size: number) => NetworkSummary;
   'look.pictures': (count: number) => { pictures: Tiles; labels: Uint8Array };
+  'look.file': (bytes: Uint8Array) => void;
   'look.see': (request: LookRequest, picture: number | OwnPicture, block: string) => Seen;
   'judge.start': (request: JudgeRequest) => void;
   'measure.start': (request: MeasureRequest) => void;

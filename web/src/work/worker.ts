@@ -51,6 +51,10 @@ const calls: { [C in keyof Calls]: (...args: Parameters<Calls[C]>) => ReturnType
     'learn.watch': (block, picture) => learning().watch(block, picture),
     'look.summary': (...args) => Looker.summary(...args),
     'look.pictures': (count) => Looker.pictures(count),
+    'look.file': (bytes) => {
+      looker ??= new Looker();
+      looker.file = bytes;
+    },
     'look.see': (...args) => {
       looker ??= new Looker();
       return looker.see(...args);

@@ -1,0 +1,132 @@
+/** The network as a row of plates, drawn from the shapes that the code gives: height is the map's side, width its channels. */
+import type { LayerRow } from '../../work/messages.js';
+
+const BLOCK = /^(Residual|BasicBlock|Bottleneck|PlainBlock)$/;
+const HEIGHT = 250;
+const AXIS = 158;
+
+export interface Unit {
+  readonly row: LayerRow;
+  readonly block: boolean;
+  /** Whether the shortcut has a convolution of its own. */
+  readonly projected: boolean;
+}
+
+/** What is drawn of a network: the first layers, each block, the last layers. Batch norm and ReLU go with what is before. */
+export function unitsOf(layers: readonly LayerRow[]): Unit[] {
+  const blocks = layers.filter((l) => BLOCK.test(l.type));
+  const inBlock = (l: LayerRow): boolean => blocks.some((b) => l.name.startsWith(`${b.name}.`));
+  return layers
+    .filter((l) => BLOCK.test(l.type) || (l.leaf && !inBlock(l) && !/^(BatchNorm2d|ReLU|Flatten)$/.test(l.type)))
+    .map((row) => ({
+      row,
+      block: BLOCK.test(row.type),
+      projected: layers.some((l) => /\.(conv3|downsample)$/.test(l.name) && l.name.startsWith(`${row.name}.`)) && row.type !== 'Bottleneck'
+        ? true
+        : layers.some((l) => l.name === `${row.name}.downsample`),
+    }));
+}
+
+interface Plate extends Unit {
+  readonly x: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+function layOut(units: readonly Unit[], side: number): { plates: Plate[]; width: number } {
+  const dense = units.length > 16;
+  const gap = dense ? 11 : 30;
+  let x = gap + 6;
+  const plates = units.map((unit) => {
+    const [, channels, height = 1] = unit.row.output;
+    const width = (6 + 5.2 * Math.log2(Math.max(2, channels))) * (dense ? 0.34 : 1);
+    const plate = { ...unit, x, width, height: 12 + 132 * Math.sqrt(height / side) };
+    x += width + gap;
+    return plate;
+  });
+  return { plates, width: x + 8 };
+}
+
+const shapeOf = ({ output }: LayerRow): string => output.slice(1).join(' × ');
+
+interface PlatesProps {
+  readonly layers: readonly LayerRow[];
+  readonly side: number;
+  readonly chosen: string;
+  readonly onChoose: (name: string) => void;
+  /** In words: name, shape, parameters, multiply-adds. */
+  readonly describe: (row: LayerRow) => string;
+  readonly label: string;
+}
+
+export function Plates({ layers, side, chosen, onChoose, describe, label }: PlatesProps) {
+  const { plates, width } = layOut(unitsOf(layers), side);
+  const between = (i: number): number => {
+    const { x, width: w } = plates[i];
+    const next = plates[i + 1];
+    return next ? (x + w + next.x) / 2 : x + w + 10;
+  };
+  return (
+    <svg class="drawing plates" viewBox={`0 0 ${width} ${HEIGHT}`} role="group" aria-label={label}>
+      <path class="line" d={`M4 ${AXIS}H${width - 4}`} opacity="0.5" />
+      {plates.map((p, i) => {
+        if (!p.block || p.row.type === 'PlainBlock') return null;
+        const [from, to] = [i === 0 ? p.x - 10 : between(i - 1), between(i)];
+        const top = AXIS - p.height / 2 - 30;
+        const middle = (from + to) / 2;
+        return (
+          <g key={p.row.name} aria-hidden="true">
+            <path class="shortcut" d={`M${from} ${AXIS}C${from} ${top} ${to} ${top} ${to} ${AXIS}`} />
+            {p.projected && (
+              <rect
+                class="warm"
+                x={middle - 3.5}
+                y={AXIS + 0.75 * (top - AXIS) - 3.5}
+                width="7"
+                height="7"
+              />
+            )}
+          </g>
+        );
+      })}
+      {plates.map((p, i) => {
+        const before = plates[i - 1];
+        const shape = shapeOf(p.row);
+        const newShape = before === undefined || shapeOf(before.row) !== shape;
+        const y = AXIS - p.height / 2;
+        const choose = (): void => onChoose(p.row.name);
+        return (
+          <g
+            key={p.row.name}
+            class={`plate ${p.row.name === chosen ? 'chosen' : ''}`}
+            role="button"
+            tabIndex={0}
+            aria-label={describe(p.row)}
+            aria-pressed={p.row.name === chosen}
+            data-unit={p.row.name}
+            onClick={choose}
+            onKeyDown={(event) => {
+              if (event.key !== 'Enter' && event.key !== ' ') return;
+              event.preventDefault();
+              choose();
+            }}
+          >
+            <title>{describe(p.row)}</title>
+            <rect x={p.x - 5} y={16} width={p.width + 10} height={HEIGHT - 20} fill="transparent" />
+            <rect class="body" x={p.x} y={y} width={p.width} height={p.height} rx="2" />
+            {newShape && (
+              <g aria-hidden="true">
+                <text x={p.x + p.width / 2} y={AXIS + p.height / 2 + 18} text-anchor={i === 0 ? 'middle' : 'middle'} class="small">
+                  {p.row.output[1]}
+                </text>
+                <text x={p.x + p.width / 2} y={AXIS + p.height / 2 + 32} text-anchor="middle" class="small">
+                  {p.row.output.length > 2 ? `${p.row.output[2]}²` : ''}
+                </text>
+              </g>
+            )}
+          </g>
+        );
+      })}
+    </svg>
+  );
+}
