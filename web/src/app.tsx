@@ -65,16 +65,9 @@ export function App() {
   const Shown = views[view];
   return (
     <>
-      <a
-        class="skip"
-        href="#main"
-        onClick={(event) => {
-          event.preventDefault();
-          main.current?.focus();
-        }}
-      >
+      <button type="button" class="skip" onClick={() => main.current?.focus()}>
         {text.skip}
-      </a>
+      </button>
       <header class="masthead">
         <a class="wordmark" href={hrefOf('learn', lastParams.learn)}>
           <svg viewBox="0 0 22 18" aria-hidden="true">
@@ -90,7 +83,11 @@ export function App() {
           ))}
         </nav>
         <div class="switches">
-          <button type="button" lang={lang === 'en' ? 'pt-BR' : 'en'} onClick={() => setLanguage(lang === 'en' ? 'pt' : 'en')}>
+          <button
+            type="button"
+            lang={lang === 'en' ? 'pt-BR' : 'en'}
+            onClick={() => setLanguage(lang === 'en' ? 'pt' : 'en')}
+          >
             {text.other}
           </button>
           <button type="button" onClick={() => setTheme(tone === 'dark' ? 'light' : 'dark')}>

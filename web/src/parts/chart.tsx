@@ -23,7 +23,8 @@ export interface ChartProps {
   readonly description: string;
 }
 
-const colorOf = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const colorOf = (name: string): string =>
+  getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 function seriesOf({ label, color, style = 'line' }: Curve): uPlot.Series {
   const stroke = colorOf(color);
@@ -60,7 +61,11 @@ export function Chart({ title, xLabel, curves, range, xMax, description }: Chart
         cursor: { show: false },
         scales: {
           x: { time: false, range: () => [0, Math.max(1, bounds.current)] },
-          y: { range: range ? () => [...range] as [number, number] : (_, __, most) => [0, Math.max(0.1, (most ?? 1) * 1.05)] },
+          y: {
+            range: range
+              ? () => [...range] as [number, number]
+              : (_, __, most) => [0, Math.max(0.1, (most ?? 1) * 1.05)],
+          },
         },
         axes: [
           { ...axis, grid: { show: false }, size: 26, gap: 4 },

@@ -104,7 +104,12 @@ export interface Where {
 }
 
 /** Where to compute, and how. */
-export function WhereFields({ device, threads, math, onChange }: Where & { readonly onChange: (where: Where) => void }) {
+export function WhereFields({
+  device,
+  threads,
+  math,
+  onChange,
+}: Where & { readonly onChange: (where: Where) => void }) {
   const text = useText(texts);
   const most = crossOriginIsolated ? navigator.hardwareConcurrency : 1;
   const counts = Array.from({ length: Math.min(most, 16) }, (_, i) => String(i + 1));

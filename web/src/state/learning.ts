@@ -1,6 +1,16 @@
 /** What the page knows of the run at hand and of the saved ones. Lives on while another view is shown. */
 import { learnWorker } from '../work/client.js';
-import type { BlockInfo, Glimpse, Maps, Phase, Progress, RunRecord, RunSettings, TestPoint, Tiles } from '../work/messages.js';
+import type {
+  BlockInfo,
+  Glimpse,
+  Maps,
+  Phase,
+  Progress,
+  RunRecord,
+  RunSettings,
+  TestPoint,
+  Tiles,
+} from '../work/messages.js';
 import { deleteRun, listRuns } from './runStore.js';
 import { Store } from './store.js';
 

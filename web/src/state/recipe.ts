@@ -1,5 +1,5 @@
 /** Settings of a run: presets, the address, the command line that asks for the same. */
-import { type Field, FIELD_NAMES, FIELDS, type TrainConfig } from 'atalho/cli/config.js';
+import { FIELD_NAMES, FIELDS, type Field, type TrainConfig } from 'atalho/cli/config.js';
 import { CHAPTER, PRESETS } from 'atalho/cli/presets.js';
 import { DEVICES, type DeviceName, type RunSettings, type Threads } from '../work/messages.js';
 

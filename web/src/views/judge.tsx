@@ -1,6 +1,8 @@
 /** The oracle's suite in this browser, row by row. */
+
 import { useEffect, useState } from 'preact/hooks';
 import { Check, Select, WhereFields } from '../parts/fields.js';
+import { Scroll } from '../parts/scroll.js';
 import { address, setParams } from '../state/address.js';
 import { brief, dictionary, useText, whole } from '../state/language.js';
 import { Store, usePart, useStore } from '../state/store.js';
@@ -12,7 +14,11 @@ const texts = dictionary(
     title: 'Is every result within its bound?',
     lead: 'The oracle asks the device for each call of a suite and holds every element against what float32 arithmetic may be off, proved from the plain loops in float64.',
     suite: 'Suite',
-    suites: { smoke: 'smoke: each op, small', edge: 'edge: odd sizes, exact sums', resnet: 'resnet: layers of networks' },
+    suites: {
+      smoke: 'smoke: each op, small',
+      edge: 'edge: odd sizes, exact sums',
+      resnet: 'resnet: layers of networks',
+    },
     mistake: 'Plant a mistake',
     mistakeNote: 'A convolution that forgets its bias, to see what a failure looks like.',
     start: 'Judge',
@@ -23,7 +29,13 @@ const texts = dictionary(
       done: (passed: number, failed: number) => `${passed} passed, ${failed} failed`,
       stopped: (done: number, of: number) => `Stopped after ${done} of ${of}`,
     },
-    figures: { passed: 'Passed', failed: 'Failed', elements: 'Elements', worst: 'Largest share of a bound', bits: 'Equal bits' },
+    figures: {
+      passed: 'Passed',
+      failed: 'Failed',
+      elements: 'Elements',
+      worst: 'Largest share of a bound',
+      bits: 'Equal bits',
+    },
     table: 'Calls, as they are judged',
     columns: { op: 'Op', about: 'Call', share: 'Of the bound, at most', bits: 'Equal bits', verdict: 'Verdict' },
     verdicts: { passed: 'passed', failed: 'failed', error: 'threw', absent: 'absent' },
@@ -37,7 +49,11 @@ const texts = dictionary(
     title: 'Todo resultado está dentro do seu limite?',
     lead: 'O oráculo pede ao dispositivo cada chamada de uma suíte e compara cada elemento com o que a aritmética float32 pode errar, provado a partir dos laços simples em float64.',
     suite: 'Suíte',
-    suites: { smoke: 'smoke: cada operação, pequena', edge: 'edge: tamanhos ímpares, somas exatas', resnet: 'resnet: camadas de redes' },
+    suites: {
+      smoke: 'smoke: cada operação, pequena',
+      edge: 'edge: tamanhos ímpares, somas exatas',
+      resnet: 'resnet: camadas de redes',
+    },
     mistake: 'Plantar um erro',
     mistakeNote: 'Uma convolução que esquece o viés, para ver como é uma falha.',
     start: 'Julgar',
@@ -48,9 +64,21 @@ const texts = dictionary(
       done: (passed: number, failed: number) => `${passed} passaram, ${failed} falharam`,
       stopped: (done: number, of: number) => `Parado depois de ${done} de ${of}`,
     },
-    figures: { passed: 'Passaram', failed: 'Falharam', elements: 'Elementos', worst: 'Maior parte de um limite', bits: 'Bits iguais' },
+    figures: {
+      passed: 'Passaram',
+      failed: 'Falharam',
+      elements: 'Elementos',
+      worst: 'Maior parte de um limite',
+      bits: 'Bits iguais',
+    },
     table: 'Chamadas, à medida que são julgadas',
-    columns: { op: 'Operação', about: 'Chamada', share: 'Do limite, no máximo', bits: 'Bits iguais', verdict: 'Veredito' },
+    columns: {
+      op: 'Operação',
+      about: 'Chamada',
+      share: 'Do limite, no máximo',
+      bits: 'Bits iguais',
+      verdict: 'Veredito',
+    },
     verdicts: { passed: 'passou', failed: 'falhou', error: 'lançou erro', absent: 'ausente' },
     likely: 'Provável:',
     unlooked: 'Só as menores falhas de uma operação são comparadas com erros conhecidos.',
@@ -136,7 +164,7 @@ function Rows({ cases }: { readonly cases: readonly JudgedCase[] }) {
   const text = useText(texts);
   const { columns } = text;
   return (
-    <div class="scroll" tabIndex={0} role="group" aria-label={text.table}>
+    <Scroll label={text.table}>
       <table>
         <caption class="hidden">{text.table}</caption>
         <thead>
@@ -170,7 +198,7 @@ function Rows({ cases }: { readonly cases: readonly JudgedCase[] }) {
           ))}
         </tbody>
       </table>
-    </div>
+    </Scroll>
   );
 }
 
@@ -264,12 +292,7 @@ export function Judge() {
           </div>
           <div class="buttons wide">
             {running ? (
-              <button
-                type="button"
-                class="plain strong"
-                data-act="stop"
-                onClick={() => void labWorker().call('stop')}
-              >
+              <button type="button" class="plain strong" data-act="stop" onClick={() => void labWorker().call('stop')}>
                 {text.stop}
               </button>
             ) : (

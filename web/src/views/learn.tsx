@@ -1,7 +1,8 @@
 /** Training: settings, the run as it goes, what it has learnt. */
-import { useEffect, useMemo } from 'preact/hooks';
+
 import { optimizerNames, type TrainConfig } from 'atalho/cli/config.js';
 import { scheduleNames } from 'atalho/train';
+import { useEffect, useMemo } from 'preact/hooks';
 import { Check, NumberField, Select, WhereFields } from '../parts/fields.js';
 import { address, setParams } from '../state/address.js';
 import { bytes, clock, fixed, useText, whole } from '../state/language.js';
@@ -9,11 +10,11 @@ import { goOn, learning, listen, pauseRun, startRun } from '../state/learning.js
 import { fromParams, MODELS, RECIPES, type RecipeName, recipeOf, toParams } from '../state/recipe.js';
 import { usePart, useStore } from '../state/store.js';
 import type { RunSettings } from '../work/messages.js';
+import { Confusion } from './learn/confusion.js';
 import { Curves } from './learn/curves.js';
 import { HashSection } from './learn/hash.js';
 import { Inside } from './learn/inside.js';
 import { Pictures } from './learn/pictures.js';
-import { Confusion } from './learn/confusion.js';
 import { Runs } from './learn/runs.js';
 import { learnText } from './learnText.js';
 
@@ -22,7 +23,13 @@ function Settings({ settings, change }: { settings: RunSettings; change: (settin
   const { config, shortcuts, device, threads } = settings;
   const set = (part: Partial<TrainConfig>): void => change({ ...settings, config: { ...config, ...part } });
   const recipe = recipeOf(config) ?? 'own';
-  const names: readonly (RecipeName | 'own')[] = ['first', 'deep', 'quick', 'chapter', ...(recipe === 'own' ? ['own' as const] : [])];
+  const names: readonly (RecipeName | 'own')[] = [
+    'first',
+    'deep',
+    'quick',
+    'chapter',
+    ...(recipe === 'own' ? ['own' as const] : []),
+  ];
   const oldSchedule = config.schedule === 'multiStep' ? [] : ['multiStep'];
   return (
     <>
@@ -199,7 +206,17 @@ function recentMean(values: readonly number[], count = 20): number | null {
 
 function Figures() {
   const text = useText(learnText);
-  const { phase, message, warning, record, progress, losses, accuracies, tests } = usePart(learning, 'phase', 'message', 'warning', 'record', 'progress', 'losses', 'accuracies', 'tests');
+  const { phase, message, warning, record, progress, losses, accuracies, tests } = usePart(
+    learning,
+    'phase',
+    'message',
+    'warning',
+    'record',
+    'progress',
+    'losses',
+    'accuracies',
+    'tests',
+  );
   const total = record?.totalSteps ?? 0;
   const step = losses.length;
   const loss = recentMean(losses);

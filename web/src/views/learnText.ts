@@ -76,7 +76,8 @@ export const learnText = dictionary(
     command: 'The same on the command line, to the same hash:',
     noCommand: 'The command line has no twin without shortcuts. The weights begin as those of the residual network.',
     pictures: 'What it says of test pictures',
-    picturesLead: 'The first of the test set, looked at again as it learns. Choose one to see what a block makes of it.',
+    picturesLead:
+      'The first of the test set, looked at again as it learns. Choose one to see what a block makes of it.',
     pictureLabel: (label: string, said: string, sure: string) => `${label}; taken for ${said}, ${sure}`,
     confusion: 'What it takes for what',
     confusionLead: (n: string) => `Rows: what it is. Columns: what it was taken for. Over ${n} test images.`,
@@ -171,7 +172,8 @@ export const learnText = dictionary(
     command: 'O mesmo na linha de comando, com o mesmo hash:',
     noCommand: 'A linha de comando não tem a rede gêmea sem atalhos. Os pesos começam como os da rede residual.',
     pictures: 'O que diz das imagens de teste',
-    picturesLead: 'As primeiras do conjunto de teste, vistas de novo enquanto aprende. Escolha uma para ver o que um bloco faz dela.',
+    picturesLead:
+      'As primeiras do conjunto de teste, vistas de novo enquanto aprende. Escolha uma para ver o que um bloco faz dela.',
     pictureLabel: (label: string, said: string, sure: string) => `${label}; tomada por ${said}, ${sure}`,
     confusion: 'O que toma pelo quê',
     confusionLead: (n: string) => `Linhas: o que é. Colunas: pelo que foi tomada. Em ${n} imagens de teste.`,

@@ -1,6 +1,8 @@
 /** A network to look into: its shapes, its blocks' results for a picture, the chapter's figures. */
+
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Check, NumberField, Select } from '../parts/fields.js';
+import { Scroll } from '../parts/scroll.js';
 import { Tile } from '../parts/tile.js';
 import { address, setParams } from '../state/address.js';
 import { brief, classNames, dictionary, language, useText, whole } from '../state/language.js';
@@ -27,6 +29,7 @@ const texts = dictionary(
     drop: 'Drop a picture here, or choose a file. It stays in this page.',
     choose: 'Choose a picture',
     tour: 'The tour of shapes',
+    drawing: 'The network as a drawing',
     tourNote: (p: string, m: string) =>
       `${p} parameters, ${m} multiply-adds for one image. Height is the side of the maps, width their channels; an arc is a shortcut, a square on it a 1×1 convolution.`,
     columns: { name: 'Name', layer: 'Layer', shape: 'Output shape', parameters: 'Parameters', macs: 'Multiply-adds' },
@@ -57,6 +60,7 @@ const texts = dictionary(
     drop: 'Solte uma imagem aqui, ou escolha um arquivo. Ela fica nesta página.',
     choose: 'Escolher uma imagem',
     tour: 'Como a forma muda',
+    drawing: 'A rede em um desenho',
     tourNote: (p: string, m: string) =>
       `${p} parâmetros, ${m} multiplicações-somas por imagem. A altura é o lado dos mapas, a largura os canais; um arco é uma conexão de atalho, um quadrado nele uma convolução 1×1.`,
     columns: { name: 'Nome', layer: 'Camada', shape: 'Forma da saída', parameters: 'Parâmetros', macs: 'Mult.-somas' },
@@ -75,7 +79,15 @@ const texts = dictionary(
   },
 );
 
-const MODELS = ['d2l-resnet18', 'd2l-resnet-tiny', 'cifar-resnet20', 'cifar-resnet56', 'resnet18', 'resnet34', 'resnet50'];
+const MODELS = [
+  'd2l-resnet18',
+  'd2l-resnet-tiny',
+  'cifar-resnet20',
+  'cifar-resnet56',
+  'resnet18',
+  'resnet34',
+  'resnet50',
+];
 const SHOWN = 16;
 /** Most pixels of a side that a picture of one's own keeps. */
 const MOST_SIDE = 512;
@@ -173,7 +185,7 @@ function Tour({ summary, chosen }: { readonly summary: NetworkSummary; readonly 
   const top = summary.layers.filter((l) => l.depth === 1);
   const within = summary.layers.filter((l) => l.leaf && l.name.startsWith(`${chosen}.`));
   const table = (rows: readonly LayerRow[], caption: string, named: boolean) => (
-    <div class="scroll" tabIndex={0} role="group" aria-label={caption} style={{ marginTop: '1.25rem' }}>
+    <Scroll label={caption} class="spaced">
       <table>
         <caption class={named ? 'label' : 'hidden'}>{caption}</caption>
         <thead>
@@ -205,7 +217,7 @@ function Tour({ summary, chosen }: { readonly summary: NetworkSummary; readonly 
           ))}
         </tbody>
       </table>
-    </div>
+    </Scroll>
   );
   return (
     <>
@@ -352,18 +364,17 @@ export function Look() {
           <section>
             <h2>{text.tour}</h2>
             <p class="note">{summary ? text.tourNote(whole(summary.parameters), amount(summary.macs)) : '\u00a0'}</p>
-            <div class="scroll" tabIndex={0} role="group" aria-label={text.tour} style={{ minHeight: '12rem' }}>
+            <Scroll label={text.drawing} class="reserved">
               {summary && (
                 <Plates
                   layers={summary.layers}
-                  side={size}
                   chosen={chosen}
                   onChoose={(block) => change({ block })}
                   describe={describe}
-                  label={text.tour}
+                  label={text.drawing}
                 />
               )}
-            </div>
+            </Scroll>
             {summary && <Tour summary={summary} chosen={chosen} />}
           </section>
           <section>

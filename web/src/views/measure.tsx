@@ -1,6 +1,8 @@
 /** Times of ops, convolutions and a training step in this browser. */
+
 import { useEffect, useState } from 'preact/hooks';
 import { Select, WhereFields } from '../parts/fields.js';
+import { Scroll } from '../parts/scroll.js';
 import { address, setParams } from '../state/address.js';
 import { brief, dictionary, fixed, useText } from '../state/language.js';
 import { Store, usePart, useStore } from '../state/store.js';
@@ -26,10 +28,19 @@ const texts = dictionary(
     stepNote: (name: string, shape: string) => `${name} on ${shape}: forward, loss, gradients, plain SGD`,
     figures: { speed: 'Images/s', ms: 'A step', best: 'Fastest', calls: 'Steps timed' },
     convolutions: 'The chapter’s convolutions',
-    convolutionsNote: 'Forward pass, billions of multiplications and additions a second. In fast mode the work of the direct sum is counted.',
+    convolutionsNote:
+      'Forward pass, billions of multiplications and additions a second. In fast mode the work of the direct sum is counted.',
     ops: 'Ops',
     opsNote: 'Milliseconds a call. A gradient’s time is that of both passes less the forward one.',
-    columns: { op: 'Op', shape: 'Operands', forward: 'Forward', gradient: 'Gradient', calls: 'Calls', rate: 'GFLOP/s', ms: 'Forward, ms' },
+    columns: {
+      op: 'Op',
+      shape: 'Operands',
+      forward: 'Forward',
+      gradient: 'Gradient',
+      calls: 'Calls',
+      rate: 'GFLOP/s',
+      ms: 'Forward, ms',
+    },
   },
   {
     title: 'Que velocidade tem aqui?',
@@ -49,10 +60,19 @@ const texts = dictionary(
     stepNote: (name: string, shape: string) => `${name} em ${shape}: passagem direta, perda, gradientes, SGD simples`,
     figures: { speed: 'Imagens/s', ms: 'Um passo', best: 'O mais rápido', calls: 'Passos medidos' },
     convolutions: 'As camadas convolucionais do capítulo',
-    convolutionsNote: 'Passagem direta, bilhões de multiplicações e somas por segundo. No modo fast conta-se o trabalho da soma direta.',
+    convolutionsNote:
+      'Passagem direta, bilhões de multiplicações e somas por segundo. No modo fast conta-se o trabalho da soma direta.',
     ops: 'Operações',
     opsNote: 'Milissegundos por chamada. O tempo do gradiente é o das duas passagens menos o da direta.',
-    columns: { op: 'Operação', shape: 'Operandos', forward: 'Direta', gradient: 'Gradiente', calls: 'Chamadas', rate: 'GFLOP/s', ms: 'Direta, ms' },
+    columns: {
+      op: 'Operação',
+      shape: 'Operandos',
+      forward: 'Direta',
+      gradient: 'Gradiente',
+      calls: 'Chamadas',
+      rate: 'GFLOP/s',
+      ms: 'Direta, ms',
+    },
   },
 );
 
@@ -137,7 +157,7 @@ function Convolutions({ times }: { readonly times: readonly OpTime[] }) {
     <section>
       <h2>{text.convolutions}</h2>
       <p class="note">{text.convolutionsNote}</p>
-      <div class="scroll" tabIndex={0} role="group" aria-label={text.convolutions}>
+      <Scroll label={text.convolutions}>
         <table>
           <caption class="hidden">{text.convolutions}</caption>
           <thead>
@@ -163,7 +183,7 @@ function Convolutions({ times }: { readonly times: readonly OpTime[] }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </section>
   );
 }
@@ -175,7 +195,7 @@ function Ops({ times }: { readonly times: readonly OpTime[] }) {
     <section>
       <h2>{text.ops}</h2>
       <p class="note">{text.opsNote}</p>
-      <div class="scroll" tabIndex={0} role="group" aria-label={text.ops}>
+      <Scroll label={text.ops}>
         <table>
           <caption class="hidden">{text.ops}</caption>
           <thead>
@@ -205,7 +225,7 @@ function Ops({ times }: { readonly times: readonly OpTime[] }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </section>
   );
 }
@@ -244,12 +264,7 @@ export function Measure() {
           <WhereFields {...request} onChange={change} />
           <div class="buttons wide">
             {running ? (
-              <button
-                type="button"
-                class="plain strong"
-                data-act="stop"
-                onClick={() => void labWorker().call('stop')}
-              >
+              <button type="button" class="plain strong" data-act="stop" onClick={() => void labWorker().call('stop')}>
                 {text.stop}
               </button>
             ) : (

@@ -1,5 +1,5 @@
 /** Fashion-MNIST beside the page: only as much of a file is fetched and unpacked as a run takes. */
-import { type ImageDataset, fashionMnistClasses } from 'atalho/data';
+import { fashionMnistClasses, type ImageDataset } from 'atalho/data';
 
 const NAMES = { train: ['train', 60_000], test: ['t10k', 10_000] } as const;
 export type Split = keyof typeof NAMES;

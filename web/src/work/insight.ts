@@ -1,5 +1,5 @@
 /** What goes on inside a network: a block's result for a picture, its filters, and what is said of the picture. */
-import { type Device, noGrad, type Module, type Tensor, tensor } from 'atalho';
+import { type Device, type Module, noGrad, type Tensor, tensor } from 'atalho';
 import type { Maps } from './messages.js';
 import { modulesOf } from './networks.js';
 import { filterTiles, mapTiles } from './tiles.js';

@@ -145,7 +145,11 @@ export class LearnSession {
     const session = new LearnSession(own, emit, device, model, trainer, testData, watched.images);
     const blocks = blocksOf(model);
     session.watched.block = blocks[0].name;
-    emit('blocks', { blocks, pictures: imageTiles(testData.images, SHOWN), labels: testData.labels.slice(0, SHOWN) as Uint8Array });
+    emit('blocks', {
+      blocks,
+      pictures: imageTiles(testData.images, SHOWN),
+      labels: testData.labels.slice(0, SHOWN) as Uint8Array,
+    });
     return session;
   }
 

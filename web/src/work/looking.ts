@@ -1,7 +1,17 @@
 /** A network to look into: its shapes, and what it makes of a picture. */
-import { Conv2d, Generator, MaxPool2d, meta, type Module, readSafetensors, type Sequential, wasm, type WasmDevice } from 'atalho';
-import { type ImagePlanes, imagenetNormalization, Resizer } from 'atalho/data';
+import {
+  Conv2d,
+  Generator,
+  MaxPool2d,
+  type Module,
+  meta,
+  readSafetensors,
+  type Sequential,
+  type WasmDevice,
+  wasm,
+} from 'atalho';
 import { modelEntry } from 'atalho/cli/models.js';
+import { type ImagePlanes, imagenetNormalization, Resizer } from 'atalho/data';
 import { summarize } from 'atalho/nn';
 import { decodeCheckpoint, loadModel } from 'atalho/train';
 import { loadRun } from '../state/runStore.js';
@@ -27,8 +37,9 @@ function squareOf({ width, height, rgba }: OwnPicture, channels: number): ImageP
       const alpha = rgba[from + 3] / 255;
       // Transparent is white, as on a page.
       const [r, g, b] = [0, 1, 2].map((c) => rgba[from + c] * alpha + 255 * (1 - alpha));
-      if (channels === 3) [r, g, b].forEach((v, c) => (data[c * side * side + y * side + x] = v));
-      else data[y * side + x] = 0.299 * r + 0.587 * g + 0.114 * b;
+      const at = y * side + x;
+      if (channels === 3) for (const [c, v] of [r, g, b].entries()) data[c * side * side + at] = v;
+      else data[at] = 0.299 * r + 0.587 * g + 0.114 * b;
     }
   }
   return { channels, height: side, width: side, data };

@@ -43,7 +43,9 @@ function withoutShortcuts(module: Module): Module {
   if (!(module instanceof Sequential)) return module;
   const children = [...module.children()].map(([name, child]) => [name, withoutShortcuts(child)] as const);
   const numbered = children.every(([name], i) => name === String(i));
-  return numbered ? new Sequential(...children.map(([, child]) => child)) : new Sequential(Object.fromEntries(children));
+  return numbered
+    ? new Sequential(...children.map(([, child]) => child))
+    : new Sequential(Object.fromEntries(children));
 }
 
 export interface NetworkOptions {

@@ -31,44 +31,45 @@ function replace(make: () => Promise<LearnSession>): Promise<void> {
   return making;
 }
 
-const calls: { [C in keyof Calls]: (...args: Parameters<Calls[C]>) => ReturnType<Calls[C]> | Promise<ReturnType<Calls[C]>> } =
-  {
-    'learn.start': async (settings, single) => {
-      await replace(() => LearnSession.make(settings, emit));
-      void learning().go(single);
-    },
-    'learn.open': async (id) => {
-      await replace(() => LearnSession.open(id, emit));
-      // Shows where it stands.
-      await learning().pause();
-      void learning().show();
-    },
-    'learn.go': (single) => void learning().go(single),
-    'learn.pause': async () => {
-      await making;
-      await learning().pause();
-    },
-    'learn.watch': (block, picture) => learning().watch(block, picture),
-    'look.summary': (...args) => Looker.summary(...args),
-    'look.pictures': (count) => Looker.pictures(count),
-    'look.file': (bytes) => {
-      looker ??= new Looker();
-      looker.file = bytes;
-    },
-    'look.see': (...args) => {
-      looker ??= new Looker();
-      return looker.see(...args);
-    },
-    'judge.start': (request) => {
-      stop = new AbortController();
-      return judgeRun(request, emit, stop.signal);
-    },
-    'measure.start': (request) => {
-      stop = new AbortController();
-      return measureRun(request, emit, stop.signal);
-    },
-    stop: () => stop.abort(),
-  };
+const calls: {
+  [C in keyof Calls]: (...args: Parameters<Calls[C]>) => ReturnType<Calls[C]> | Promise<ReturnType<Calls[C]>>;
+} = {
+  'learn.start': async (settings, single) => {
+    await replace(() => LearnSession.make(settings, emit));
+    void learning().go(single);
+  },
+  'learn.open': async (id) => {
+    await replace(() => LearnSession.open(id, emit));
+    // Shows where it stands.
+    await learning().pause();
+    void learning().show();
+  },
+  'learn.go': (single) => void learning().go(single),
+  'learn.pause': async () => {
+    await making;
+    await learning().pause();
+  },
+  'learn.watch': (block, picture) => learning().watch(block, picture),
+  'look.summary': (...args) => Looker.summary(...args),
+  'look.pictures': (count) => Looker.pictures(count),
+  'look.file': (bytes) => {
+    looker ??= new Looker();
+    looker.file = bytes;
+  },
+  'look.see': (...args) => {
+    looker ??= new Looker();
+    return looker.see(...args);
+  },
+  'judge.start': (request) => {
+    stop = new AbortController();
+    return judgeRun(request, emit, stop.signal);
+  },
+  'measure.start': (request) => {
+    stop = new AbortController();
+    return measureRun(request, emit, stop.signal);
+  },
+  stop: () => stop.abort(),
+};
 
 self.onmessage = async ({ data }: MessageEvent<ToWorker>) => {
   if ('base' in data) return setBase(data.base);

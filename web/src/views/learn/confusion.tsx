@@ -1,4 +1,5 @@
 /** What was taken for what. */
+import { Scroll } from '../../parts/scroll.js';
 import { classNames, useText, whole } from '../../state/language.js';
 import { learning } from '../../state/learning.js';
 import { usePart } from '../../state/store.js';
@@ -14,7 +15,7 @@ export function Confusion() {
     <section>
       <h2>{text.confusion}</h2>
       <p class="note">{text.confusionLead(whole(confusion.images))}</p>
-      <div class="scroll" tabIndex={0} role="group" aria-label={text.confusion}>
+      <Scroll label={text.confusion}>
         <table class="confusion">
           <caption class="hidden">{text.confusion}</caption>
           <thead>
@@ -53,7 +54,7 @@ export function Confusion() {
             })}
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </section>
   );
 }

@@ -49,12 +49,23 @@ function isTwin(a: RunRecord, b: RunRecord): boolean {
 
 export function Curves() {
   const text = useText(learnText);
-  const { record, losses, accuracies, tests, runs, beside } = usePart(learning, 'record', 'losses', 'accuracies', 'tests', 'runs', 'beside');
+  const { record, losses, accuracies, tests, runs, beside } = usePart(
+    learning,
+    'record',
+    'losses',
+    'accuracies',
+    'tests',
+    'runs',
+    'beside',
+  );
   const others = runs.filter(
     (run) => run.id !== record?.id && (beside.has(run.id) || (record !== null && isTwin(run, record))),
   );
   const twin = others.find((run) => record !== null && isTwin(run, record));
-  const shown = [...others.filter((run) => beside.has(run.id)), ...(twin && !beside.has(twin.id) ? [twin] : [])].slice(0, 3);
+  const shown = [...others.filter((run) => beside.has(run.id)), ...(twin && !beside.has(twin.id) ? [twin] : [])].slice(
+    0,
+    3,
+  );
   const xMax = Math.max(record?.totalSteps ?? 0, losses.length, ...shown.map((run) => run.step), 10);
   const { loss, accuracy } = useMemo(() => {
     const own: Drawn = { losses, accuracies, tests };

@@ -1,4 +1,5 @@
 /** Runs that this browser keeps. */
+import { Scroll } from '../../parts/scroll.js';
 import { setParams } from '../../state/address.js';
 import { fixed, useText, whole } from '../../state/language.js';
 import { forgetRun, learning, openRun, toggleBeside } from '../../state/learning.js';
@@ -20,7 +21,7 @@ export function Runs() {
       {runs.length === 0 ? (
         <p class="note">{text.noRuns}</p>
       ) : (
-        <div class="scroll" tabIndex={0} role="group" aria-label={text.runs}>
+        <Scroll label={text.runs}>
           <table>
             <caption class="hidden">{text.runs}</caption>
             <thead>
@@ -93,7 +94,7 @@ export function Runs() {
               })}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       )}
     </section>
   );

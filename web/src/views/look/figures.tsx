@@ -8,8 +8,10 @@ const texts = dictionary(
   {
     title: 'The chapter’s figures',
     note: 'Drawn by this page; the last two from the network itself.',
-    classes: 'For non-nested function classes, a larger one (by area) need not come closer to the “truth” f*. Nested ones cannot lose what the smaller had.',
-    residual: 'In a regular block (left), the part within the dotted line must learn the mapping f(x). In a residual block (right) it needs to learn the residual mapping f(x) − x.',
+    classes:
+      'For non-nested function classes, a larger one (by area) need not come closer to the “truth” f*. Nested ones cannot lose what the smaller had.',
+    residual:
+      'In a regular block (left), the part within the dotted line must learn the mapping f(x). In a residual block (right) it needs to learn the residual mapping f(x) − x.',
     block: 'ResNet block with and without the 1×1 convolution, which brings the input to the shape of the sum.',
     network: 'The ResNet-18 architecture: four modules of two residual blocks.',
     nonNested: 'Non-nested function classes',
@@ -30,8 +32,10 @@ const texts = dictionary(
   {
     title: 'As figuras do capítulo',
     note: 'Desenhadas por esta página; as duas últimas a partir da própria rede.',
-    classes: 'Para classes de função não aninhadas, uma classe de função maior (indicada por área) não garante a aproximação da função “verdade” f*. Isso não acontece em classes de funções aninhadas.',
-    residual: 'Em um bloco regular (esquerda), a parte dentro da linha pontilhada deve aprender o mapeamento f(x). Em um bloco residual (direita), precisa aprender o mapeamento residual f(x) − x.',
+    classes:
+      'Para classes de função não aninhadas, uma classe de função maior (indicada por área) não garante a aproximação da função “verdade” f*. Isso não acontece em classes de funções aninhadas.',
+    residual:
+      'Em um bloco regular (esquerda), a parte dentro da linha pontilhada deve aprender o mapeamento f(x). Em um bloco residual (direita), precisa aprender o mapeamento residual f(x) − x.',
     block: 'Bloco ResNet com e sem convolução 1×1, que leva a entrada à forma da soma.',
     network: 'A arquitetura ResNet-18: quatro módulos de dois blocos residuais.',
     nonNested: 'Classes de função não aninhadas',
@@ -51,7 +55,14 @@ const texts = dictionary(
   },
 );
 
-function Box({ x, y, w = 120, h = 26, tint = false, children }: {
+function Box({
+  x,
+  y,
+  w = 120,
+  h = 26,
+  tint = false,
+  children,
+}: {
   readonly x: number;
   readonly y: number;
   readonly w?: number;
@@ -89,10 +100,23 @@ function Plus({ x, y }: { readonly x: number; readonly y: number }) {
 }
 
 /** A shortcut to the right of a column, from the trunk below to the sum above. */
-function Shortcut({ x, from, to, reach }: { readonly x: number; readonly from: number; readonly to: number; readonly reach: number }) {
+function Shortcut({
+  x,
+  from,
+  to,
+  reach,
+}: {
+  readonly x: number;
+  readonly from: number;
+  readonly to: number;
+  readonly reach: number;
+}) {
   return (
     <g>
-      <path class="shortcut" d={`M${x} ${from}H${x + reach - 14}Q${x + reach} ${from} ${x + reach} ${from - 14}V${to + 14}Q${x + reach} ${to} ${x + reach - 14} ${to}H${x + 16}`} />
+      <path
+        class="shortcut"
+        d={`M${x} ${from}H${x + reach - 14}Q${x + reach} ${from} ${x + reach} ${from - 14}V${to + 14}Q${x + reach} ${to} ${x + reach - 14} ${to}H${x + 16}`}
+      />
       <path class="warm" d={`M${x + 17} ${to - 4}L${x + 10} ${to}L${x + 17} ${to + 4}Z`} />
     </g>
   );
@@ -102,12 +126,20 @@ function Classes() {
   const text = useText(texts);
   // Centre, radii and turn of each class; the truth lies at the star.
   const loose = [
-    [88, 150, 22, 16, -20],
-    [64, 112, 36, 26, 15],
-    [118, 96, 44, 34, -30],
-    [150, 168, 58, 40, 10],
-    [96, 190, 66, 46, 30],
-    [70, 148, 74, 60, -15],
+    [112, 168, 18, 13, -20],
+    [96, 122, 34, 25, 15],
+    [148, 92, 42, 32, -30],
+    [160, 176, 54, 38, 10],
+    [108, 208, 64, 44, 24],
+    [86, 150, 74, 62, -15],
+  ];
+  const LABELS = [
+    [0, 0.35],
+    [-0.35, -0.35],
+    [0.3, -0.4],
+    [0.6, 0.2],
+    [0.1, 0.72],
+    [-0.74, 0.2],
   ];
   const star = (x: number, y: number) => (
     <g>
@@ -128,7 +160,7 @@ function Classes() {
       {loose.map(([cx, cy, rx, ry, turn], i) => (
         <g key={cx}>
           <ellipse class="line" {...{ cx, cy, rx, ry }} transform={`rotate(${turn} ${cx} ${cy})`} />
-          <text x={cx + rx * 0.72} y={cy - ry * 0.72} class="small">
+          <text x={cx + rx * LABELS[i][0]} y={cy + ry * LABELS[i][1]} text-anchor="middle" class="small">
             F{i + 1}
           </text>
         </g>
@@ -136,8 +168,15 @@ function Classes() {
       {star(196, 52)}
       {[1, 2, 3, 4, 5, 6].map((i) => (
         <g key={i}>
-          <ellipse class="line" cx={330 + i * 11} cy={172 - i * 8} rx={14 + i * 17} ry={10 + i * 13.5} transform={`rotate(-24 ${330 + i * 11} ${172 - i * 8})`} />
-          <text x={330 + i * 11 - (8 + i * 14)} y={172 - i * 8 + (6 + i * 4)} class="small">
+          <ellipse
+            class="line"
+            cx={330 + i * 11}
+            cy={172 - i * 7}
+            rx={6 + i * 17}
+            ry={4 + i * 13.5}
+            transform={`rotate(-32 ${330 + i * 11} ${172 - i * 7})`}
+          />
+          <text x={341 + (i - 1) * 25} y={168 - (i - 1) * 17 + 2} text-anchor="middle" class="small">
             F{i}
           </text>
         </g>
@@ -202,7 +241,15 @@ function ResidualFigure() {
 }
 
 /** One block from below to above, by the layers that were called in it. */
-function BlockColumn({ layers, name, x }: { readonly layers: readonly LayerRow[]; readonly name: string; readonly x: number }) {
+function BlockColumn({
+  layers,
+  name,
+  x,
+}: {
+  readonly layers: readonly LayerRow[];
+  readonly name: string;
+  readonly x: number;
+}) {
   const text = useText(texts);
   const inside = layers.filter((l) => l.name.startsWith(`${name}.`) && l.leaf);
   const conv = (n: number) => inside.find((l) => l.name === `${name}.conv${n}`);

@@ -2,8 +2,12 @@
 import type { LayerRow } from '../../work/messages.js';
 
 const BLOCK = /^(Residual|BasicBlock|Bottleneck|PlainBlock)$/;
-const HEIGHT = 250;
-const AXIS = 158;
+/** Of the tallest plate, and what its arc and its label take. */
+const TALLEST = 144;
+const ABOVE = 36;
+const BELOW = 40;
+const AXIS = ABOVE + TALLEST / 2;
+const HEIGHT = AXIS + TALLEST / 2 + BELOW;
 
 export interface Unit {
   readonly row: LayerRow;
@@ -21,9 +25,10 @@ export function unitsOf(layers: readonly LayerRow[]): Unit[] {
     .map((row) => ({
       row,
       block: BLOCK.test(row.type),
-      projected: layers.some((l) => /\.(conv3|downsample)$/.test(l.name) && l.name.startsWith(`${row.name}.`)) && row.type !== 'Bottleneck'
-        ? true
-        : layers.some((l) => l.name === `${row.name}.downsample`),
+      // A bottleneck's conv3 is its own third convolution.
+      projected: layers.some(
+        (l) => l.name === `${row.name}.downsample.0` || (row.type === 'Residual' && l.name === `${row.name}.conv3`),
+      ),
     }));
 }
 
@@ -33,14 +38,15 @@ interface Plate extends Unit {
   readonly height: number;
 }
 
-function layOut(units: readonly Unit[], side: number): { plates: Plate[]; width: number } {
+function layOut(units: readonly Unit[]): { plates: Plate[]; width: number } {
   const dense = units.length > 16;
   const gap = dense ? 11 : 30;
+  const [, , first = 1] = units[0]?.row.output ?? [];
   let x = gap + 6;
   const plates = units.map((unit) => {
     const [, channels, height = 1] = unit.row.output;
     const width = (6 + 5.2 * Math.log2(Math.max(2, channels))) * (dense ? 0.34 : 1);
-    const plate = { ...unit, x, width, height: 12 + 132 * Math.sqrt(height / side) };
+    const plate = { ...unit, x, width, height: 12 + (TALLEST - 12) * Math.sqrt(height / first) };
     x += width + gap;
     return plate;
   });
@@ -51,7 +57,6 @@ const shapeOf = ({ output }: LayerRow): string => output.slice(1).join(' × ');
 
 interface PlatesProps {
   readonly layers: readonly LayerRow[];
-  readonly side: number;
   readonly chosen: string;
   readonly onChoose: (name: string) => void;
   /** In words: name, shape, parameters, multiply-adds. */
@@ -59,8 +64,8 @@ interface PlatesProps {
   readonly label: string;
 }
 
-export function Plates({ layers, side, chosen, onChoose, describe, label }: PlatesProps) {
-  const { plates, width } = layOut(unitsOf(layers), side);
+export function Plates({ layers, chosen, onChoose, describe, label }: PlatesProps) {
+  const { plates, width } = layOut(unitsOf(layers));
   const between = (i: number): number => {
     const { x, width: w } = plates[i];
     const next = plates[i + 1];
@@ -78,13 +83,7 @@ export function Plates({ layers, side, chosen, onChoose, describe, label }: Plat
           <g key={p.row.name} aria-hidden="true">
             <path class="shortcut" d={`M${from} ${AXIS}C${from} ${top} ${to} ${top} ${to} ${AXIS}`} />
             {p.projected && (
-              <rect
-                class="warm"
-                x={middle - 3.5}
-                y={AXIS + 0.75 * (top - AXIS) - 3.5}
-                width="7"
-                height="7"
-              />
+              <rect class="warm" x={middle - 3.5} y={AXIS + 0.75 * (top - AXIS) - 3.5} width="7" height="7" />
             )}
           </g>
         );
@@ -112,11 +111,17 @@ export function Plates({ layers, side, chosen, onChoose, describe, label }: Plat
             }}
           >
             <title>{describe(p.row)}</title>
-            <rect x={p.x - 5} y={16} width={p.width + 10} height={HEIGHT - 20} fill="transparent" />
+            <rect
+              x={p.x - 5}
+              y={AXIS - p.height / 2 - 6}
+              width={p.width + 10}
+              height={p.height + 12}
+              fill="transparent"
+            />
             <rect class="body" x={p.x} y={y} width={p.width} height={p.height} rx="2" />
             {newShape && (
               <g aria-hidden="true">
-                <text x={p.x + p.width / 2} y={AXIS + p.height / 2 + 18} text-anchor={i === 0 ? 'middle' : 'middle'} class="small">
+                <text x={p.x + p.width / 2} y={AXIS + p.height / 2 + 18} text-anchor="middle" class="small">
                   {p.row.output[1]}
                 </text>
                 <text x={p.x + p.width / 2} y={AXIS + p.height / 2 + 32} text-anchor="middle" class="small">
