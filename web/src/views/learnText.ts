@@ -78,7 +78,7 @@ export const learnText = dictionary(
     pictures: 'What it says of test pictures',
     picturesLead:
       'The first of the test set, looked at again as it learns. Choose one to see what a block makes of it.',
-    pictureLabel: (label: string, said: string, sure: string) => `${label}; taken for ${said}, ${sure}`,
+    takenFor: (label: string) => `${label}, taken for`,
     confusion: 'What it takes for what',
     confusionLead: (n: string) => `Rows: what it is. Columns: what it was taken for. Over ${n} test images.`,
     inside: 'Inside',
@@ -174,7 +174,7 @@ export const learnText = dictionary(
     pictures: 'O que diz das imagens de teste',
     picturesLead:
       'As primeiras do conjunto de teste, vistas de novo enquanto aprende. Escolha uma para ver o que um bloco faz dela.',
-    pictureLabel: (label: string, said: string, sure: string) => `${label}; tomada por ${said}, ${sure}`,
+    takenFor: (label: string) => `${label}, tomada por`,
     confusion: 'O que toma pelo quê',
     confusionLead: (n: string) => `Linhas: o que é. Colunas: pelo que foi tomada. Em ${n} imagens de teste.`,
     inside: 'Por dentro',

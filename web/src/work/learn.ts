@@ -213,7 +213,9 @@ export class LearnSession {
           // Between two epochs this class tests, and sees what is said of each image.
           onEpoch: () => this.inner.abort(),
           onPoint: async ({ testAcc, epoch }) => {
-            if (testAcc === null && !Number.isInteger(epoch)) await this.glimpse();
+            if (testAcc === null && !Number.isInteger(epoch) && this.showing.due) {
+              await this.showing.spend(() => this.glimpse());
+            }
           },
         });
       }

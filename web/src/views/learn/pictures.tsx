@@ -28,10 +28,10 @@ export function Pictures() {
                 type="button"
                 class="picture"
                 aria-pressed={watched.picture === i}
-                aria-label={glimpse === null ? is : text.pictureLabel(is, said, sure)}
                 onClick={() => watch(watched.block, i)}
               >
                 <Tile tiles={pictures} index={i} />
+                <span class="hidden">{glimpse === null ? is : text.takenFor(is)} </span>
                 <span class={right ? 'right' : 'wrong'}>{said}</span>
                 <span class="right">{sure}</span>
               </button>

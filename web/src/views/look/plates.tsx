@@ -88,10 +88,7 @@ export function Plates({ layers, chosen, onChoose, describe, label }: PlatesProp
           </g>
         );
       })}
-      {plates.map((p, i) => {
-        const before = plates[i - 1];
-        const shape = shapeOf(p.row);
-        const newShape = before === undefined || shapeOf(before.row) !== shape;
+      {plates.map((p) => {
         const y = AXIS - p.height / 2;
         const choose = (): void => onChoose(p.row.name);
         return (
@@ -99,7 +96,7 @@ export function Plates({ layers, chosen, onChoose, describe, label }: PlatesProp
             key={p.row.name}
             class={`plate ${p.row.name === chosen ? 'chosen' : ''}`}
             role="button"
-            tabIndex={0}
+            tabindex={0}
             aria-label={describe(p.row)}
             aria-pressed={p.row.name === chosen}
             data-unit={p.row.name}
@@ -119,16 +116,22 @@ export function Plates({ layers, chosen, onChoose, describe, label }: PlatesProp
               fill="transparent"
             />
             <rect class="body" x={p.x} y={y} width={p.width} height={p.height} rx="2" />
-            {newShape && (
-              <g aria-hidden="true">
-                <text x={p.x + p.width / 2} y={AXIS + p.height / 2 + 18} text-anchor="middle" class="small">
-                  {p.row.output[1]}
-                </text>
-                <text x={p.x + p.width / 2} y={AXIS + p.height / 2 + 32} text-anchor="middle" class="small">
-                  {p.row.output.length > 2 ? `${p.row.output[2]}²` : ''}
-                </text>
-              </g>
-            )}
+          </g>
+        );
+      })}
+      {plates.map((p, i) => {
+        const before = plates[i - 1];
+        if (before !== undefined && shapeOf(before.row) === shapeOf(p.row)) return null;
+        const [, channels, side] = p.row.output;
+        const [x, y] = [p.x + p.width / 2, AXIS + p.height / 2];
+        return (
+          <g key={p.row.name} aria-hidden="true">
+            <text x={x} y={y + 18} text-anchor="middle" class="small">
+              {channels}
+            </text>
+            <text x={x} y={y + 32} text-anchor="middle" class="small">
+              {side === undefined ? '' : `${side}²`}
+            </text>
           </g>
         );
       })}
