@@ -14,7 +14,6 @@ export interface Curve {
 
 export interface ChartProps {
   readonly title: string;
-  readonly xLabel: string;
   readonly curves: readonly Curve[];
   /** Bounds of the vertical axis; as the curves have them by default. */
   readonly range?: readonly [number, number];
@@ -37,7 +36,7 @@ function seriesOf({ label, color, style = 'line' }: Curve): uPlot.Series {
   };
 }
 
-export function Chart({ title, xLabel, curves, range, xMax, description }: ChartProps) {
+export function Chart({ title, curves, range, xMax, description }: ChartProps) {
   const host = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const tone = useStore(theme);
@@ -98,28 +97,37 @@ export function Chart({ title, xLabel, curves, range, xMax, description }: Chart
     <div class="chart">
       <h3>{title}</h3>
       <div class="plot" ref={host} role="img" aria-label={`${title}: ${description}`} />
-      <ul class="keys">
-        {curves
-          .filter((c) => c.style !== 'faint')
-          .map((c) => (
-            <li key={c.label}>
-              <svg viewBox="0 0 22 8" aria-hidden="true">
-                {c.style === 'points' ? (
-                  <circle cx="11" cy="4" r="3.5" fill={`var(--${c.color})`} />
-                ) : (
-                  <path
-                    d="M0 4h22"
-                    stroke={`var(--${c.color})`}
-                    stroke-width="2"
-                    stroke-dasharray={c.style === 'dashed' ? '5 4' : undefined}
-                  />
-                )}
-              </svg>
-              {c.label}
-            </li>
-          ))}
-        <li>{xLabel}</li>
-      </ul>
     </div>
+  );
+}
+
+interface KeysProps {
+  readonly lines: readonly (readonly [Curve['color'], NonNullable<Curve['style']>, string])[];
+  readonly note: string;
+}
+
+/** What the lines of the charts above stand for. */
+export function Keys({ lines, note }: KeysProps) {
+  return (
+    <ul class="keys">
+      {lines.map(([color, style, label]) => (
+        <li key={color + style + label}>
+          <svg viewBox="0 0 22 8" aria-hidden="true">
+            {style === 'points' ? (
+              <circle cx="11" cy="4" r="3.5" fill={`var(--${color})`} />
+            ) : (
+              <path
+                d="M0 4h22"
+                stroke={`var(--${color})`}
+                stroke-width="2"
+                stroke-dasharray={style === 'dashed' ? '5 4' : undefined}
+              />
+            )}
+          </svg>
+          {label}
+        </li>
+      ))}
+      <li>{note}</li>
+    </ul>
   );
 }

@@ -44,17 +44,19 @@ export async function listRuns(): Promise<RunRecord[]> {
   return all.sort((a, b) => b.created - a.created);
 }
 
-export function loadRun(id: string): Promise<{ record: RunRecord; checkpoint: Uint8Array } | null> {
-  return within('readonly', async (runs, checkpoints) => {
+export async function loadRun(id: string): Promise<{ record: RunRecord; checkpoint: Uint8Array } | null> {
+  const found = await within('readonly', async (runs, checkpoints) => {
     const record = await done(runs.get(id) as IDBRequest<RunRecord | undefined>);
-    const checkpoint = await done(checkpoints.get(id) as IDBRequest<Uint8Array | undefined>);
+    const checkpoint = await done(checkpoints.get(id) as IDBRequest<Blob | undefined>);
     return record && checkpoint ? { record, checkpoint } : null;
   });
+  return found && { ...found, checkpoint: new Uint8Array(await found.checkpoint.arrayBuffer()) };
 }
 
-export function saveRun(record: RunRecord, checkpoint: Uint8Array): Promise<void> {
+/** The checkpoint as a Blob: an array of more than some 127 MB is refused. */
+export function saveRun(record: RunRecord, checkpoint: Uint8Array<ArrayBuffer>): Promise<void> {
   return within('readwrite', async (runs, checkpoints) => {
-    await Promise.all([done(runs.put(record)), done(checkpoints.put(checkpoint, record.id))]);
+    await Promise.all([done(runs.put(record)), done(checkpoints.put(new Blob([checkpoint]), record.id))]);
   });
 }
 

@@ -313,7 +313,7 @@ export function Judge() {
               ))}
             </dl>
             <div class="bar" aria-hidden="true">
-              <i style={{ width: `${of === 0 ? 0 : (100 * cases.length) / of}%` }} />
+              <i style={{ transform: `scaleX(${of === 0 ? 0 : cases.length / of})` }} />
             </div>
             <p class="status" data-judging={phase}>
               {status} {device !== '' && <span>· {device}</span>}

@@ -247,7 +247,7 @@ function Figures() {
         ))}
       </dl>
       <div class="bar" aria-hidden="true">
-        <i style={{ width: `${100 * share}%` }} />
+        <i style={{ transform: `scaleX(${share})` }} />
       </div>
       <p class="status" role="status" data-phase={phase} data-step={step}>
         {text.phases[phase]} {phase === 'failed' && <span class="bad">{message}</span>}{' '}

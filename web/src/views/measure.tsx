@@ -303,7 +303,7 @@ export function Measure() {
               ))}
             </dl>
             <div class="bar" aria-hidden="true">
-              <i style={{ width: `${of === 0 ? 0 : (100 * times.length) / of}%` }} />
+              <i style={{ transform: `scaleX(${of === 0 ? 0 : times.length / of})` }} />
             </div>
             <p class="status" data-measuring={phase}>
               {status} {device !== '' && <span>· {device}</span>}

@@ -31,7 +31,9 @@ export class WorkerClient {
     const id = this.next++;
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve: resolve as (value: unknown) => void, reject });
-      this.worker.postMessage({ id, call, args });
+      // A file of weights is handed over, not copied.
+      const transfer = args.flatMap((arg: unknown) => (arg instanceof Uint8Array ? [arg.buffer] : []));
+      this.worker.postMessage({ id, call, args }, transfer);
     });
   }
 

@@ -29,7 +29,7 @@ const WATCHED = 100;
 const SHOWN = 40;
 /** Images of one pass, so that the worker listens in between. */
 const PASS = 20;
-const PROGRESS_MS = 125;
+const PROGRESS_MS = 180;
 /** Most of the time that showing may take, and saving. */
 const SHOWING_SHARE = 0.08;
 const SAVING_SHARE = 0.04;
@@ -346,7 +346,12 @@ export class LearnSession {
     const { config, shortcuts } = this.record.settings;
     const bytes = await encodeCheckpoint(this.trainer, { ...config, shortcuts }, `atalho ${__VERSION__}`);
     const record = this.snapshot();
-    await saveRun(record, bytes);
-    this.emit('saved', { id: record.id, step: record.step });
+    try {
+      await saveRun(record, bytes);
+      this.emit('saved', { id: record.id, step: record.step });
+    } catch (error) {
+      // A browser without room for it trains all the same.
+      this.emit('warning', `${record.id}: ${error instanceof Error ? error.message : String(error)}`);
+    }
   }
 }

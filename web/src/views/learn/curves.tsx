@@ -1,6 +1,6 @@
 /** Loss and accuracy over the steps, of this run and of those beside it. */
 import { useMemo } from 'preact/hooks';
-import { Chart, type Curve } from '../../parts/chart.js';
+import { Chart, type Curve, Keys } from '../../parts/chart.js';
 import { fixed, useText } from '../../state/language.js';
 import { learning } from '../../state/learning.js';
 import { usePart } from '../../state/store.js';
@@ -67,42 +67,50 @@ export function Curves() {
     3,
   );
   const xMax = Math.max(record?.totalSteps ?? 0, losses.length, ...shown.map((run) => run.step), 10);
+  // With shortcuts in the colour of the shortcuts, wherever they are drawn.
+  const kinds = [record?.settings.shortcuts ?? true, ...shown.map((run) => run.settings.shortcuts)];
+  const colors = kinds.map((on, i): Curve['color'] => (kinds.indexOf(on) < i ? 'soft' : on ? 'warm' : 'cold'));
   const { loss, accuracy } = useMemo(() => {
-    const own: Drawn = { losses, accuracies, tests };
     const loss: Curve[] = [];
     const accuracy: Curve[] = [];
-    const add = (run: Drawn, color: Curve['color'], suffix: string, own: boolean): void => {
-      if (own) loss.push({ label: 'raw', color, style: 'faint', ...every(run.losses) });
-      loss.push({ label: `${text.trainLoss}${suffix}`, color, ...smooth(run.losses) });
-      accuracy.push({ label: `${text.trainAcc}${suffix}`, color, ...smooth(run.accuracies) });
-      const sorted = [...run.tests].sort((a, b) => a.step - b.step).filter((t, i, all) => all[i + 1]?.step !== t.step);
+    const add = (run: Drawn, color: Curve['color'], n: number): void => {
       const tested = (own: readonly TestPoint[]) => ({ x: own.map((t) => t.step), y: own.map((t) => t.accuracy) });
-      const whole = sorted.filter((t) => t.whole);
-      accuracy.push({ label: `${text.testAcc}${suffix}`, color, style: 'dashed', ...tested(sorted) });
-      accuracy.push({ label: `${text.epochEnd}${suffix}`, color, style: 'points', ...tested(whole) });
+      const sorted = [...run.tests].sort((a, b) => a.step - b.step).filter((t, i, all) => all[i + 1]?.step !== t.step);
+      if (n === 0) loss.push({ label: 'batches', color, style: 'faint', ...every(run.losses) });
+      loss.push({ label: `train ${n}`, color, ...smooth(run.losses) });
+      accuracy.push({ label: `train ${n}`, color, ...smooth(run.accuracies) });
+      accuracy.push({ label: `test ${n}`, color, style: 'dashed', ...tested(sorted) });
+      accuracy.push({ label: `whole ${n}`, color, style: 'points', ...tested(sorted.filter((t) => t.whole)) });
     };
-    const named = (on: boolean): string => ` ${on ? text.beside : text.besideOff}`;
-    add(own, 'warm', shown.length > 0 && record ? named(record.settings.shortcuts) : '', true);
+    add({ losses, accuracies, tests }, colors[0], 0);
     shown.forEach((run, i) => {
-      add(run, i === 0 ? 'cold' : 'soft', `${named(run.settings.shortcuts)}${i > 0 ? ` ${i + 1}` : ''}`, false);
+      add(run, colors[i + 1], i + 1);
     });
     return { loss, accuracy };
-  }, [losses, accuracies, tests, shown.map((run) => run.id + run.step).join(), text]);
+  }, [losses, accuracies, tests, shown.map((run) => run.id + run.step).join(), colors.join()]);
   const last = (values: readonly number[]): string => (values.length > 0 ? fixed(values[values.length - 1], 3) : '–');
   return (
     <section>
       <h2 class="hidden">{text.curves}</h2>
       <div class="charts">
-        <Chart title={text.loss} xLabel={text.steps} curves={loss} xMax={xMax} description={last(losses)} />
+        <Chart title={text.loss} curves={loss} xMax={xMax} description={last(losses)} />
         <Chart
           title={text.accuracy}
-          xLabel={text.steps}
           curves={accuracy}
           range={[0, 1]}
           xMax={xMax}
           description={last(tests.map((t) => t.accuracy))}
         />
       </div>
+      <Keys
+        lines={[
+          ...kinds.map((on, i) => [colors[i], 'line', on ? text.beside : text.besideOff] as const),
+          ['soft', 'line', text.trainAcc],
+          ['soft', 'dashed', text.testAcc],
+          ['soft', 'points', text.epochEnd],
+        ]}
+        note={text.steps}
+      />
     </section>
   );
 }

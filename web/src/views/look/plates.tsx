@@ -72,7 +72,13 @@ export function Plates({ layers, chosen, onChoose, describe, label }: PlatesProp
     return next ? (x + w + next.x) / 2 : x + w + 10;
   };
   return (
-    <svg class="drawing plates" viewBox={`0 0 ${width} ${HEIGHT}`} role="group" aria-label={label}>
+    <svg
+      class="drawing plates"
+      viewBox={`0 0 ${width} ${HEIGHT}`}
+      style={{ maxWidth: `${1.25 * width}px` }}
+      role="group"
+      aria-label={label}
+    >
       <path class="line" d={`M4 ${AXIS}H${width - 4}`} opacity="0.5" />
       {plates.map((p, i) => {
         if (!p.block || p.row.type === 'PlainBlock') return null;
