@@ -66,6 +66,11 @@ export const brief = (value: number): string => value.toLocaleString(locale(), {
 export function bytes(value: number): string {
   return value >= 1e9 ? `${fixed(value / 1e9, 2)} GB` : `${whole(value / 1e6)} MB`;
 }
+/** "1.2 s", "3.4 ms", "56 µs". */
+export function duration(ms: number): string {
+  if (ms >= 1000) return `${brief(ms / 1000)} s`;
+  return ms >= 1 ? `${brief(ms)} ms` : `${brief(ms * 1000)} µs`;
+}
 /** "4:05", "1:02:03". */
 export function clock(seconds: number): string {
   const s = Math.max(0, Math.round(seconds));

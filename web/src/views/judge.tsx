@@ -165,14 +165,14 @@ function Rows({ cases }: { readonly cases: readonly JudgedCase[] }) {
   const { columns } = text;
   return (
     <Scroll label={text.table}>
-      <table>
+      <table class="judged">
         <caption class="hidden">{text.table}</caption>
         <thead>
           <tr>
             <th scope="col">{columns.op}</th>
             <th scope="col">{columns.about}</th>
             <th scope="col">{columns.share}</th>
-            <th scope="col" class="number">
+            <th scope="col" class="number bits">
               {columns.bits}
             </th>
             <th scope="col">{columns.verdict}</th>
@@ -188,7 +188,7 @@ function Rows({ cases }: { readonly cases: readonly JudgedCase[] }) {
               <td>
                 <Share share={c.share} failed={c.status === 'failed'} />
               </td>
-              <td class="number">
+              <td class="number bits">
                 {c.equalBits === null ? '–' : c.elements === 0 ? '–' : `${brief((100 * c.equalBits) / c.elements)} %`}
               </td>
               <td class={c.status === 'passed' ? 'good' : c.status === 'absent' ? 'note' : 'bad'}>

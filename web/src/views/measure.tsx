@@ -4,7 +4,7 @@ import { useEffect, useState } from 'preact/hooks';
 import { Select, WhereFields } from '../parts/fields.js';
 import { Scroll } from '../parts/scroll.js';
 import { address, setParams } from '../state/address.js';
-import { brief, dictionary, fixed, useText } from '../state/language.js';
+import { brief, dictionary, duration, fixed, useText } from '../state/language.js';
 import { Store, usePart, useStore } from '../state/store.js';
 import { labWorker } from '../work/client.js';
 import { DEVICES, type MeasureRequest, type OpTime } from '../work/messages.js';
@@ -31,7 +31,7 @@ const texts = dictionary(
     convolutionsNote:
       'Forward pass, billions of multiplications and additions a second. In fast mode the work of the direct sum is counted.',
     ops: 'Ops',
-    opsNote: 'Milliseconds a call. A gradient’s time is that of both passes less the forward one.',
+    opsNote: 'Time of one call. A gradient’s time is that of both passes less the forward one.',
     columns: {
       op: 'Op',
       shape: 'Operands',
@@ -39,7 +39,7 @@ const texts = dictionary(
       gradient: 'Gradient',
       calls: 'Calls',
       rate: 'GFLOP/s',
-      ms: 'Forward, ms',
+      ms: 'Forward',
     },
   },
   {
@@ -63,7 +63,7 @@ const texts = dictionary(
     convolutionsNote:
       'Passagem direta, bilhões de multiplicações e somas por segundo. No modo fast conta-se o trabalho da soma direta.',
     ops: 'Operações',
-    opsNote: 'Milissegundos por chamada. O tempo do gradiente é o das duas passagens menos o da direta.',
+    opsNote: 'Tempo de uma chamada. O tempo do gradiente é o das duas passagens menos o da direta.',
     columns: {
       op: 'Operação',
       shape: 'Operandos',
@@ -71,7 +71,7 @@ const texts = dictionary(
       gradient: 'Gradiente',
       calls: 'Chamadas',
       rate: 'GFLOP/s',
-      ms: 'Direta, ms',
+      ms: 'Direta',
     },
   },
 );
@@ -177,7 +177,7 @@ function Convolutions({ times }: { readonly times: readonly OpTime[] }) {
                 <td>
                   <Bar share={(t.gflops ?? 0) / most} value={brief(t.gflops ?? 0)} />
                 </td>
-                <td class="number">{brief(t.ms)}</td>
+                <td class="number">{duration(t.ms)}</td>
                 <td class="note mono">{t.shape}</td>
               </tr>
             ))}
@@ -216,9 +216,9 @@ function Ops({ times }: { readonly times: readonly OpTime[] }) {
               <tr key={t.name} data-op={t.name}>
                 <th scope="row">{t.name}</th>
                 <td>
-                  <Bar share={t.ms / most} value={brief(t.ms)} />
+                  <Bar share={t.ms / most} value={duration(t.ms)} />
                 </td>
-                <td class="number">{t.gradientMs === null ? '–' : brief(t.gradientMs)}</td>
+                <td class="number">{t.gradientMs === null ? '–' : duration(t.gradientMs)}</td>
                 <td class="number">{t.calls}</td>
                 <td class="note mono">{t.shape}</td>
               </tr>
@@ -291,8 +291,8 @@ export function Measure() {
               {(
                 [
                   [figures.speed, step ? fixed(step.imagesPerSecond ?? 0, 1) : '–'],
-                  [figures.ms, step ? `${brief(step.ms)} ms` : '–'],
-                  [figures.best, step ? `${brief(step.best)} ms` : '–'],
+                  [figures.ms, step ? duration(step.ms) : '–'],
+                  [figures.best, step ? duration(step.best) : '–'],
                   [figures.calls, step ? String(step.calls) : '–'],
                 ] as const
               ).map(([name, value]) => (

@@ -191,7 +191,7 @@ export class LearnSession {
   /** Tells where it stands, as after a pause. */
   show(): Promise<void> {
     this.stopping = true;
-    this.busy = this.busy.then(() => this.tellStanding());
+    this.busy = this.busy.then(() => this.tellStanding(false));
     return this.busy;
   }
 
@@ -219,14 +219,13 @@ export class LearnSession {
           },
         });
       }
-      await this.tellStanding();
-      await this.save();
+      await this.tellStanding(true);
     } catch (error) {
       this.phase('failed', error instanceof Error ? error.message : String(error));
     }
   }
 
-  private async tellStanding(): Promise<void> {
+  private async tellStanding(saving: boolean): Promise<void> {
     this.tellProgress();
     await this.glimpse();
     await this.look();
@@ -234,6 +233,7 @@ export class LearnSession {
     const done = this.finished;
     // Of weights on the way it is told, not saved.
     if (done) this.hash = hash;
+    if (saving) await this.save();
     this.emit('phase', { phase: done ? 'done' : 'paused', record: { ...this.snapshot(), hash } });
   }
 
