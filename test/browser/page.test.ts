@@ -26,8 +26,7 @@ if (!installed) {
 const FLAGS = (process.env.ATALHO_WEBGPU_FLAGS ?? '--enable-unsafe-webgpu --use-webgpu-adapter=swiftshader').split(' ');
 
 /** Twenty steps of the small network. */
-const RUN =
-  'recipe=own&model=d2l-resnet-tiny&limit=320&batchSize=16&resize=28&epochs=1&testLimit=100&schedule=constant';
+const RUN = 'model=d2l-resnet-tiny&limit=320&batchSize=16&resize=28&epochs=1&testLimit=100&schedule=constant';
 /** Few enough for a GPU in software. */
 const SHORT = 'model=d2l-resnet-tiny&limit=60&batchSize=20&resize=16&epochs=1&testLimit=100&optimizer=sgd&lr=0.01';
 // No waitForFunction below: after its first look it is eval, which the page's policy forbids.
@@ -163,7 +162,7 @@ describe.skipIf(!installed)('web', () => {
         await press(page, 'start');
         await ended(page);
         await press(page, 'twin');
-        await page.waitForSelector('[data-phase="running"], [data-phase="loading"]');
+        await page.waitForSelector('tr.chosen >> text=plain');
         await ended(page);
         expect(await textOf(page, '.keys')).toMatch(/without shortcuts.*with shortcuts/s);
         await close(page);

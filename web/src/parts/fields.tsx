@@ -1,5 +1,4 @@
 /** Form fields: a label and its control. */
-import { useRef } from 'preact/hooks';
 import { dictionary, useText } from '../state/language.js';
 import { DEVICES, type DeviceName, type Threads } from '../work/messages.js';
 
@@ -46,12 +45,10 @@ interface NumberProps {
 
 /** Tells only values within its bounds. */
 export function NumberField({ label, value, min, max, step = 1, onChange, name }: NumberProps) {
-  const input = useRef<HTMLInputElement>(null);
   return (
     <label class="field">
       <span>{label}</span>
       <input
-        ref={input}
         type="number"
         inputMode="decimal"
         {...{ name, min, max, step, value }}

@@ -66,12 +66,12 @@ export function listen(): void {
   const worker = learnWorker();
   void refreshRuns();
   worker.on('phase', ({ phase, message = null, record }) => {
-    const { losses, accuracies, tests } = learning.get();
-    const more = record.losses.length >= losses.length;
+    const { losses, record: before } = learning.get();
+    // Messages between may have told of more steps than the record has.
+    const more = record.id !== before?.id || record.losses.length >= losses.length;
     learning.update({
       ...{ phase, message, record },
       ...(more && { losses: record.losses, accuracies: record.accuracies, tests: record.tests }),
-      ...(!more && { losses, accuracies, tests }),
     });
   });
   worker.on('progress', (progress) => {

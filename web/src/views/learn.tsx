@@ -30,7 +30,6 @@ function Settings({ settings, change }: { settings: RunSettings; change: (settin
     'chapter',
     ...(recipe === 'own' ? ['own' as const] : []),
   ];
-  const oldSchedule = config.schedule === 'multiStep' ? [] : ['multiStep'];
   return (
     <>
       <Select
@@ -113,7 +112,8 @@ function Settings({ settings, change }: { settings: RunSettings; change: (settin
               name="schedule"
               label={text.schedule}
               value={config.schedule}
-              choices={scheduleNames.filter((name) => !oldSchedule.includes(name))}
+              // Milestones are for the command line.
+              choices={scheduleNames.filter((name) => name !== 'multiStep' || config.schedule === name)}
               onChange={(schedule) => set({ schedule })}
             />
             {/sgd|rmsprop/.test(config.optimizer) && (

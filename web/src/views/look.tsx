@@ -5,7 +5,7 @@ import { Check, NumberField, Select } from '../parts/fields.js';
 import { Scroll } from '../parts/scroll.js';
 import { Tile } from '../parts/tile.js';
 import { address, setParams } from '../state/address.js';
-import { brief, classNames, dictionary, language, useText, whole } from '../state/language.js';
+import { brief, classNames, dictionary, useText, whole } from '../state/language.js';
 import { listRuns } from '../state/runStore.js';
 import { useStore } from '../state/store.js';
 import { labWorker } from '../work/client.js';
@@ -230,7 +230,6 @@ function Tour({ summary, chosen }: { readonly summary: NetworkSummary; readonly 
 export function Look() {
   const text = useText(texts);
   const names = useText(classNames);
-  useStore(language);
   const { params } = useStore(address);
   const state = stateOf(params);
   const change = (part: Partial<LookState>): void => setParams(paramsOf({ ...state, ...part }));

@@ -24,9 +24,11 @@ import { imageTiles } from './tiles.js';
 
 export type Emit = <E extends keyof LearnEvents>(event: E, value: LearnEvents[E]) => void;
 
-/** Test images that are looked at while it learns; the page shows the first of them. */
-const WATCHED = 100;
+/** Test images that are looked at while it learns: the ones that the page shows, and more where that takes less than a second. */
 const SHOWN = 40;
+const WATCHED = 100;
+/** A forward pass takes about this part of a training step. */
+const FORWARD_SHARE = 1 / 3;
 /** Images of one pass, so that the worker listens in between. */
 const PASS = 20;
 const PROGRESS_MS = 180;
@@ -70,6 +72,7 @@ export class LearnSession {
   private inner = new AbortController();
   private stopping = false;
   private single = false;
+  private watching = SHOWN;
   private hash: string | null;
   private count = 0;
   private correct = 0;
@@ -245,6 +248,8 @@ export class LearnSession {
     this.losses.push(event.loss);
     this.accuracies.push(fresh > 0 ? (correct - this.correct) / fresh : event.trainAcc);
     [this.correct, this.count] = [correct, count];
+    const forward = (FORWARD_SHARE * event.seconds) / event.images;
+    this.watching = forward * WATCHED < 1 ? WATCHED : SHOWN;
     this.recent.push({ images: event.images, seconds: event.seconds });
     if (this.recent.length > 24) this.recent.shift();
     if (performance.now() - this.lastTold > PROGRESS_MS) this.tellProgress();
@@ -275,11 +280,12 @@ export class LearnSession {
   private async glimpse(): Promise<void> {
     const { resize } = this.record.settings.config;
     const size = resize * resize;
+    const { watching } = this;
     const { step } = this.trainer.state();
     const predicted = new Uint8Array(SHOWN);
     const sure = new Float32Array(SHOWN);
     const confusion = new Uint32Array(100);
-    for (let from = 0; from < WATCHED; from += PASS) {
+    for (let from = 0; from < watching; from += PASS) {
       const images = this.watchedImages.subarray(from * size, (from + PASS) * size);
       const logits = await predictLogits(this.model, images, [PASS, 1, resize, resize]);
       for (let i = 0; i < PASS; i++) {
@@ -290,9 +296,9 @@ export class LearnSession {
       }
       await pause();
     }
-    this.tellTest(confusion, WATCHED, false);
+    this.tellTest(confusion, watching, false);
     const labels = this.testData.labels.slice(0, SHOWN) as Uint8Array;
-    this.emit('glimpse', { step, labels, predicted, sure, confusion, images: WATCHED });
+    this.emit('glimpse', { step, labels, predicted, sure, confusion, images: watching });
   }
 
   private tellTest(confusion: Uint32Array, images: number, whole: boolean): void {
