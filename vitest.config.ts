@@ -2,7 +2,16 @@ import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** Minutes each: they begin first, lest one runs alone at the end. */
-const LONG = ['goldens-resnet', 'goldens-family', 'decisions', 'goldens-model', 'cli', 'mutants', 'conformance'];
+const LONG = [
+  'goldens-resnet',
+  'goldens-family',
+  'decisions',
+  'goldens-model',
+  'cli',
+  'mutants',
+  'conformance',
+  'page',
+];
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {

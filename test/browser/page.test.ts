@@ -205,7 +205,7 @@ describe.skipIf(!installed)('web', () => {
         expect(page.url()).toContain('block=3.0');
         const says = (): Promise<string> => textOf(page, '[data-classes]');
         await page.selectOption('[name="model"]', 'd2l-resnet-tiny');
-        await page.waitForSelector('main >> text=8×24×24');
+        await page.waitForSelector('main >> text=8×7×7');
         const drawn = await says();
         // Of the run of the first test, which has learnt what an ankle boot is.
         await page.setInputFiles('[name="weightsFile"]', join(folder, 'run', 'weights.safetensors'));

@@ -96,12 +96,12 @@ export function App() {
         </div>
       </header>
       <main id="main" ref={main} tabIndex={-1}>
-        <Shown />
         {!crossOriginIsolated && (
           <p class="notice" role="note" data-alone>
             {text.alone}
           </p>
         )}
+        <Shown />
       </main>
       <footer class="colophon">
         <span>atalho {__VERSION__}</span>

@@ -88,6 +88,8 @@ const MODELS = [
   'resnet34',
   'resnet50',
 ];
+/** The pictures that a network is for; the chapter's tour is of 224×224. */
+const usualSize = (model: string): number => (/^cifar/.test(model) ? 32 : model === 'd2l-resnet-tiny' ? 28 : 224);
 const SHOWN = 16;
 /** Most pixels of a side that a picture of one's own keeps. */
 const MOST_SIDE = 512;
@@ -104,11 +106,11 @@ interface LookState {
 
 function stateOf(params: Readonly<Record<string, string>>): LookState {
   const model = MODELS.find((one) => one === params.model) ?? 'd2l-resnet18';
-  const size = Number(params.size ?? 224);
+  const size = Number(params.size ?? usualSize(model));
   const picture = Number(params.picture ?? 0);
   return {
     ...{ model, shortcuts: params.shortcuts !== 'off', block: params.block ?? '', run: params.run ?? '' },
-    size: Number.isInteger(size) && size >= 12 && size <= 224 ? size : 224,
+    size: Number.isInteger(size) && size >= 12 && size <= 224 ? size : usualSize(model),
     picture: Number.isInteger(picture) && picture >= 0 && picture < SHOWN ? picture : 0,
   };
 }
@@ -117,7 +119,7 @@ function paramsOf({ model, shortcuts, size, block, picture, run }: LookState): R
   return {
     ...(model !== 'd2l-resnet18' && { model }),
     ...(!shortcuts && { shortcuts: 'off' }),
-    ...(size !== 224 && { size: String(size) }),
+    ...(size !== usualSize(model) && { size: String(size) }),
     ...(block !== '' && { block }),
     ...(picture !== 0 && { picture: String(picture) }),
     ...(run !== '' && { run }),
@@ -308,7 +310,7 @@ export function Look() {
             choices={MODELS}
             onChange={(next) => {
               setFile(null);
-              change({ model: next, block: '', run: '' });
+              change({ model: next, block: '', run: '', size: usualSize(next) });
             }}
           />
           <Check
