@@ -93,6 +93,7 @@ export class LearnSession {
     this.tests = [...record.tests];
     this.hash = record.hash;
     this.told = this.losses.length;
+    ({ correct: this.correct, count: this.count } = trainer.state());
     const step = trainer.optimizer.step.bind(trainer.optimizer);
     // Where one step is asked for, this is the moment after it on every device: a GPU is given several ahead otherwise.
     trainer.optimizer.step = (grads) => {
@@ -241,19 +242,20 @@ export class LearnSession {
   }
 
   private async onStep(event: StepEvent): Promise<void> {
-    // Sums over the epoch tell what this batch had.
+    // Means over the epoch tell what this batch had.
     if (event.position === 1) [this.correct, this.count] = [0, 0];
-    const { correct, count } = this.trainer.state();
-    const fresh = count - this.count;
+    this.count += event.images;
+    const correct = Math.round(event.trainAcc * this.count);
     this.losses.push(event.loss);
-    this.accuracies.push(fresh > 0 ? (correct - this.correct) / fresh : event.trainAcc);
-    [this.correct, this.count] = [correct, count];
+    this.accuracies.push((correct - this.correct) / event.images);
+    this.correct = correct;
     const forward = (FORWARD_SHARE * event.seconds) / event.images;
     this.watching = forward * WATCHED < 1 ? WATCHED : SHOWN;
     this.recent.push({ images: event.images, seconds: event.seconds });
     if (this.recent.length > 24) this.recent.shift();
     if (performance.now() - this.lastTold > PROGRESS_MS) this.tellProgress();
-    if (this.single) return;
+    // A GPU's steps are told of together: only after the last are the weights those of the step.
+    if (this.single || this.losses.length !== this.trainer.state().step) return;
     if (this.showing.due) await this.showing.spend(() => this.glimpse());
     if (this.looking.due) await this.looking.spend(() => this.look());
     if (this.saving.due && event.step > 1) await this.saving.spend(() => this.save());
