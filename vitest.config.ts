@@ -11,6 +11,7 @@ const LONG = [
   'cli',
   'mutants',
   'conformance',
+  'page',
 ];
 
 class LongestFirst extends BaseSequencer {

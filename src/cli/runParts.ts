@@ -1,4 +1,4 @@
-/** What the commands make from a run's settings: data, optimizer, the trained network. */
+/** What the commands make from a run's settings: data, the trained network. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Augmentation } from '../data/augment.js';
@@ -8,13 +8,7 @@ import type { Device } from '../device/device.js';
 import { ArgumentError, AtalhoError } from '../errors.js';
 import type { Module } from '../nn/module.js';
 import { NUMERICS_VERSION } from '../numerics.js';
-import { adam, adamw } from '../optim/adam.js';
-import type { Optimizer } from '../optim/optimizer.js';
-import { rmsprop } from '../optim/rmsprop.js';
-import { sgd } from '../optim/sgd.js';
 import { loadModel } from '../train/checkpoint.js';
-import { noDecayGroups } from '../train/noDecay.js';
-import { type Schedule, type ScheduleName, scheduleOf, withWarmup } from '../train/schedule.js';
 import { loadClassFolder } from './classFolders.js';
 import type { TrainConfig } from './config.js';
 import { makeDevice, type Threads } from './devices.js';
@@ -58,31 +52,6 @@ export async function loadImages(
 export function augmentationOf({ cropPadding, flip }: TrainConfig): Augmentation | undefined {
   if (cropPadding === 0 && flip === 'none') return undefined;
   return { cropPadding, horizontalFlip: flip === 'horizontal' };
-}
-
-/** The course of the learning rate that the config asks for, whose epochs have so many steps. */
-export function makeSchedule(config: TrainConfig, batchesPerEpoch: number): Schedule {
-  const { schedule, stepSize, milestones, gamma, warmup } = config;
-  const epochs = milestones === '' ? [] : milestones.split(',').map(Number);
-  const inSteps = { stepSize: stepSize * batchesPerEpoch, milestones: epochs.map((e) => e * batchesPerEpoch), gamma };
-  const main = scheduleOf(schedule as ScheduleName, inSteps);
-  return warmup === 0 ? main : withWarmup(main, warmup);
-}
-
-/** The optimizer that the config asks for, over all parameters of `model`. */
-export function makeOptimizer(model: Module, config: TrainConfig): Optimizer {
-  const { optimizer, lr, momentum, weightDecay } = config;
-  const parameters = config.decay === 'all' ? model.parameters() : noDecayGroups(model);
-  switch (optimizer) {
-    case 'adam':
-      return adam(parameters, { lr, weightDecay });
-    case 'adamw':
-      return adamw(parameters, { lr, weightDecay });
-    case 'rmsprop':
-      return rmsprop(parameters, { lr, momentum, weightDecay });
-    default:
-      return sgd(parameters, { lr, momentum, weightDecay });
-  }
 }
 
 /** The weights of the epoch that tested best, in the run folder. */

@@ -21,8 +21,9 @@ import { normalizationOf } from './normalization.js';
 import { print, warn } from './output.js';
 import { CHAPTER, CHAPTER_COMMAND, PRESETS, type Presets } from './presets.js';
 import { Progress } from './progress.js';
+import { makeOptimizer, makeSchedule } from './recipe.js';
 import type { RunFolder, RunSettings } from './runFolder.js';
-import { augmentationOf, BEST, loadImages, makeOptimizer, makeSchedule, sizesOfData } from './runParts.js';
+import { augmentationOf, BEST, loadImages, sizesOfData } from './runParts.js';
 import { VERSION, WRITER } from './version.js';
 import { loadFitting, readWeights } from './weights.js';
 

@@ -1,0 +1,148 @@
+/** Form fields: a label and its control. */
+import { dictionary, useText } from '../state/language.js';
+import { DEVICES, type DeviceName, type Threads } from '../work/messages.js';
+
+export interface Choice {
+  readonly value: string;
+  readonly label: string;
+}
+
+interface SelectProps {
+  readonly label: string;
+  readonly value: string;
+  readonly choices: readonly (Choice | string)[];
+  readonly onChange: (value: string) => void;
+  readonly name?: string;
+}
+
+export function Select({ label, value, choices, onChange, name }: SelectProps) {
+  return (
+    <label class="field">
+      <span>{label}</span>
+      <select name={name} value={value} onChange={(event) => onChange(event.currentTarget.value)}>
+        {choices.map((choice) => {
+          const { value: own, label: shown } = typeof choice === 'string' ? { value: choice, label: choice } : choice;
+          return (
+            <option key={own} value={own} selected={own === value}>
+              {shown}
+            </option>
+          );
+        })}
+      </select>
+    </label>
+  );
+}
+
+interface NumberProps {
+  readonly label: string;
+  readonly value: number;
+  readonly min: number;
+  readonly max: number;
+  readonly step?: number | 'any';
+  readonly onChange: (value: number) => void;
+  readonly name?: string;
+}
+
+/** Tells only values within its bounds. */
+export function NumberField({ label, value, min, max, step = 1, onChange, name }: NumberProps) {
+  return (
+    <label class="field">
+      <span>{label}</span>
+      <input
+        type="number"
+        inputMode="decimal"
+        {...{ name, min, max, step, value }}
+        onChange={(event) => {
+          const { valueAsNumber, validity } = event.currentTarget;
+          if (validity.valid && Number.isFinite(valueAsNumber)) onChange(valueAsNumber);
+        }}
+      />
+    </label>
+  );
+}
+
+interface CheckProps {
+  readonly label: string;
+  readonly checked: boolean;
+  readonly onChange: (checked: boolean) => void;
+  readonly name?: string;
+}
+
+export function Check({ label, checked, onChange, name }: CheckProps) {
+  return (
+    <label class="check">
+      <input type="checkbox" {...{ name, checked }} onChange={(event) => onChange(event.currentTarget.checked)} />
+      <span>{label}</span>
+    </label>
+  );
+}
+
+const texts = dictionary(
+  {
+    device: 'Device',
+    threads: 'Threads',
+    math: 'Math',
+    all: (n: number) => `auto (${n})`,
+    names: { auto: 'auto', wasm: 'wasm', webgpu: 'webgpu', reference: 'reference, slow' },
+  },
+  {
+    device: 'Dispositivo',
+    threads: 'Threads',
+    math: 'Aritmética',
+    all: (n: number) => `auto (${n})`,
+    names: { auto: 'auto', wasm: 'wasm', webgpu: 'webgpu', reference: 'reference, lento' },
+  },
+);
+
+export interface Where {
+  readonly device: DeviceName;
+  readonly threads: Threads;
+  readonly math: string;
+}
+
+/** Where to compute, and how. */
+export function WhereFields({
+  device,
+  threads,
+  math,
+  onChange,
+}: Where & { readonly onChange: (where: Where) => void }) {
+  const text = useText(texts);
+  const most = crossOriginIsolated ? navigator.hardwareConcurrency : 1;
+  const counts = Array.from({ length: Math.min(most, 16) }, (_, i) => String(i + 1));
+  const modes = device === 'wasm' || device === 'auto' ? ['exact', 'fast', 'relaxed'] : ['exact', 'fast'];
+  const now = { device, threads, math };
+  return (
+    <>
+      <Select
+        name="device"
+        label={text.device}
+        value={device}
+        choices={DEVICES.map((value) => ({ value, label: text.names[value] }))}
+        onChange={(value) =>
+          onChange({
+            ...now,
+            device: value as DeviceName,
+            math: value !== 'wasm' && value !== 'auto' && math === 'relaxed' ? 'exact' : math,
+          })
+        }
+      />
+      <div class="pair">
+        <Select
+          name="threads"
+          label={text.threads}
+          value={String(threads)}
+          choices={[{ value: 'auto', label: text.all(most) }, ...counts]}
+          onChange={(value) => onChange({ ...now, threads: value === 'auto' ? 'auto' : Number(value) })}
+        />
+        <Select
+          name="math"
+          label={text.math}
+          value={math}
+          choices={modes}
+          onChange={(value) => onChange({ ...now, math: value })}
+        />
+      </div>
+    </>
+  );
+}

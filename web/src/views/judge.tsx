@@ -1,0 +1,336 @@
+/** The oracle's suite in this browser, row by row. */
+
+import { useEffect, useState } from 'preact/hooks';
+import { Check, Select, WhereFields } from '../parts/fields.js';
+import { Scroll } from '../parts/scroll.js';
+import { address, setParams } from '../state/address.js';
+import { brief, dictionary, useText, whole } from '../state/language.js';
+import { Store, usePart, useStore } from '../state/store.js';
+import { labWorker } from '../work/client.js';
+import { DEVICES, type DeviceName, type JudgedCase, type JudgeRequest, type JudgeSuite } from '../work/messages.js';
+
+const texts = dictionary(
+  {
+    title: 'Is every result within its bound?',
+    lead: 'The oracle asks the device for each call of a suite and holds every element against what float32 arithmetic may be off, proved from the plain loops in float64.',
+    suite: 'Suite',
+    suites: {
+      smoke: 'smoke: each op, small',
+      edge: 'edge: odd sizes, exact sums',
+      resnet: 'resnet: layers of networks',
+    },
+    mistake: 'Plant a mistake',
+    mistakeNote: 'A convolution that forgets its bias, to see what a failure looks like.',
+    start: 'Judge',
+    stop: 'Stop',
+    status: {
+      idle: 'Nothing judged yet.',
+      running: (done: number, of: number) => `Case ${done} of ${of}`,
+      done: (passed: number, failed: number) => `${passed} passed, ${failed} failed`,
+      stopped: (done: number, of: number) => `Stopped after ${done} of ${of}`,
+    },
+    figures: {
+      passed: 'Passed',
+      failed: 'Failed',
+      elements: 'Elements',
+      worst: 'Largest share of a bound',
+      bits: 'Equal bits',
+    },
+    table: 'Calls, as they are judged',
+    columns: { op: 'Op', about: 'Call', share: 'Of the bound, at most', bits: 'Equal bits', verdict: 'Verdict' },
+    verdicts: { passed: 'passed', failed: 'failed', error: 'threw', absent: 'absent' },
+    likely: 'Likely:',
+    unlooked: 'Only the smallest failures of an op are compared with known mistakes.',
+    exact: 'exact',
+    beyond: 'beyond',
+    failures: 'Failures, explained',
+  },
+  {
+    title: 'Todo resultado está dentro do seu limite?',
+    lead: 'O oráculo pede ao dispositivo cada chamada de uma suíte e compara cada elemento com o que a aritmética float32 pode errar, provado a partir dos laços simples em float64.',
+    suite: 'Suíte',
+    suites: {
+      smoke: 'smoke: cada operação, pequena',
+      edge: 'edge: tamanhos ímpares, somas exatas',
+      resnet: 'resnet: camadas de redes',
+    },
+    mistake: 'Plantar um erro',
+    mistakeNote: 'Uma convolução que esquece o viés, para ver como é uma falha.',
+    start: 'Julgar',
+    stop: 'Parar',
+    status: {
+      idle: 'Nada julgado ainda.',
+      running: (done: number, of: number) => `Caso ${done} de ${of}`,
+      done: (passed: number, failed: number) => `${passed} passaram, ${failed} falharam`,
+      stopped: (done: number, of: number) => `Parado depois de ${done} de ${of}`,
+    },
+    figures: {
+      passed: 'Passaram',
+      failed: 'Falharam',
+      elements: 'Elementos',
+      worst: 'Maior parte de um limite',
+      bits: 'Bits iguais',
+    },
+    table: 'Chamadas, à medida que são julgadas',
+    columns: {
+      op: 'Operação',
+      about: 'Chamada',
+      share: 'Do limite, no máximo',
+      bits: 'Bits iguais',
+      verdict: 'Veredito',
+    },
+    verdicts: { passed: 'passou', failed: 'falhou', error: 'lançou erro', absent: 'ausente' },
+    likely: 'Provável:',
+    unlooked: 'Só as menores falhas de uma operação são comparadas com erros conhecidos.',
+    exact: 'exato',
+    beyond: 'além',
+    failures: 'Falhas, explicadas',
+  },
+);
+
+interface Judging {
+  readonly phase: 'idle' | 'running' | 'done' | 'stopped' | 'failed';
+  readonly device: string;
+  readonly message: string | null;
+  readonly cases: readonly JudgedCase[];
+}
+
+const judging = new Store<Judging>({ phase: 'idle', device: '', message: null, cases: [] });
+
+let listening = false;
+function listen(): void {
+  if (listening) return;
+  listening = true;
+  const worker = labWorker();
+  worker.on('device', (device) => judging.get().phase === 'running' && judging.update({ device }));
+  worker.on('judged', (found) => {
+    const cases = [...judging.get().cases];
+    const at = cases.findIndex(({ id }) => id === found.id);
+    if (at < 0) cases.push(found);
+    else cases[at] = found;
+    judging.update({ cases });
+  });
+}
+
+async function start(request: JudgeRequest): Promise<void> {
+  judging.set({ phase: 'running', device: '', message: null, cases: [] });
+  try {
+    await labWorker().call('judge.start', request);
+    const { cases } = judging.get();
+    judging.update({ phase: cases.length > 0 && cases.length === cases[0].of ? 'done' : 'stopped' });
+  } catch (error) {
+    judging.update({ phase: 'failed', message: error instanceof Error ? error.message : String(error) });
+  }
+}
+
+const SUITES: readonly JudgeSuite[] = ['smoke', 'edge', 'resnet'];
+
+function requestOf(params: Readonly<Record<string, string>>): JudgeRequest {
+  return {
+    suite: SUITES.find((one) => one === params.suite) ?? 'smoke',
+    device: DEVICES.find((one) => one === params.device) ?? 'wasm',
+    threads: /^[1-9]\d?$/.test(params.threads ?? '') ? Number(params.threads) : 'auto',
+    math: ['fast', 'relaxed'].find((one) => one === params.math) ?? 'exact',
+    mistake: params.mistake === 'on',
+  };
+}
+
+function paramsOf({ suite, device, threads, math, mistake }: JudgeRequest): Record<string, string> {
+  return {
+    ...(suite !== 'smoke' && { suite }),
+    ...(device !== 'wasm' && { device: device as DeviceName }),
+    ...(threads !== 'auto' && { threads: String(threads) }),
+    ...(math !== 'exact' && { math }),
+    ...(mistake && { mistake: 'on' }),
+  };
+}
+
+/** The share of the bound, as a bar that is full at 1. */
+function Share({ share, failed }: { readonly share: number; readonly failed: boolean }) {
+  const text = useText(texts);
+  if (share === 0 && !failed) return <span class="note">{text.exact}</span>;
+  const shown = share > 10 ? text.beyond : `${brief(100 * share)} %`;
+  return (
+    <span class="share">
+      <span class="track" aria-hidden="true">
+        <i class={share > 1 ? 'over' : ''} style={{ width: `${100 * Math.min(1, share)}%` }} />
+      </span>
+      {shown}
+    </span>
+  );
+}
+
+function Rows({ cases }: { readonly cases: readonly JudgedCase[] }) {
+  const text = useText(texts);
+  const { columns } = text;
+  return (
+    <Scroll label={text.table}>
+      <table class="judged">
+        <caption class="hidden">{text.table}</caption>
+        <thead>
+          <tr>
+            <th scope="col">{columns.op}</th>
+            <th scope="col">{columns.about}</th>
+            <th scope="col">{columns.share}</th>
+            <th scope="col" class="number bits">
+              {columns.bits}
+            </th>
+            <th scope="col">{columns.verdict}</th>
+          </tr>
+        </thead>
+        <tbody>
+          {cases.map((c, i) => (
+            <tr key={c.id} data-status={c.status}>
+              <th scope="row">{c.op === cases[i - 1]?.op ? <span class="hidden">{c.op}</span> : c.op}</th>
+              <td>
+                {c.title} <span class="note mono">{c.id}</span>
+              </td>
+              <td>
+                <Share share={c.share} failed={c.status === 'failed'} />
+              </td>
+              <td class="number bits">
+                {c.equalBits === null ? '–' : c.elements === 0 ? '–' : `${brief((100 * c.equalBits) / c.elements)} %`}
+              </td>
+              <td class={c.status === 'passed' ? 'good' : c.status === 'absent' ? 'note' : 'bad'}>
+                {text.verdicts[c.status]}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </Scroll>
+  );
+}
+
+function Failures({ cases }: { readonly cases: readonly JudgedCase[] }) {
+  const text = useText(texts);
+  const failed = cases.filter(({ status }) => status === 'failed' || status === 'error');
+  if (failed.length === 0) return null;
+  return (
+    <section data-failures>
+      <h2>{text.failures}</h2>
+      {failed.map((c) => (
+        <article key={c.id} style={{ marginTop: '0.875rem' }}>
+          <h3>
+            {c.op}, {c.title} <span class="note mono">{c.id}</span>
+          </h3>
+          <p>
+            <span class="note">{c.causes.length > 0 ? text.likely : text.unlooked}</span> {c.causes.join('; ')}
+          </p>
+          {c.lines.map((line) => (
+            <p key={line} class="note mono" style={{ overflowWrap: 'anywhere' }}>
+              {line}
+            </p>
+          ))}
+        </article>
+      ))}
+    </section>
+  );
+}
+
+export function Judge() {
+  useEffect(listen, []);
+  const text = useText(texts);
+  const { params } = useStore(address);
+  const request = requestOf(params);
+  const change = (part: Partial<JudgeRequest>): void => setParams(paramsOf({ ...request, ...part }));
+  const { phase, device, message, cases } = usePart(judging, 'phase', 'device', 'message', 'cases');
+  const [told, setTold] = useState('');
+  const running = phase === 'running';
+  const count = (status: JudgedCase['status']): number => cases.filter((c) => c.status === status).length;
+  const [passed, failed] = [count('passed'), count('failed') + count('error')];
+  const of = cases[0]?.of ?? 0;
+  const elements = cases.reduce((sum, c) => sum + c.elements, 0);
+  const bits = cases.every((c) => c.equalBits !== null)
+    ? cases.reduce((sum, c) => sum + (c.equalBits as number), 0)
+    : null;
+  const worst = cases.reduce((most, c) => Math.max(most, c.share), 0);
+  const status =
+    phase === 'idle'
+      ? text.status.idle
+      : phase === 'failed'
+        ? (message as string)
+        : phase === 'done'
+          ? text.status.done(passed, failed)
+          : phase === 'stopped'
+            ? text.status.stopped(cases.length, of)
+            : text.status.running(cases.length, of);
+  // A reader of the screen is told of the end, not of every row.
+  useEffect(() => {
+    if (!running) setTold(status);
+  }, [running, status]);
+  const { figures } = text;
+  const rows: [string, string][] = [
+    [figures.passed, whole(passed)],
+    [figures.failed, whole(failed)],
+    [figures.elements, whole(elements)],
+    [figures.worst, cases.length === 0 ? '–' : worst > 10 ? text.beyond : `${brief(100 * worst)} %`],
+    [figures.bits, bits === null || elements === 0 ? '–' : `${brief((100 * bits) / elements)} %`],
+  ];
+  return (
+    <>
+      <h1>{text.title}</h1>
+      <p class="lead">{text.lead}</p>
+      <div class="desk">
+        <form class="settings" onSubmit={(event) => event.preventDefault()}>
+          <Select
+            name="suite"
+            label={text.suite}
+            value={request.suite}
+            choices={SUITES.map((value) => ({ value, label: text.suites[value] }))}
+            onChange={(suite) => change({ suite: suite as JudgeSuite })}
+          />
+          <WhereFields {...request} onChange={change} />
+          <div>
+            <Check
+              name="mistake"
+              label={text.mistake}
+              checked={request.mistake}
+              onChange={(mistake) => change({ mistake })}
+            />
+            <p class="note">{text.mistakeNote}</p>
+          </div>
+          <div class="buttons wide">
+            {running ? (
+              <button type="button" class="plain strong" data-act="stop" onClick={() => void labWorker().call('stop')}>
+                {text.stop}
+              </button>
+            ) : (
+              <button type="button" class="plain strong" data-act="judge" onClick={() => void start(request)}>
+                {text.start}
+              </button>
+            )}
+          </div>
+        </form>
+        <div class="flow">
+          <section aria-label={text.title}>
+            <dl class="figures">
+              {rows.map(([name, value]) => (
+                <div key={name}>
+                  <dt>{name}</dt>
+                  <dd>{value}</dd>
+                </div>
+              ))}
+            </dl>
+            <div class="bar" aria-hidden="true">
+              <i style={{ transform: `scaleX(${of === 0 ? 0 : cases.length / of})` }} />
+            </div>
+            <p class="status" data-judging={phase}>
+              {status} {device !== '' && <span>· {device}</span>}
+            </p>
+            <p class="hidden" role="status">
+              {told}
+            </p>
+          </section>
+          {phase !== 'running' && <Failures cases={cases} />}
+          {cases.length > 0 && (
+            <section>
+              <h2>{text.table}</h2>
+              <Rows cases={cases} />
+            </section>
+          )}
+        </div>
+      </div>
+    </>
+  );
+}

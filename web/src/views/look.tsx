@@ -1,0 +1,452 @@
+/** A network to look into: its shapes, its blocks' results for a picture, the chapter's figures. */
+
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { Check, NumberField, Select } from '../parts/fields.js';
+import { Scroll } from '../parts/scroll.js';
+import { Tile } from '../parts/tile.js';
+import { address, setParams } from '../state/address.js';
+import { brief, classNames, dictionary, useText, whole } from '../state/language.js';
+import { listRuns } from '../state/runStore.js';
+import { useStore } from '../state/store.js';
+import { labWorker } from '../work/client.js';
+import type { LayerRow, NetworkSummary, OwnPicture, RunRecord, Seen, Tiles, WeightSource } from '../work/messages.js';
+import { BlockTiles } from './learn/inside.js';
+import { Figures } from './look/figures.js';
+import { Plates, unitsOf } from './look/plates.js';
+
+const texts = dictionary(
+  {
+    title: 'What the network is, and what it sees',
+    lead: 'Every shape, parameter and multiply-add below is told by the code that trains it. Choose a block to see what it makes of a picture.',
+    model: 'Network',
+    size: 'Image size',
+    shortcuts: 'Shortcuts',
+    weights: 'Weights',
+    fresh: 'as drawn, seed 0',
+    file: (name: string) => `file ${name}`,
+    load: 'Load a safetensors file …',
+    picture: 'Your own picture',
+    drop: 'Drop a picture here, or choose a file. It stays in this page.',
+    choose: 'Choose a picture',
+    tour: 'The tour of shapes',
+    drawing: 'The network as a drawing',
+    tourNote: (p: string, m: string) =>
+      `${p} parameters, ${m} multiply-adds for one image. Height is the side of the maps, width their channels; an arc is a shortcut, a square on it a 1×1 convolution.`,
+    columns: { name: 'Name', layer: 'Layer', shape: 'Output shape', parameters: 'Parameters', macs: 'Multiply-adds' },
+    describe: (name: string, shape: string, p: string, m: string) =>
+      `${name}, output ${shape}, ${p} parameters, ${m} multiply-adds`,
+    sees: 'What it makes of the picture',
+    says: 'It says',
+    freshNote: 'These weights have learnt nothing yet: train a run, or load a file.',
+    classNumber: (n: number) => `class ${n}`,
+    pictures: 'Test pictures',
+    input: 'As the network gets it',
+    own: 'your own',
+    block: (name: string) => `Block ${name}`,
+    inBlock: (name: string) => `Layers of ${name}`,
+    working: 'Computing …',
+  },
+  {
+    title: 'O que a rede é, e o que vê',
+    lead: 'Toda forma, parâmetro e multiplicação-soma abaixo é dito pelo código que a treina. Escolha um bloco para ver o que faz de uma imagem.',
+    model: 'Rede',
+    size: 'Tamanho da imagem',
+    shortcuts: 'Conexões de atalho',
+    weights: 'Pesos',
+    fresh: 'como sorteados, semente 0',
+    file: (name: string) => `arquivo ${name}`,
+    load: 'Carregar um arquivo safetensors …',
+    picture: 'Uma imagem sua',
+    drop: 'Solte uma imagem aqui, ou escolha um arquivo. Ela fica nesta página.',
+    choose: 'Escolher uma imagem',
+    tour: 'Como a forma muda',
+    drawing: 'A rede em um desenho',
+    tourNote: (p: string, m: string) =>
+      `${p} parâmetros, ${m} multiplicações-somas por imagem. A altura é o lado dos mapas, a largura os canais; um arco é uma conexão de atalho, um quadrado nele uma convolução 1×1.`,
+    columns: { name: 'Nome', layer: 'Camada', shape: 'Forma da saída', parameters: 'Parâmetros', macs: 'Mult.-somas' },
+    describe: (name: string, shape: string, p: string, m: string) =>
+      `${name}, saída ${shape}, ${p} parâmetros, ${m} multiplicações-somas`,
+    sees: 'O que faz da imagem',
+    says: 'Ela diz',
+    freshNote: 'Estes pesos ainda não aprenderam nada: treine uma execução, ou carregue um arquivo.',
+    classNumber: (n: number) => `classe ${n}`,
+    pictures: 'Imagens de teste',
+    input: 'Como a rede a recebe',
+    own: 'a sua',
+    block: (name: string) => `Bloco ${name}`,
+    inBlock: (name: string) => `Camadas de ${name}`,
+    working: 'Calculando …',
+  },
+);
+
+const MODELS = [
+  'd2l-resnet18',
+  'd2l-resnet-tiny',
+  'cifar-resnet20',
+  'cifar-resnet56',
+  'resnet18',
+  'resnet34',
+  'resnet50',
+];
+/** The pictures that a network is for; the chapter's tour is of 224×224. */
+const usualSize = (model: string): number => (/^cifar/.test(model) ? 32 : model === 'd2l-resnet-tiny' ? 28 : 224);
+const SHOWN = 16;
+/** Most pixels of a side that a picture of one's own keeps. */
+const MOST_SIDE = 512;
+
+interface LookState {
+  readonly model: string;
+  readonly shortcuts: boolean;
+  readonly size: number;
+  readonly block: string;
+  readonly picture: number;
+  /** Id of a saved run. */
+  readonly run: string;
+}
+
+function stateOf(params: Readonly<Record<string, string>>): LookState {
+  const model = MODELS.find((one) => one === params.model) ?? 'd2l-resnet18';
+  const size = Number(params.size ?? usualSize(model));
+  const picture = Number(params.picture ?? 0);
+  return {
+    ...{ model, shortcuts: params.shortcuts !== 'off', block: params.block ?? '', run: params.run ?? '' },
+    size: Number.isInteger(size) && size >= 12 && size <= 224 ? size : usualSize(model),
+    picture: Number.isInteger(picture) && picture >= 0 && picture < SHOWN ? picture : 0,
+  };
+}
+
+function paramsOf({ model, shortcuts, size, block, picture, run }: LookState): Record<string, string> {
+  return {
+    ...(model !== 'd2l-resnet18' && { model }),
+    ...(!shortcuts && { shortcuts: 'off' }),
+    ...(size !== usualSize(model) && { size: String(size) }),
+    ...(block !== '' && { block }),
+    ...(picture !== 0 && { picture: String(picture) }),
+    ...(run !== '' && { run }),
+  };
+}
+
+async function decode(file: Blob): Promise<OwnPicture> {
+  const bitmap = await createImageBitmap(file);
+  const scale = Math.min(1, MOST_SIDE / Math.max(bitmap.width, bitmap.height));
+  const [width, height] = [bitmap.width, bitmap.height].map((v) => Math.max(1, Math.round(v * scale)));
+  const context = new OffscreenCanvas(width, height).getContext('2d') as OffscreenCanvasRenderingContext2D;
+  context.imageSmoothingQuality = 'high';
+  context.drawImage(bitmap, 0, 0, width, height);
+  return { width, height, rgba: context.getImageData(0, 0, width, height).data };
+}
+
+const amount = (value: number): string =>
+  value >= 1e9 ? `${brief(value / 1e9)} G` : value >= 1e6 ? `${brief(value / 1e6)} M` : whole(value);
+const shapeText = (shape: readonly number[]): string => shape.join(' × ');
+
+function Drop({ onPicture }: { readonly onPicture: (picture: OwnPicture) => void }) {
+  const text = useText(texts);
+  const [over, setOver] = useState(false);
+  const [problem, setProblem] = useState('');
+  const take = (file: Blob | undefined): void => {
+    if (!file) return;
+    setProblem('');
+    decode(file).then(onPicture, (error: Error) => setProblem(error.message));
+  };
+  return (
+    <div
+      class={`drop ${over ? 'over' : ''}`}
+      role="group"
+      aria-label={text.picture}
+      onDragOver={(event) => {
+        event.preventDefault();
+        setOver(true);
+      }}
+      onDragLeave={() => setOver(false)}
+      onDrop={(event) => {
+        event.preventDefault();
+        setOver(false);
+        take(event.dataTransfer?.files[0]);
+      }}
+    >
+      <p style={{ marginBottom: '0.5rem' }}>{text.drop}</p>
+      <label class="button">
+        {text.choose}
+        <input
+          class="hidden"
+          type="file"
+          accept="image/*"
+          name="picture"
+          onChange={(event) => take(event.currentTarget.files?.[0])}
+        />
+      </label>
+      {problem !== '' && <p class="bad">{problem}</p>}
+    </div>
+  );
+}
+
+function Tour({ summary, chosen }: { readonly summary: NetworkSummary; readonly chosen: string }) {
+  const text = useText(texts);
+  const { columns } = text;
+  const top = summary.layers.filter((l) => l.depth === 1);
+  const within = summary.layers.filter((l) => l.leaf && l.name.startsWith(`${chosen}.`));
+  const table = (rows: readonly LayerRow[], caption: string, named: boolean) => (
+    <Scroll label={caption} class="spaced">
+      <table>
+        <caption class={named ? 'label' : 'hidden'}>{caption}</caption>
+        <thead>
+          <tr>
+            <th scope="col">{columns.name}</th>
+            <th scope="col">{columns.layer}</th>
+            <th scope="col">{columns.shape}</th>
+            <th scope="col" class="number">
+              {columns.parameters}
+            </th>
+            <th scope="col" class="number">
+              {columns.macs}
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((l) => (
+            <tr key={l.name} class={chosen === l.name || chosen.startsWith(`${l.name}.`) ? 'chosen' : ''}>
+              <th scope="row" class="mono">
+                {l.name}
+              </th>
+              <td>
+                {l.type} <span class="note">{l.kernel}</span>
+              </td>
+              <td>{shapeText(l.output)}</td>
+              <td class="number">{l.parameters === 0 ? '–' : whole(l.parameters)}</td>
+              <td class="number">{l.macs === 0 ? '–' : whole(l.macs)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </Scroll>
+  );
+  return (
+    <>
+      {table(top, text.tour, false)}
+      {within.length > 0 && table(within, text.inBlock(chosen), true)}
+    </>
+  );
+}
+
+export function Look() {
+  const text = useText(texts);
+  const names = useText(classNames);
+  const { params } = useStore(address);
+  const state = stateOf(params);
+  const change = (part: Partial<LookState>): void => setParams(paramsOf({ ...state, ...part }));
+  const [summary, setSummary] = useState<NetworkSummary | null>(null);
+  const [chapter, setChapter] = useState<NetworkSummary | null>(null);
+  const [tests, setTests] = useState<{ pictures: Tiles; labels: Uint8Array } | null>(null);
+  const [runs, setRuns] = useState<readonly RunRecord[]>([]);
+  const [own, setOwn] = useState<OwnPicture | null>(null);
+  const [file, setFile] = useState<string | null>(null);
+  const [seen, setSeen] = useState<Seen | null>(null);
+  const [problem, setProblem] = useState('');
+  const asked = useRef(0);
+  const { model, shortcuts, size, run } = state;
+
+  useEffect(() => {
+    const worker = labWorker();
+    void worker.call('look.summary', 'd2l-resnet18', true, 224).then(setChapter);
+    void worker.call('look.pictures', SHOWN).then(setTests);
+    listRuns().then(setRuns, () => {});
+  }, []);
+  useEffect(() => {
+    let current = true;
+    labWorker()
+      .call('look.summary', model, shortcuts, size)
+      .then(
+        (found) => current && setSummary(found),
+        (error: Error) => setProblem(error.message),
+      );
+    return () => {
+      current = false;
+    };
+  }, [model, shortcuts, size]);
+
+  const units = summary ? unitsOf(summary.layers) : [];
+  const lookable = new Set(summary?.blocks.map(({ name }) => name));
+  const chosen = units.some((u) => u.row.name === state.block)
+    ? state.block
+    : (units.find((u) => u.block)?.row.name ?? '');
+  const fitting = runs.filter(
+    ({ settings, step }) => settings.config.model === model && settings.shortcuts === shortcuts && step > 0,
+  );
+  const source: WeightSource =
+    file !== null
+      ? { kind: 'file', name: file }
+      : fitting.some(({ id }) => id === run)
+        ? { kind: 'run', id: run }
+        : { kind: 'fresh' };
+  const sourceKey = source.kind === 'run' ? source.id : source.kind === 'file' ? `file ${source.name}` : '';
+
+  useEffect(() => {
+    if (summary === null || !lookable.has(chosen)) return;
+    const mine = ++asked.current;
+    setProblem('');
+    labWorker()
+      .call('look.see', { model, shortcuts, size, source }, own ?? state.picture, chosen)
+      .then(
+        (found) => mine === asked.current && setSeen(found),
+        (error: Error) => mine === asked.current && setProblem(error.message),
+      );
+  }, [summary, chosen, own, state.picture, sourceKey]);
+
+  const describe = (l: LayerRow): string =>
+    text.describe(`${l.name} ${l.type}`, shapeText(l.output), amount(l.parameters), amount(l.macs));
+  const className = (index: number): string => names[index] ?? text.classNumber(index);
+  const imagenet = /^resnet/.test(model);
+  return (
+    <>
+      <h1>{text.title}</h1>
+      <p class="lead">{text.lead}</p>
+      <div class="desk">
+        <form class="settings" onSubmit={(event) => event.preventDefault()}>
+          <Select
+            name="model"
+            label={text.model}
+            value={model}
+            choices={MODELS}
+            onChange={(next) => {
+              setFile(null);
+              change({ model: next, block: '', run: '', size: usualSize(next) });
+            }}
+          />
+          <Check
+            name="shortcuts"
+            label={text.shortcuts}
+            checked={shortcuts}
+            onChange={(on) => change({ shortcuts: on, run: '' })}
+          />
+          <NumberField
+            name="size"
+            label={text.size}
+            value={size}
+            {...{ min: 12, max: 224 }}
+            onChange={(next) => change({ size: next })}
+          />
+          <Select
+            name="weights"
+            label={text.weights}
+            value={sourceKey}
+            choices={[
+              { value: '', label: text.fresh },
+              ...fitting.map((r) => ({
+                value: r.id,
+                label: `${r.settings.config.resize}², ${r.step}/${r.totalSteps}, ${r.hash?.slice(0, 8) ?? ''}`,
+              })),
+              ...(file !== null ? [{ value: `file ${file}`, label: text.file(file) }] : []),
+            ]}
+            onChange={(value) => {
+              if (!value.startsWith('file ')) setFile(null);
+              const taken = fitting.find(({ id }) => id === value);
+              change({ run: taken?.id ?? '', ...(taken && { size: taken.settings.config.resize }) });
+            }}
+          />
+          <label class="button">
+            {text.load}
+            <input
+              class="hidden"
+              type="file"
+              accept=".safetensors"
+              name="weightsFile"
+              onChange={async (event) => {
+                const given = event.currentTarget.files?.[0];
+                if (!given) return;
+                await labWorker().call('look.file', new Uint8Array(await given.arrayBuffer()));
+                setFile(given.name);
+              }}
+            />
+          </label>
+          <Drop onPicture={setOwn} />
+        </form>
+        <div class="flow">
+          <section>
+            <h2>{text.tour}</h2>
+            <p class="note">{summary ? text.tourNote(whole(summary.parameters), amount(summary.macs)) : '\u00a0'}</p>
+            <Scroll label={text.drawing} class="reserved">
+              {summary && (
+                <Plates
+                  layers={summary.layers}
+                  chosen={chosen}
+                  onChoose={(block) => change({ block })}
+                  describe={describe}
+                  label={text.drawing}
+                />
+              )}
+            </Scroll>
+            {summary && <Tour summary={summary} chosen={chosen} />}
+          </section>
+          <section>
+            <h2>{text.sees}</h2>
+            <p class="note">{source.kind === 'fresh' ? text.freshNote : '\u00a0'}</p>
+            {tests && (
+              <div class="pictures" role="group" aria-label={text.pictures} style={{ marginBottom: '1.25rem' }}>
+                {Array.from({ length: SHOWN }, (_, i) => (
+                  <button
+                    key={i}
+                    type="button"
+                    class="picture"
+                    aria-pressed={own === null && state.picture === i}
+                    aria-label={`${i + 1}: ${names[tests.labels[i]]}`}
+                    onClick={() => {
+                      setOwn(null);
+                      change({ picture: i });
+                    }}
+                  >
+                    <Tile tiles={tests.pictures} index={i} />
+                  </button>
+                ))}
+              </div>
+            )}
+            {problem !== '' && (
+              <p class="notice bad" role="alert">
+                {problem}
+              </p>
+            )}
+            {seen === null ? (
+              <p class="note">{text.working}</p>
+            ) : (
+              <div class="columns">
+                <div>
+                  <p class="label" style={{ marginBottom: '0.5rem' }}>
+                    {text.input}
+                    {own !== null && `, ${text.own}`}
+                  </p>
+                  <div style={{ maxWidth: '9rem', marginBottom: '1rem' }}>
+                    <Tile tiles={seen.input} index={0} />
+                  </div>
+                  <h3>{text.says}</h3>
+                  <table data-classes>
+                    <caption class="hidden">{text.says}</caption>
+                    <tbody>
+                      {seen.classes.map(({ index, share }) => (
+                        <tr key={index}>
+                          <th scope="row">{imagenet ? text.classNumber(index) : className(index)}</th>
+                          <td>
+                            <span class="share">
+                              <span class="track" aria-hidden="true">
+                                <i style={{ width: `${100 * share}%` }} />
+                              </span>
+                              {brief(100 * share)} %
+                            </span>
+                          </td>
+                        </tr>
+                      ))}
+                    </tbody>
+                  </table>
+                </div>
+                <div>
+                  <h3 style={{ marginBottom: '0.5rem' }}>{text.block(seen.maps.block)}</h3>
+                  <BlockTiles maps={seen.maps} />
+                </div>
+              </div>
+            )}
+          </section>
+          {chapter && <Figures layers={chapter.layers} />}
+        </div>
+      </div>
+    </>
+  );
+}

@@ -1,0 +1,94 @@
+/** The networks of the page: those of the command line, and their plain twins without shortcuts. */
+import {
+  BasicBlock,
+  type BatchNorm2d,
+  type Conv2d,
+  type Device,
+  type Generator,
+  initXavierUniform,
+  Module,
+  Residual,
+  Sequential,
+  type Tensor,
+} from 'atalho';
+import { makeModel } from 'atalho/cli/models.js';
+
+/** A block without its shortcut: relu(bn2(conv2(relu(bn1(conv1(x)))))). */
+export class PlainBlock extends Module {
+  readonly conv1: Conv2d;
+  readonly bn1: BatchNorm2d;
+  readonly conv2: Conv2d;
+  readonly bn2: BatchNorm2d;
+
+  constructor({ conv1, bn1, conv2, bn2 }: Residual | BasicBlock) {
+    super();
+    this.conv1 = conv1;
+    this.bn1 = bn1;
+    this.conv2 = conv2;
+    this.bn2 = bn2;
+  }
+
+  override forward(x: Tensor): Tensor {
+    return this.bn2.forwardRelu(this.conv2.forward(this.bn1.forwardRelu(this.conv1.forward(x))));
+  }
+}
+
+/** The network with its very layers, nothing added to what a block computes; a shortcut's own convolution is left out. */
+function withoutShortcuts(module: Module): Module {
+  if (module instanceof Residual || module instanceof BasicBlock) {
+    const shortcut = module instanceof Residual ? module.conv3 : module.downsample;
+    shortcut?.dispose();
+    return new PlainBlock(module);
+  }
+  if (!(module instanceof Sequential)) return module;
+  const children = [...module.children()].map(([name, child]) => [name, withoutShortcuts(child)] as const);
+  const numbered = children.every(([name], i) => name === String(i));
+  return numbered
+    ? new Sequential(...children.map(([, child]) => child))
+    : new Sequential(Object.fromEntries(children));
+}
+
+export interface NetworkOptions {
+  readonly device: Device;
+  readonly generator: Generator;
+  readonly inChannels: number;
+  readonly numClasses: number;
+}
+
+/**
+ * The network as a run begins with it. With shortcuts, weights are left for the Trainer to draw. The twin's are drawn here, for all
+ * layers that the residual network has, so that both start from the same weights and take the same order of pictures.
+ */
+export function makeNetwork(model: string, shortcuts: boolean, o: NetworkOptions): Sequential {
+  const net = makeModel(model, o);
+  return shortcuts ? net : (withoutShortcuts(initXavierUniform(net, o.generator)) as Sequential);
+}
+
+/** Modules by their full names. */
+export function modulesOf(module: Module, prefix = ''): Map<string, Module> {
+  const found = new Map<string, Module>([[prefix, module]]);
+  for (const [name, child] of module.children()) {
+    const full = [prefix, name].filter((part) => part !== '').join('.');
+    for (const [key, one] of modulesOf(child, full)) found.set(key, one);
+  }
+  return found;
+}
+
+/** The first convolution and every block: what may be looked into. */
+export function blocksOf(net: Module): { name: string; type: string }[] {
+  const all = [...modulesOf(net)];
+  const isBlock = (m: Module): boolean => /^(Residual|BasicBlock|Bottleneck|PlainBlock)$/.test(typeName(m));
+  const stem = all.find(([, m]) => typeName(m) === 'Conv2d');
+  return [...(stem ? [stem] : []), ...all.filter(([, m]) => isBlock(m))].map(([name, m]) => ({
+    name,
+    type: typeName(m),
+  }));
+}
+
+/** Class names do not survive minification; these layers are told by what they are. */
+export function typeName(m: Module): string {
+  if (m instanceof Residual) return 'Residual';
+  if (m instanceof BasicBlock) return 'BasicBlock';
+  if (m instanceof PlainBlock) return 'PlainBlock';
+  return m.constructor.name;
+}
