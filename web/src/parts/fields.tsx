@@ -1,6 +1,7 @@
 /** Form fields: a label and its control. */
 import { dictionary, useText } from '../state/language.js';
 import { DEVICES, type DeviceName, type Threads } from '../work/messages.js';
+import { autoThreads } from '../work/threads.js';
 
 export interface Choice {
   readonly value: string;
@@ -132,7 +133,7 @@ export function WhereFields({
           name="threads"
           label={text.threads}
           value={String(threads)}
-          choices={[{ value: 'auto', label: text.all(most) }, ...counts]}
+          choices={[{ value: 'auto', label: text.all(autoThreads()) }, ...counts]}
           onChange={(value) => onChange({ ...now, threads: value === 'auto' ? 'auto' : Number(value) })}
         />
         <Select

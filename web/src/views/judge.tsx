@@ -183,7 +183,7 @@ function Rows({ cases }: { readonly cases: readonly JudgedCase[] }) {
             <tr key={c.id} data-status={c.status}>
               <th scope="row">{c.op === cases[i - 1]?.op ? <span class="hidden">{c.op}</span> : c.op}</th>
               <td>
-                {c.title} <span class="note mono">{c.id}</span>
+                <span lang="en">{c.title}</span> <span class="note mono">{c.id}</span>
               </td>
               <td>
                 <Share share={c.share} failed={c.status === 'failed'} />
@@ -212,13 +212,14 @@ function Failures({ cases }: { readonly cases: readonly JudgedCase[] }) {
       {failed.map((c) => (
         <article key={c.id} style={{ marginTop: '0.875rem' }}>
           <h3>
-            {c.op}, {c.title} <span class="note mono">{c.id}</span>
+            {c.op}, <span lang="en">{c.title}</span> <span class="note mono">{c.id}</span>
           </h3>
           <p>
-            <span class="note">{c.causes.length > 0 ? text.likely : text.unlooked}</span> {c.causes.join('; ')}
+            <span class="note">{c.causes.length > 0 ? text.likely : text.unlooked}</span>{' '}
+            <span lang="en">{c.causes.join('; ')}</span>
           </p>
           {c.lines.map((line) => (
-            <p key={line} class="note mono" style={{ overflowWrap: 'anywhere' }}>
+            <p key={line} lang="en" class="note mono" style={{ overflowWrap: 'anywhere' }}>
               {line}
             </p>
           ))}

@@ -1,6 +1,7 @@
 /** The devices by name, as the command line makes them. */
 import { type Device, reference, type WasmMath, wasm, webgpu } from 'atalho';
 import type { DeviceName, Threads } from './messages.js';
+import { autoThreads } from './threads.js';
 
 /** A real GPU; a software one is slower than wasm. */
 async function hasGpu(): Promise<boolean> {
@@ -18,7 +19,9 @@ export async function makeDevice(
     return webgpu({ math: math === 'fast' ? 'fast' : 'direct' });
   }
   if (name === 'reference') return reference({ math: math === 'fast' ? 'fast' : 'exact' });
-  return wasm({ threads, math: math as WasmMath, onWarning });
+  // Where there can be only one, the library's own 'auto' says why.
+  const own = threads === 'auto' && crossOriginIsolated ? autoThreads() : threads;
+  return wasm({ threads: own, math: math as WasmMath, onWarning });
 }
 
 /** A device in words: "wasm, 2 threads", "webgpu (SwiftShader)". */

@@ -19,6 +19,7 @@ import { loadImages } from './dataset.js';
 import { lookInside, shares } from './insight.js';
 import type { LookRequest, NetworkSummary, OwnPicture, Seen, Tiles } from './messages.js';
 import { blocksOf, makeNetwork, modulesOf } from './networks.js';
+import { autoThreads } from './threads.js';
 import { imageTiles, mapTiles } from './tiles.js';
 
 /** ImageNet's networks take colour, and know a thousand classes. */
@@ -140,7 +141,7 @@ export class Looker {
     const detail = source.kind === 'run' ? source.id : source.kind === 'file' ? source.name : '';
     const key = [model, shortcuts, source.kind, detail].join('|');
     if (this.open?.key === key) return this.open.net;
-    this.device ??= await wasm({ threads: 'auto', math: 'fast', onWarning: () => {} });
+    this.device ??= await wasm({ threads: autoThreads(), math: 'fast' });
     this.open?.net.dispose();
     this.open = null;
     const net = makeNetwork(model, shortcuts, { device: this.device, generator: new Generator(0), ...sizesOf(model) });
