@@ -189,7 +189,15 @@ export const mutants: readonly Mutant[] = [
 ];
 
 const root = new URL('../', import.meta.url);
-const options = ['--config', 'asconfig.json', '--target', 'release', '--outFile', 'build/mutant.wasm'];
+const options = [
+  'assembly/index.ts',
+  '--config',
+  'asconfig.json',
+  '--target',
+  'release',
+  '--outFile',
+  'build/mutant.wasm',
+];
 
 /** The binary of `assembly/` with one change, compiled in memory as the build compiles it; null changes nothing. */
 export async function compiled(mutant: Mutant | null): Promise<Uint8Array<ArrayBuffer>> {
