@@ -102,7 +102,7 @@ describe("torchvision's transforms", () => {
     expect(() => resizeShorterSide(picture('x', 1, 1024, 1), 1024)).toThrow(
       /1×1024 would become 1024×1048576; want at most 67108864 pixels/,
     );
-    expect(() => centerCrop(image, [3, 0])).toThrow(/centerCrop: size is \[3,0\]/);
+    expect(() => centerCrop(image, [3, 0])).toThrow(/centerCrop: size is \[3, 0\]/);
     expect(() => centerCrop(image, 1e6)).toThrow(/would become 1000000×1000000/);
     expect(() => centerCrop({ ...image, height: 5 }, 2)).toThrow(/48 pixels for shape \[3, 5, 4\]/);
     expect(() => normalize(image, { mean: [0], std: [1] })).toThrow(
