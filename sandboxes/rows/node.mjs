@@ -47,13 +47,6 @@ export default [
   row('Node 22', { binary: other(22) }),
   row('Node 24', { binary: other(24) }),
   row('Node 26, permission model', { binary: other(26), forbids: ['files'], flags: permissions('--permission') }),
-  row('isolated-vm', {
-    binary: other(24),
-    needs: [npm('isolated-vm')],
-    forbids: ['files'],
-    flags: ['--no-node-snapshot'],
-    script: host('isolated-vm.cjs'),
-  }),
   ...[
     ['SES compartment', 'wasm', 'embed', []],
     ['SES compartment, as a module', 'module', 'embed', []],
