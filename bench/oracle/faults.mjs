@@ -43,10 +43,10 @@ export const faults = [
   fault(
     'conv2d',
     /strides of rows and columns/,
-    ['g.stride[0]),\n        count(g.inWidth + left', 'g.stride[1]),\n    ];\n}\n/** Visits', ROW, COLUMN],
+    ['g.stride[0]),\n        count(g.inWidth + left', 'g.stride[1]),\n    ];\n}\nfunction eachTap', ROW, COLUMN],
     [
       'g.stride[1]),\n        count(g.inWidth + left',
-      'g.stride[0]),\n    ];\n}\n/** Visits',
+      'g.stride[0]),\n    ];\n}\nfunction eachTap',
       ROW.replace('stride[0]', 'stride[1]'),
       COLUMN.replace('stride[1]', 'stride[0]'),
     ],
@@ -168,8 +168,8 @@ export const faults = [
   fault(
     'conv2d',
     /one element|elements of y are wrong|only the end/,
-    '    return y;\n}\n/** Gradients. Where',
-    '    y.value[y.value.length - 1] *= 1 + 1e-3;\n    return y;\n}\n/** Gradients. Where',
+    '    return y;\n}\nexport function conv2dBackward(',
+    '    y.value[y.value.length - 1] *= 1 + 1e-3;\n    return y;\n}\nexport function conv2dBackward(',
   ),
   fault('linear', /bias is missing/, 'if (bias)\n                addTerm(y, at, bias[o]);', ''),
   fault(

@@ -11,7 +11,9 @@ import { conv2dCase, judge, NARROW, probableAllowance } from '../../dist/oracle/
 import { naiveBackend } from './backend.mjs';
 import { faults } from './faults.mjs';
 
-const source = readFileSync(fileURLToPath(new URL('../../dist/oracle/naive.js', import.meta.url)), 'utf8');
+const naive = readFileSync(fileURLToPath(new URL('../../dist/oracle/naive.js', import.meta.url)), 'utf8');
+// Without docstrings: a fault may reach from one function to the next.
+const source = naive.replace(/^ *\/\*\*[\s\S]*?\*\/\n/gm, '');
 const folder = mkdtempSync(join(tmpdir(), 'atalho-mutants-'));
 const HELPERS = '\nfunction clamp(extent, i) { return Math.min(Math.max(i, 0), extent - 1); }\n';
 
