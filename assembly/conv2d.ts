@@ -21,7 +21,7 @@ import {
   tileRowsZero,
 } from './gemm';
 import { normaliseRow } from './batchnorm';
-import { addAndRelu } from './elementwise';
+import { addAndRelu, addValue } from './elementwise';
 import { packPanel } from './im2col';
 import { packRows } from './pack';
 
@@ -82,16 +82,14 @@ export class ImplicitGemm {
 
 /** Bytes of scratch for m rows: pixel tables, a panel of packed columns, tiles that cannot be stored straight. */
 export function implicitGemmScratch(m: i32): f64 {
-  return <f64>(BLOCK_PIXELS * 8 + KC * 32 + 16) + <f64>((m + 3) >> 2) * <f64>BLOCK_PANELS * <f64>TILE_BYTES;
+  return <f64>(BLOCK_PIXELS * 8 + KC * 32) + <f64>((m + 3) >> 2) * <f64>BLOCK_PANELS * <f64>TILE_BYTES;
 }
 
 export function implicitGemm(g: ImplicitGemm, thread: i32): void {
   const bases: usize = g.scratch + <usize>thread * g.scratchStep;
   const dsts: usize = bases + BLOCK_PIXELS * 4;
   const columns: usize = dsts + BLOCK_PIXELS * 4;
-  const tiles: usize = columns + KC * 32 + 16;
-  const zeros: usize = tiles - 16;
-  v128.store(zeros, f32x4.splat(0));
+  const tiles: usize = columns + KC * 32;
   const k = g.k;
   const m = g.m;
   const most = max(min(KC, CACHED_WEIGHTS / m), KC / 3);
@@ -141,10 +139,6 @@ export function implicitGemm(g: ImplicitGemm, thread: i32): void {
     for (let k0 = 0; k0 < k; k0 += kc) {
       const kb = min(kc, k - k0);
       const columnsEnd: usize = columns + ((<usize>kb) << 5);
-      // Tiles that are stored straight get their bias with the last k block; a sum is never −0, so adding +0 is nothing.
-      const biased = g.bias !== 0 && k0 + kb === k;
-      const bias: usize = biased ? g.bias : zeros;
-      const biasStep: usize = biased ? 16 : 0;
       const taps: usize = g.taps + ((<usize>k0) << 2);
       let rows: usize = g.packed + ((<usize>k0) << 4);
       let step: usize = rowBytes;
@@ -176,41 +170,41 @@ export function implicitGemm(g: ImplicitGemm, thread: i32): void {
         } else if (layout === PACKED && done > 0 && isTwoQuads(bases + pixel)) {
           const left: usize = load<u32>(bases + pixel);
           const right: usize = load<u32>(bases + pixel, 16);
-          if (goOn) tilePackContinue(rows, left, right, taps, columns, columnsEnd, first, plane, bias);
-          else tilePackZero(rows, left, right, taps, columns, columnsEnd, first, plane, bias);
+          if (goOn) tilePackContinue(rows, left, right, taps, columns, columnsEnd, first, plane);
+          else tilePackZero(rows, left, right, taps, columns, columnsEnd, first, plane);
           const a = rows + panelStep;
           const c = first + (plane << 2);
-          wholeTiles(layout, goOn, a, step, columns, columnsEnd, c, plane, plane << 2, bias + biasStep, biasStep, done - 1);
+          wholeTiles(layout, goOn, a, step, columns, columnsEnd, c, plane, plane << 2, done - 1);
         } else {
           packPanel(bases + pixel, taps, kb, columns);
-          wholeTiles(layout, goOn, rows, step, columns, columnsEnd, first, plane, plane << 2, bias, biasStep, done);
+          wholeTiles(layout, goOn, rows, step, columns, columnsEnd, first, plane, plane << 2, done);
         }
         const left = rowPanels - done;
-        wholeTiles(layout, goOn, rest, step, columns, columnsEnd, restTile, 32, tileStep, zeros, 0, left);
+        wholeTiles(layout, goOn, rest, step, columns, columnsEnd, restTile, 32, tileStep, left);
       }
     }
     finishBlock(g, dsts, tiles, panels, count);
-    if (g.norm !== 0 || g.residualFrom !== 0 || g.relu !== 0) epilogue(g, p0, count);
+    if (g.bias !== 0 || g.norm !== 0 || g.residualFrom !== 0 || g.relu !== 0) epilogue(g, p0, count);
   }
 }
 
 /** `panels` row panels against a column panel. `step`: what the layout's tile takes after `a`. */
-function wholeTiles(layout: i32, goOn: bool, a: usize, step: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, bias: usize, biasStep: usize, panels: i32): void {
+function wholeTiles(layout: i32, goOn: bool, a: usize, step: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
   if (layout === PACKED) {
-    if (goOn) tileRowsContinue(a, step, b, bEnd, c, ldc, cStep, bias, biasStep, panels);
-    else tileRowsZero(a, step, b, bEnd, c, ldc, cStep, bias, biasStep, panels);
+    if (goOn) tileRowsContinue(a, step, b, bEnd, c, ldc, cStep, panels);
+    else tileRowsZero(a, step, b, bEnd, c, ldc, cStep, panels);
   } else if (layout === RAW) {
-    if (goOn) tileRawContinue(a, step, b, bEnd, c, ldc, cStep, bias, biasStep, panels);
-    else tileRawZero(a, step, b, bEnd, c, ldc, cStep, bias, biasStep, panels);
-  } else if (goOn) tileFilterContinue(a, step, b, bEnd, c, ldc, cStep, bias, biasStep, panels);
-  else tileFilterZero(a, step, b, bEnd, c, ldc, cStep, bias, biasStep, panels);
+    if (goOn) tileRawContinue(a, step, b, bEnd, c, ldc, cStep, panels);
+    else tileRawZero(a, step, b, bEnd, c, ldc, cStep, panels);
+  } else if (goOn) tileFilterContinue(a, step, b, bEnd, c, ldc, cStep, panels);
+  else tileFilterZero(a, step, b, bEnd, c, ldc, cStep, panels);
 }
 
 /** `pairs` pairs of row panels against the first half of a column panel. */
 function halfTiles(layout: i32, goOn: bool, a: usize, step: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
   if (layout === PACKED) {
-    if (goOn) tileHalfContinue(a, step, b, bEnd, c, cStep, pairs);
-    else tileHalfZero(a, step, b, bEnd, c, cStep, pairs);
+    if (goOn) tileHalfContinue(a, step, step, 16, b, bEnd, c, cStep, pairs);
+    else tileHalfZero(a, step, step, 16, b, bEnd, c, cStep, pairs);
   } else if (layout === RAW) {
     if (goOn) tileRawHalfContinue(a, step, b, bEnd, c, cStep, pairs);
     else tileRawHalfZero(a, step, b, bEnd, c, cStep, pairs);
@@ -218,11 +212,10 @@ function halfTiles(layout: i32, goOn: bool, a: usize, step: usize, b: usize, bEn
   else tileFilterHalfZero(a, step, b, bEnd, c, cStep, pairs);
 }
 
-/** Stores the tiles that were kept aside, with their bias: half panels, rows past a multiple of 4, split pixels. */
+/** Stores the tiles that were kept aside: half panels, rows past a multiple of 4, split pixels. */
 function finishBlock(g: ImplicitGemm, dsts: usize, tiles: usize, panels: i32, count: i32): void {
   const m = g.m;
   const plane: usize = g.outPlane;
-  const hasBias = g.bias !== 0;
   for (let p = 0; p < panels; p++) {
     const d = dsts + ((<usize>p) << 5);
     const contiguous = <usize>load<u32>(d, 28) - <usize>load<u32>(d) === 28;
@@ -230,9 +223,8 @@ function finishBlock(g: ImplicitGemm, dsts: usize, tiles: usize, panels: i32, co
     for (let r = contiguous ? m & ~3 : 0; r < m; r++) {
       const tile: usize = tiles + <usize>((r >> 2) * BLOCK_PANELS + p) * TILE_BYTES + ((<usize>(r & 3)) << 5);
       const rowOffset: usize = <usize>r * plane;
-      const value: f32 = hasBias ? load<f32>(g.bias + ((<usize>r) << 2)) : 0;
       for (let lane: usize = 0; lane < lanes; lane++) {
-        store<f32>(<usize>load<u32>(d + (lane << 2)) + rowOffset, load<f32>(tile + (lane << 2)) + value);
+        store<f32>(<usize>load<u32>(d + (lane << 2)) + rowOffset, load<f32>(tile + (lane << 2)));
       }
     }
   }
@@ -248,10 +240,11 @@ function epilogue(g: ImplicitGemm, p0: i32, count: i32): void {
     const n = min(mapSize - first, end - p);
     let out = g.out + <usize>image * g.outImage + ((<usize>first) << 2);
     for (let r: usize = 0; r < <usize>g.m; r++) {
+      if (g.bias !== 0) addValue(out, n, load<f32>(g.bias + (r << 2)));
       if (g.norm !== 0) {
         const norm = g.norm + r * 24;
         normaliseRow(out, out, n, load<f64>(norm), load<f64>(norm, 8), load<f64>(norm, 16), g.residualFrom, g.relu !== 0);
-      } else addAndRelu(out, n, g.residualFrom, g.relu !== 0);
+      } else if (g.residualFrom !== 0 || g.relu !== 0) addAndRelu(out, n, g.residualFrom, g.relu !== 0);
       out += g.outPlane;
     }
     p += n;

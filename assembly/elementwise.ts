@@ -51,6 +51,14 @@ export function reluBackward(y: usize, dy: usize, dx: usize, n: i32): void {
   }
 }
 
+/** In place, for `n` neighbours: `value` is added. */
+export function addValue(y: usize, n: i32, value: f32): void {
+  const four = f32x4.splat(value);
+  const end = y + ((<usize>n) << 2);
+  for (; y + 16 <= end; y += 16) v128.store(y, f32x4.add(v128.load(y), four));
+  for (; y < end; y += 4) store<f32>(y, load<f32>(y) + value);
+}
+
 /** In place, for `n` neighbours: what lies `residualFrom` from them is added, unless that is 0, and `relu` taken. */
 export function addAndRelu(y: usize, n: i32, residualFrom: usize, relu: bool): void {
   const zero = f32x4.splat(0);

@@ -8,7 +8,7 @@ import { transpose4 } from './pack';
 
 /** c + a·b: two roundings, or one in the relaxed binary. */
 @inline
-function madd(c: v128, a: v128, b: v128): v128 {
+export function madd(c: v128, a: v128, b: v128): v128 {
   if (ASC_FEATURE_RELAXED_SIMD) return f32x4.relaxed_madd(a, b, c);
   return f32x4.add(c, f32x4.mul(a, b));
 }
@@ -17,8 +17,8 @@ function madd(c: v128, a: v128, b: v128): v128 {
  * C = A·B over one k block for `panels` row panels. `a`: panels of [k][4], `aStep` bytes apart; `b`: one column panel [k][8]
  * up to `bEnd`; `c`: tiles `cStep` bytes apart, each 4 rows of 8 floats `ldc` bytes apart.
  */
-export function tileRowsZero(a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, bias: usize, biasStep: usize, panels: i32): void {
-  for (; panels > 0; panels--) {
+export function tileRowsZero(a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
+  while (panels > 0) for (; panels > 0; panels--) {
     let pa = a;
     let pb = b;
     let q = c;
@@ -48,18 +48,6 @@ export function tileRowsZero(a: usize, aStep: usize, b: usize, bEnd: usize, c: u
       pa += 16;
       pb += 32;
     } while (pb < bEnd);
-    let t = v128.load32_splat(bias);
-    c00 = f32x4.add(c00, t);
-    c01 = f32x4.add(c01, t);
-    t = v128.load32_splat(bias, 4);
-    c10 = f32x4.add(c10, t);
-    c11 = f32x4.add(c11, t);
-    t = v128.load32_splat(bias, 8);
-    c20 = f32x4.add(c20, t);
-    c21 = f32x4.add(c21, t);
-    t = v128.load32_splat(bias, 12);
-    c30 = f32x4.add(c30, t);
-    c31 = f32x4.add(c31, t);
     v128.store(q, c00);
     v128.store(q, c01, 16);
     q += ldc;
@@ -73,13 +61,12 @@ export function tileRowsZero(a: usize, aStep: usize, b: usize, bEnd: usize, c: u
     v128.store(q, c31, 16);
     a += aStep;
     c += cStep;
-    bias += biasStep;
   }
 }
 
 /** The same, going on from what C holds: blocking over k keeps the order. */
-export function tileRowsContinue(a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, bias: usize, biasStep: usize, panels: i32): void {
-  for (; panels > 0; panels--) {
+export function tileRowsContinue(a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
+  while (panels > 0) for (; panels > 0; panels--) {
     let pa = a;
     let pb = b;
     let q = c;
@@ -113,18 +100,6 @@ export function tileRowsContinue(a: usize, aStep: usize, b: usize, bEnd: usize, 
       pa += 16;
       pb += 32;
     } while (pb < bEnd);
-    let t = v128.load32_splat(bias);
-    c00 = f32x4.add(c00, t);
-    c01 = f32x4.add(c01, t);
-    t = v128.load32_splat(bias, 4);
-    c10 = f32x4.add(c10, t);
-    c11 = f32x4.add(c11, t);
-    t = v128.load32_splat(bias, 8);
-    c20 = f32x4.add(c20, t);
-    c21 = f32x4.add(c21, t);
-    t = v128.load32_splat(bias, 12);
-    c30 = f32x4.add(c30, t);
-    c31 = f32x4.add(c31, t);
     v128.store(q, c00);
     v128.store(q, c01, 16);
     q += ldc;
@@ -138,13 +113,12 @@ export function tileRowsContinue(a: usize, aStep: usize, b: usize, bEnd: usize, 
     v128.store(q, c31, 16);
     a += aStep;
     c += cStep;
-    bias += biasStep;
   }
 }
 
 /** The same from zero, whose sums are then added to what C holds: tiles of four rows of 8 floats, one after the other. */
 export function tileRowsAdd(a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, cStep: usize, panels: i32): void {
-  for (; panels > 0; panels--) {
+  while (panels > 0) for (; panels > 0; panels--) {
     let pa = a;
     let pb = b;
     let c00 = f32x4.splat(0);
@@ -190,7 +164,7 @@ export function tileRowsAdd(a: usize, aStep: usize, b: usize, bEnd: usize, c: us
  * The first row panel of a block, on columns that are not packed yet: reads pixel quads `left` and `right` tap by tap, and
  * leaves the packed panel at `b`. The stores of packing hide behind the arithmetic, which leaves those ports idle.
  */
-export function tilePackZero(a: usize, left: usize, right: usize, taps: usize, b: usize, bEnd: usize, c: usize, ldc: usize, bias: usize): void {
+export function tilePackZero(a: usize, left: usize, right: usize, taps: usize, b: usize, bEnd: usize, c: usize, ldc: usize): void {
   let c00 = f32x4.splat(0);
   let c01 = c00;
   let c10 = c00;
@@ -199,7 +173,7 @@ export function tilePackZero(a: usize, left: usize, right: usize, taps: usize, b
   let c21 = c00;
   let c30 = c00;
   let c31 = c00;
-  do {
+  while (b < bEnd) while (b < bEnd) do {
     const offset: usize = load<i32>(taps);
     const b0 = v128.load(left + offset);
     const b1 = v128.load(right + offset);
@@ -221,18 +195,6 @@ export function tilePackZero(a: usize, left: usize, right: usize, taps: usize, b
     taps += 4;
     b += 32;
   } while (b < bEnd);
-  let t = v128.load32_splat(bias);
-  c00 = f32x4.add(c00, t);
-  c01 = f32x4.add(c01, t);
-  t = v128.load32_splat(bias, 4);
-  c10 = f32x4.add(c10, t);
-  c11 = f32x4.add(c11, t);
-  t = v128.load32_splat(bias, 8);
-  c20 = f32x4.add(c20, t);
-  c21 = f32x4.add(c21, t);
-  t = v128.load32_splat(bias, 12);
-  c30 = f32x4.add(c30, t);
-  c31 = f32x4.add(c31, t);
   v128.store(c, c00);
   v128.store(c, c01, 16);
   c += ldc;
@@ -247,7 +209,7 @@ export function tilePackZero(a: usize, left: usize, right: usize, taps: usize, b
 }
 
 /** The same, going on from what C holds. */
-export function tilePackContinue(a: usize, left: usize, right: usize, taps: usize, b: usize, bEnd: usize, c: usize, ldc: usize, bias: usize): void {
+export function tilePackContinue(a: usize, left: usize, right: usize, taps: usize, b: usize, bEnd: usize, c: usize, ldc: usize): void {
   let p = c;
   let c00 = v128.load(p);
   let c01 = v128.load(p, 16);
@@ -260,7 +222,7 @@ export function tilePackContinue(a: usize, left: usize, right: usize, taps: usiz
   p += ldc;
   let c30 = v128.load(p);
   let c31 = v128.load(p, 16);
-  do {
+  while (b < bEnd) while (b < bEnd) do {
     const offset: usize = load<i32>(taps);
     const b0 = v128.load(left + offset);
     const b1 = v128.load(right + offset);
@@ -282,18 +244,6 @@ export function tilePackContinue(a: usize, left: usize, right: usize, taps: usiz
     taps += 4;
     b += 32;
   } while (b < bEnd);
-  let t = v128.load32_splat(bias);
-  c00 = f32x4.add(c00, t);
-  c01 = f32x4.add(c01, t);
-  t = v128.load32_splat(bias, 4);
-  c10 = f32x4.add(c10, t);
-  c11 = f32x4.add(c11, t);
-  t = v128.load32_splat(bias, 8);
-  c20 = f32x4.add(c20, t);
-  c21 = f32x4.add(c21, t);
-  t = v128.load32_splat(bias, 12);
-  c30 = f32x4.add(c30, t);
-  c31 = f32x4.add(c31, t);
   v128.store(c, c00);
   v128.store(c, c01, 16);
   c += ldc;
@@ -308,8 +258,8 @@ export function tilePackContinue(a: usize, left: usize, right: usize, taps: usiz
 }
 
 /** `tileRowsZero` on rows as they lie, `aRow` bytes apart: for weights that are met too seldom to be worth packing. */
-export function tileRawZero(a: usize, aRow: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, bias: usize, biasStep: usize, panels: i32): void {
-  for (; panels > 0; panels--) {
+export function tileRawZero(a: usize, aRow: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
+  while (panels > 0) for (; panels > 0; panels--) {
     let p0 = a;
     let p1 = a + aRow;
     let p2 = p1 + aRow;
@@ -345,18 +295,6 @@ export function tileRawZero(a: usize, aRow: usize, b: usize, bEnd: usize, c: usi
       p3 += 4;
       pb += 32;
     } while (pb < bEnd);
-    let t = v128.load32_splat(bias);
-    c00 = f32x4.add(c00, t);
-    c01 = f32x4.add(c01, t);
-    t = v128.load32_splat(bias, 4);
-    c10 = f32x4.add(c10, t);
-    c11 = f32x4.add(c11, t);
-    t = v128.load32_splat(bias, 8);
-    c20 = f32x4.add(c20, t);
-    c21 = f32x4.add(c21, t);
-    t = v128.load32_splat(bias, 12);
-    c30 = f32x4.add(c30, t);
-    c31 = f32x4.add(c31, t);
     v128.store(q, c00);
     v128.store(q, c01, 16);
     q += ldc;
@@ -370,13 +308,12 @@ export function tileRawZero(a: usize, aRow: usize, b: usize, bEnd: usize, c: usi
     v128.store(q, c31, 16);
     a += aRow << 2;
     c += cStep;
-    bias += biasStep;
   }
 }
 
 /** The same, going on from what C holds. */
-export function tileRawContinue(a: usize, aRow: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, bias: usize, biasStep: usize, panels: i32): void {
-  for (; panels > 0; panels--) {
+export function tileRawContinue(a: usize, aRow: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
+  while (panels > 0) for (; panels > 0; panels--) {
     let p0 = a;
     let p1 = a + aRow;
     let p2 = p1 + aRow;
@@ -416,18 +353,6 @@ export function tileRawContinue(a: usize, aRow: usize, b: usize, bEnd: usize, c:
       p3 += 4;
       pb += 32;
     } while (pb < bEnd);
-    let t = v128.load32_splat(bias);
-    c00 = f32x4.add(c00, t);
-    c01 = f32x4.add(c01, t);
-    t = v128.load32_splat(bias, 4);
-    c10 = f32x4.add(c10, t);
-    c11 = f32x4.add(c11, t);
-    t = v128.load32_splat(bias, 8);
-    c20 = f32x4.add(c20, t);
-    c21 = f32x4.add(c21, t);
-    t = v128.load32_splat(bias, 12);
-    c30 = f32x4.add(c30, t);
-    c31 = f32x4.add(c31, t);
     v128.store(q, c00);
     v128.store(q, c01, 16);
     q += ldc;
@@ -441,7 +366,6 @@ export function tileRawContinue(a: usize, aRow: usize, b: usize, bEnd: usize, c:
     v128.store(q, c31, 16);
     a += aRow << 2;
     c += cStep;
-    bias += biasStep;
   }
 }
 
@@ -449,8 +373,8 @@ export function tileRawContinue(a: usize, aRow: usize, b: usize, bEnd: usize, c:
  * `tileRowsZero` for the input gradient of 3×3 kernels, on weights as they lie: row panels are four filters of 9 taps, and
  * `offsets` tells for each k where its output channel and tap lie.
  */
-export function tileFilterZero(a: usize, offsets: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, bias: usize, biasStep: usize, panels: i32): void {
-  for (; panels > 0; panels--) {
+export function tileFilterZero(a: usize, offsets: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
+  while (panels > 0) for (; panels > 0; panels--) {
     let p = offsets;
     let pb = b;
     let q = c;
@@ -481,18 +405,6 @@ export function tileFilterZero(a: usize, offsets: usize, b: usize, bEnd: usize, 
       p += 4;
       pb += 32;
     } while (pb < bEnd);
-    let t = v128.load32_splat(bias);
-    c00 = f32x4.add(c00, t);
-    c01 = f32x4.add(c01, t);
-    t = v128.load32_splat(bias, 4);
-    c10 = f32x4.add(c10, t);
-    c11 = f32x4.add(c11, t);
-    t = v128.load32_splat(bias, 8);
-    c20 = f32x4.add(c20, t);
-    c21 = f32x4.add(c21, t);
-    t = v128.load32_splat(bias, 12);
-    c30 = f32x4.add(c30, t);
-    c31 = f32x4.add(c31, t);
     v128.store(q, c00);
     v128.store(q, c01, 16);
     q += ldc;
@@ -506,13 +418,12 @@ export function tileFilterZero(a: usize, offsets: usize, b: usize, bEnd: usize, 
     v128.store(q, c31, 16);
     a += 144;
     c += cStep;
-    bias += biasStep;
   }
 }
 
 /** The same, going on from what C holds. */
-export function tileFilterContinue(a: usize, offsets: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, bias: usize, biasStep: usize, panels: i32): void {
-  for (; panels > 0; panels--) {
+export function tileFilterContinue(a: usize, offsets: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
+  while (panels > 0) for (; panels > 0; panels--) {
     let p = offsets;
     let pb = b;
     let q = c;
@@ -547,18 +458,6 @@ export function tileFilterContinue(a: usize, offsets: usize, b: usize, bEnd: usi
       p += 4;
       pb += 32;
     } while (pb < bEnd);
-    let t = v128.load32_splat(bias);
-    c00 = f32x4.add(c00, t);
-    c01 = f32x4.add(c01, t);
-    t = v128.load32_splat(bias, 4);
-    c10 = f32x4.add(c10, t);
-    c11 = f32x4.add(c11, t);
-    t = v128.load32_splat(bias, 8);
-    c20 = f32x4.add(c20, t);
-    c21 = f32x4.add(c21, t);
-    t = v128.load32_splat(bias, 12);
-    c30 = f32x4.add(c30, t);
-    c31 = f32x4.add(c31, t);
     v128.store(q, c00);
     v128.store(q, c01, 16);
     q += ldc;
@@ -572,7 +471,6 @@ export function tileFilterContinue(a: usize, offsets: usize, b: usize, bEnd: usi
     v128.store(q, c31, 16);
     a += 144;
     c += cStep;
-    bias += biasStep;
   }
 }
 
@@ -582,7 +480,7 @@ export function tileFilterContinue(a: usize, offsets: usize, b: usize, bEnd: usi
  * each stored by channel: eight rows of four floats, `ldc` bytes apart.
  */
 export function tileTaps(taps: usize, quads: i32, bases: usize, basesEnd: usize, b: usize, c: usize, ldc: usize, cStep: usize): void {
-  for (; quads > 0; quads--) {
+  while (quads > 0) for (; quads > 0; quads--) {
     const t0: usize = load<i32>(taps);
     const t1: usize = load<i32>(taps, 4);
     const t2: usize = load<i32>(taps, 8);
@@ -642,7 +540,7 @@ export function tileTapsHalf(taps: usize, bases: usize, basesEnd: usize, pb: usi
   let s5 = s0;
   let s6 = s0;
   let s7 = s0;
-  do {
+  while (p < basesEnd) while (p < basesEnd) do {
     const x: usize = load<i32>(p);
     const b = v128.load(pb);
     s0 = madd(s0, v128.load32_splat(x + t0), b);
@@ -661,87 +559,84 @@ export function tileTapsHalf(taps: usize, bases: usize, basesEnd: usize, pb: usi
 }
 
 /**
- * For a last column panel with at most four columns: two row panels at a time against its first half, 8 rows × 4 columns.
- * `c`: tiles `cStep` bytes apart, rows 32 bytes apart, of which the second halves stay as they are.
+ * For a last column panel with at most four columns: two row panels at a time against its first half, 8 rows × 4 columns, lanes
+ * across rows. A pair's second panel lies `apart` bytes from the first, a pair takes 2 · `aStep` bytes, from k to k there are
+ * `kStep`. `c`: tiles `cStep` bytes apart, rows 32 bytes apart, of which the second halves stay as they are.
  */
-export function tileHalfZero(a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
-  for (; pairs > 0; pairs--) {
+export function tileHalfZero(a: usize, aStep: usize, apart: usize, kStep: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
+  while (pairs > 0) for (; pairs > 0; pairs--) {
     let pa = a;
-    let pa4 = a + aStep;
     let pb = b;
-    const c4 = c + cStep;
-    let s0 = f32x4.splat(0);
-    let s1 = s0;
-    let s2 = s0;
-    let s3 = s0;
-    let s4 = s0;
-    let s5 = s0;
-    let s6 = s0;
-    let s7 = s0;
+    let c00 = f32x4.splat(0);
+    let c01 = c00;
+    let c10 = c00;
+    let c11 = c00;
+    let c20 = c00;
+    let c21 = c00;
+    let c30 = c00;
+    let c31 = c00;
     do {
-      const v = v128.load(pb);
-      s0 = madd(s0, v128.load32_splat(pa), v);
-      s1 = madd(s1, v128.load32_splat(pa, 4), v);
-      s2 = madd(s2, v128.load32_splat(pa, 8), v);
-      s3 = madd(s3, v128.load32_splat(pa, 12), v);
-      s4 = madd(s4, v128.load32_splat(pa4), v);
-      s5 = madd(s5, v128.load32_splat(pa4, 4), v);
-      s6 = madd(s6, v128.load32_splat(pa4, 8), v);
-      s7 = madd(s7, v128.load32_splat(pa4, 12), v);
-      pa += 16;
-      pa4 += 16;
+      const a0 = v128.load(pa);
+      const a1 = v128.load(pa + apart);
+      let s = v128.load32_splat(pb);
+      c00 = madd(c00, a0, s);
+      c01 = madd(c01, a1, s);
+      s = v128.load32_splat(pb, 4);
+      c10 = madd(c10, a0, s);
+      c11 = madd(c11, a1, s);
+      s = v128.load32_splat(pb, 8);
+      c20 = madd(c20, a0, s);
+      c21 = madd(c21, a1, s);
+      s = v128.load32_splat(pb, 12);
+      c30 = madd(c30, a0, s);
+      c31 = madd(c31, a1, s);
+      pa += kStep;
       pb += 32;
     } while (pb < bEnd);
-    v128.store(c, s0);
-    v128.store(c, s1, 32);
-    v128.store(c, s2, 64);
-    v128.store(c, s3, 96);
-    v128.store(c4, s4);
-    v128.store(c4, s5, 32);
-    v128.store(c4, s6, 64);
-    v128.store(c4, s7, 96);
+    transpose4(c00, c10, c20, c30, c, 32);
+    transpose4(c01, c11, c21, c31, c + cStep, 32);
     a += aStep << 1;
     c += cStep << 1;
   }
 }
 
 /** The same, going on from what C holds. */
-export function tileHalfContinue(a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
-  for (; pairs > 0; pairs--) {
+export function tileHalfContinue(a: usize, aStep: usize, apart: usize, kStep: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
+  while (pairs > 0) for (; pairs > 0; pairs--) {
     let pa = a;
-    let pa4 = a + aStep;
     let pb = b;
+    // Rows turned into columns where they lie.
     const c4 = c + cStep;
-    let s0 = v128.load(c);
-    let s1 = v128.load(c, 32);
-    let s2 = v128.load(c, 64);
-    let s3 = v128.load(c, 96);
-    let s4 = v128.load(c4);
-    let s5 = v128.load(c4, 32);
-    let s6 = v128.load(c4, 64);
-    let s7 = v128.load(c4, 96);
+    transpose4(v128.load(c), v128.load(c, 32), v128.load(c, 64), v128.load(c, 96), c, 32);
+    transpose4(v128.load(c4), v128.load(c4, 32), v128.load(c4, 64), v128.load(c4, 96), c4, 32);
+    let c00 = v128.load(c);
+    let c10 = v128.load(c, 32);
+    let c20 = v128.load(c, 64);
+    let c30 = v128.load(c, 96);
+    let c01 = v128.load(c4);
+    let c11 = v128.load(c4, 32);
+    let c21 = v128.load(c4, 64);
+    let c31 = v128.load(c4, 96);
     do {
-      const v = v128.load(pb);
-      s0 = madd(s0, v128.load32_splat(pa), v);
-      s1 = madd(s1, v128.load32_splat(pa, 4), v);
-      s2 = madd(s2, v128.load32_splat(pa, 8), v);
-      s3 = madd(s3, v128.load32_splat(pa, 12), v);
-      s4 = madd(s4, v128.load32_splat(pa4), v);
-      s5 = madd(s5, v128.load32_splat(pa4, 4), v);
-      s6 = madd(s6, v128.load32_splat(pa4, 8), v);
-      s7 = madd(s7, v128.load32_splat(pa4, 12), v);
-      pa += 16;
-      pa4 += 16;
+      const a0 = v128.load(pa);
+      const a1 = v128.load(pa + apart);
+      let s = v128.load32_splat(pb);
+      c00 = madd(c00, a0, s);
+      c01 = madd(c01, a1, s);
+      s = v128.load32_splat(pb, 4);
+      c10 = madd(c10, a0, s);
+      c11 = madd(c11, a1, s);
+      s = v128.load32_splat(pb, 8);
+      c20 = madd(c20, a0, s);
+      c21 = madd(c21, a1, s);
+      s = v128.load32_splat(pb, 12);
+      c30 = madd(c30, a0, s);
+      c31 = madd(c31, a1, s);
+      pa += kStep;
       pb += 32;
     } while (pb < bEnd);
-    v128.store(c, s0);
-    v128.store(c, s1, 32);
-    v128.store(c, s2, 64);
-    v128.store(c, s3, 96);
-    v128.store(c4, s4);
-    v128.store(c4, s5, 32);
-    v128.store(c4, s6, 64);
-    v128.store(c4, s7, 96);
+    transpose4(c00, c10, c20, c30, c, 32);
+    transpose4(c01, c11, c21, c31, c4, 32);
     a += aStep << 1;
     c += cStep << 1;
   }
@@ -749,7 +644,7 @@ export function tileHalfContinue(a: usize, aStep: usize, b: usize, bEnd: usize, 
 
 /** `tileHalfZero` on rows as they lie. */
 export function tileRawHalfZero(a: usize, aRow: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
-  for (; pairs > 0; pairs--) {
+  while (pairs > 0) for (; pairs > 0; pairs--) {
     let p0 = a;
     let p1 = a + aRow;
     let p2 = p1 + aRow;
@@ -803,7 +698,7 @@ export function tileRawHalfZero(a: usize, aRow: usize, b: usize, bEnd: usize, c:
 
 /** The same, going on from what C holds. */
 export function tileRawHalfContinue(a: usize, aRow: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
-  for (; pairs > 0; pairs--) {
+  while (pairs > 0) for (; pairs > 0; pairs--) {
     let p0 = a;
     let p1 = a + aRow;
     let p2 = p1 + aRow;
@@ -857,7 +752,7 @@ export function tileRawHalfContinue(a: usize, aRow: usize, b: usize, bEnd: usize
 
 /** `tileHalfZero` on 3×3 filters as they lie. */
 export function tileFilterHalfZero(a: usize, offsets: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
-  for (; pairs > 0; pairs--) {
+  while (pairs > 0) for (; pairs > 0; pairs--) {
     let p = offsets;
     let pb = b;
     const c4 = c + cStep;
@@ -898,7 +793,7 @@ export function tileFilterHalfZero(a: usize, offsets: usize, b: usize, bEnd: usi
 
 /** The same, going on from what C holds. */
 export function tileFilterHalfContinue(a: usize, offsets: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
-  for (; pairs > 0; pairs--) {
+  while (pairs > 0) for (; pairs > 0; pairs--) {
     let p = offsets;
     let pb = b;
     const c4 = c + cStep;
@@ -943,7 +838,7 @@ export function tileFilterHalfContinue(a: usize, offsets: usize, b: usize, bEnd:
  */
 export function tilePeak(a: usize, b: usize, k: i32, panels: i32, repeats: i32, c: usize): void {
   const bytes: usize = (<usize>k) << 4;
-  for (let r = 0; r < repeats; r++) tileRowsZero(a, bytes, b, b + (bytes << 1), c, 32, 128, c, 0, panels);
+  for (let r = 0; r < repeats; r++) tileRowsZero(a, bytes, b, b + (bytes << 1), c, 32, 128, panels);
 }
 
 /** Byte size of a C tile in scratch: 4 rows × 8 columns. */

@@ -1,5 +1,5 @@
 /** Matrix product through the register tile; either operand may be stored transposed (strides in bytes). */
-import { TILE_BYTES, tileRowsContinue, tileRowsZero } from './gemm';
+import { madd, TILE_BYTES, tileRowsContinue, tileRowsZero } from './gemm';
 import { packRows, transpose4 } from './pack';
 
 const BLOCK_ROWS: i32 = 512;
@@ -7,9 +7,9 @@ const BLOCK_PANELS: i32 = 32;
 const BLOCK_COLUMNS: i32 = 256;
 const KC: i32 = 288;
 
-/** Bytes of scratch: zeros, a block of rows, a block of columns, their tiles. */
+/** Bytes of scratch: a block of rows, a block of columns, their tiles. */
 export function matmulScratch(): i32 {
-  return 16 + (BLOCK_ROWS + BLOCK_COLUMNS) * KC * 4 + BLOCK_ROWS * BLOCK_COLUMNS * 4;
+  return (BLOCK_ROWS + BLOCK_COLUMNS) * KC * 4 + BLOCK_ROWS * BLOCK_COLUMNS * 4;
 }
 
 /** out (dense, m × n) = A·B (+ bias of the column). */
@@ -27,9 +27,12 @@ export function matmul(
   k: i32,
   scratch: usize,
 ): void {
-  const zeros = scratch;
-  v128.store(zeros, f32x4.splat(0));
-  const rows: usize = zeros + 16;
+  // Packing would take longer than the products.
+  if (m === 1 && bRow === 4) {
+    oneRow(a, aCol, b, bCol, bias, out, n, k, scratch);
+    return;
+  }
+  const rows = scratch;
   const columns: usize = rows + BLOCK_ROWS * KC * 4;
   const tiles: usize = columns + BLOCK_COLUMNS * KC * 4;
   const kBlocks = (k + KC - 1) / KC;
@@ -54,8 +57,8 @@ export function matmul(
         let pb = columns;
         let tile = tiles;
         for (let p = 0; p < panels; p++) {
-          if (k0 === 0) tileRowsZero(rows, rowBytes, pb, pb + panelBytes, tile, 32, tileStep, zeros, 0, rowPanels);
-          else tileRowsContinue(rows, rowBytes, pb, pb + panelBytes, tile, 32, tileStep, zeros, 0, rowPanels);
+          if (k0 === 0) tileRowsZero(rows, rowBytes, pb, pb + panelBytes, tile, 32, tileStep, rowPanels);
+          else tileRowsContinue(rows, rowBytes, pb, pb + panelBytes, tile, 32, tileStep, rowPanels);
           pb += panelBytes;
           tile += TILE_BYTES;
         }
@@ -70,6 +73,56 @@ export function matmul(
       }
     }
   }
+}
+
+/** A row, dense or not, times columns that lie dense `bStep` bytes apart: eight at a time, k ascending. `sums`: 32 bytes. */
+function oneRow(a: usize, aStep: usize, b: usize, bStep: usize, bias: usize, out: usize, n: i32, k: i32, sums: usize): void {
+  const whole = aStep === 4 ? k & ~3 : 0;
+  const last = b + <usize>(n - 1) * bStep;
+  for (let c = 0; c < n; c += 8) {
+    // Columns past the end are the last once more, and not stored.
+    const p0 = b + <usize>c * bStep;
+    const p1 = min(p0 + bStep, last);
+    const p2 = min(p1 + bStep, last);
+    const p3 = min(p2 + bStep, last);
+    const p4 = min(p3 + bStep, last);
+    const p5 = min(p4 + bStep, last);
+    const p6 = min(p5 + bStep, last);
+    const p7 = min(p6 + bStep, last);
+    let left = f32x4.splat(0);
+    let right = left;
+    for (let i: usize = 0, end = (<usize>whole) << 2; i < end; i += 16) {
+      left = fourTerms(left, a + i, p0 + i, p1 + i, p2 + i, p3 + i);
+      right = fourTerms(right, a + i, p4 + i, p5 + i, p6 + i, p7 + i);
+    }
+    v128.store(sums, left);
+    v128.store(sums, right, 16);
+    const lanes = min(8, n - c);
+    for (let j = 0; j < lanes; j++) {
+      const p = p0 + <usize>j * bStep;
+      let sum = load<f32>(sums + ((<usize>j) << 2));
+      for (let i = whole; i < k; i++) sum = sum + load<f32>(a + <usize>i * aStep) * load<f32>(p + ((<usize>i) << 2));
+      const at: usize = (<usize>(c + j)) << 2;
+      store<f32>(out + at, bias !== 0 ? sum + load<f32>(bias + at) : sum);
+    }
+  }
+}
+
+/** Goes on with four sums, each of a column at p0 … p3, by four terms. */
+@inline
+function fourTerms(sum: v128, a: usize, p0: usize, p1: usize, p2: usize, p3: usize): v128 {
+  const r0 = v128.load(p0);
+  const r1 = v128.load(p1);
+  const r2 = v128.load(p2);
+  const r3 = v128.load(p3);
+  const t0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
+  const t1 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
+  const t2 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+  const t3 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
+  sum = madd(sum, v128.load32_splat(a), v128.shuffle<f64>(t0, t1, 0, 2));
+  sum = madd(sum, v128.load32_splat(a, 4), v128.shuffle<f64>(t0, t1, 1, 3));
+  sum = madd(sum, v128.load32_splat(a, 8), v128.shuffle<f64>(t2, t3, 0, 2));
+  return madd(sum, v128.load32_splat(a, 12), v128.shuffle<f64>(t2, t3, 1, 3));
 }
 
 /** Panels [panel][k][width] of `lanes` lanes of `k` floats; lanes past the end are zeros. */

@@ -36,9 +36,10 @@ export class WinogradConv {
   sourcePlane: usize;
   sourceRow: usize;
   k: i32;
-  /** Transformed filters, from the first of `m` rows: panels of four rows, and the bytes from one ξ to the next. */
+  /** Transformed filters, from the first of `m` rows: panels of four rows, the bytes from one ξ to the next, and from one k. */
   weight: usize;
   weightXi: usize;
+  weightK: usize;
   m: i32;
   /** m floats, or 0. */
   bias: usize;
@@ -64,7 +65,7 @@ export function winogradScratch(tile: i32, stride: i32, block: i32, k: i32, m: i
   const panels: f64 = block >> 3;
   const columns = panels * <f64>(k << 5) + 64;
   const sums = panels * <f64>((m + 3) >> 2) * <f64>TILE_BYTES + 64;
-  return <f64>(64 + TILE_SCRATCH) + <f64>(block << 4) + <f64>products(tile, stride) * (columns + sums);
+  return <f64>TILE_SCRATCH + <f64>(block << 4) + <f64>products(tile, stride) * (columns + sums);
 }
 
 /** Elements of a transformed tile. */
@@ -85,22 +86,23 @@ export function winogradFilterXi(rows: i32, k: i32): f64 {
 
 /**
  * Filters from, of rows and k as the tensor holds them, `rowStep` and `step` bytes apart, into panels of `out`, whose
- * elements lie `xi` bytes apart.
+ * elements lie `xi` bytes apart: [k][4], or with 32 bytes from k to k two of them side by side, [k][8], which are read in one
+ * stream where there is but half a panel of tiles.
  */
-export function winogradFilters(tile: i32, stride: i32, weight: usize, rows: i32, k: i32, rowStep: usize, step: usize, flipped: i32, out: usize, xi: usize, scratch: usize, thread: i32): void {
+export function winogradFilters(tile: i32, stride: i32, weight: usize, rows: i32, k: i32, rowStep: usize, step: usize, flipped: i32, out: usize, xi: usize, kStep: usize, scratch: usize, thread: i32): void {
   const constants: usize = scratch + <usize>thread * TILE_SCRATCH;
   writeConstants(constants);
   for (let r = 0; r < rows; r += 4) {
-    if (stride === 2) stridedFilters(tile, weight, rowStep, min(4, rows - r), step, flipped !== 0, out, xi, k, constants);
-    else filterTiles(tile, weight, rowStep, min(4, rows - r), step, flipped !== 0, out, xi, k, constants);
+    const to = kStep === 16 || (r & 4) === 0 ? out : out - ((<usize>k) << 4) + 16;
+    if (stride === 2) stridedFilters(tile, weight, rowStep, min(4, rows - r), step, flipped !== 0, to, kStep, xi, k, constants);
+    else filterTiles(tile, weight, rowStep, min(4, rows - r), step, flipped !== 0, to, kStep, xi, k, constants);
     weight += rowStep << 2;
     out += (<usize>k) << 4;
   }
 }
 
 export function winogradConv(g: WinogradConv, thread: i32): void {
-  const zeros: usize = g.scratch + <usize>thread * g.scratchStep;
-  const constants: usize = zeros + 64;
+  const constants: usize = g.scratch + <usize>thread * g.scratchStep;
   const sources: usize = constants + TILE_SCRATCH;
   // Four outputs and their extents, as outputTiles wants them.
   const outputs: usize = sources + ((<usize>g.block) << 2);
@@ -117,7 +119,6 @@ export function winogradConv(g: WinogradConv, thread: i32): void {
   /** Extents of a tile, in the source and in the result. */
   const from = strided && !g.transposed ? 2 * m : m;
   const wide = strided && g.transposed ? 2 * m : m;
-  v128.store(zeros, f32x4.splat(0));
   writeConstants(constants);
   const tilesOfImage = g.tilesHigh * g.tilesWide;
   let image = g.from / tilesOfImage;
@@ -166,7 +167,7 @@ export function winogradConv(g: WinogradConv, thread: i32): void {
       } else inputTiles(m, p0, p1, p2, p3, g.sourceRow, g.sourcePlane, to, 32, columnXi, k, constants);
     }
     for (let e = 0; e < xis; e++) {
-      multiply(g.weight + <usize>filterElement(e, m, side) * g.weightXi, rowBytes, columns + <usize>e * columnXi, panelBytes, sums + <usize>e * sumXi, k, rowPanels, count, zeros);
+      multiply(g.weight + <usize>filterElement(e, m, side) * g.weightXi, rowBytes, g.weightK, columns + <usize>e * columnXi, panelBytes, sums + <usize>e * sumXi, k, rowPanels, count);
     }
     for (let i = 0; i < count; i += 4) {
       const sum = sums + <usize>(i >> 3) * TILE_BYTES + ((<usize>(i & 4)) << 2);
@@ -186,16 +187,20 @@ function filterElement(e: i32, m: i32, side: i32): i32 {
   return min(e / side, m + 1) * (m + 2) + min(e % side, m + 1);
 }
 
-/** `count` columns in panels [k][8] against row panels [k][4]; tiles of sums lie [row panel][column panel]. */
-function multiply(a: usize, rowBytes: usize, b: usize, panelBytes: usize, c: usize, k: i32, rowPanels: i32, count: i32, zeros: usize): void {
+/**
+ * `count` columns in panels [k][8] against row panels, `kStep` bytes from k to k: more than 16 only for at most four columns. Tiles
+ * of sums lie [row panel][column panel].
+ */
+function multiply(a: usize, rowBytes: usize, kStep: usize, b: usize, panelBytes: usize, c: usize, k: i32, rowPanels: i32, count: i32): void {
   const panels = (count + 7) >> 3;
   const tileStep: usize = <usize>panels * TILE_BYTES;
+  const apart: usize = kStep === 16 ? rowBytes : 16;
   for (let k0 = 0; k0 < k; k0 += KC) {
     const kb = min(KC, k - k0);
     const most = max(2, (CACHED_WEIGHTS / (kb << 4)) & ~1);
     for (let r = 0; r < rowPanels; r += most) {
       const rows = min(most, rowPanels - r);
-      const ra = a + <usize>r * rowBytes + ((<usize>k0) << 4);
+      const ra = a + <usize>r * rowBytes + <usize>k0 * kStep;
       for (let p = 0; p < panels; p++) {
         const column = b + <usize>p * panelBytes + ((<usize>k0) << 5);
         const columnEnd = column + ((<usize>kb) << 5);
@@ -205,11 +210,11 @@ function multiply(a: usize, rowBytes: usize, b: usize, panelBytes: usize, c: usi
         const rest = ra + <usize>paired * rowBytes;
         const restTile = tile + <usize>paired * tileStep;
         if (k0 === 0) {
-          if (paired > 0) tileHalfZero(ra, rowBytes, column, columnEnd, tile, tileStep, paired >> 1);
-          tileRowsZero(rest, rowBytes, column, columnEnd, restTile, 32, tileStep, zeros, 0, rows - paired);
+          if (paired > 0) tileHalfZero(ra, rowBytes, apart, kStep, column, columnEnd, tile, tileStep, paired >> 1);
+          tileRowsZero(rest, rowBytes, column, columnEnd, restTile, 32, tileStep, rows - paired);
         } else {
-          if (paired > 0) tileHalfContinue(ra, rowBytes, column, columnEnd, tile, tileStep, paired >> 1);
-          tileRowsContinue(rest, rowBytes, column, columnEnd, restTile, 32, tileStep, zeros, 0, rows - paired);
+          if (paired > 0) tileHalfContinue(ra, rowBytes, apart, kStep, column, columnEnd, tile, tileStep, paired >> 1);
+          tileRowsContinue(rest, rowBytes, column, columnEnd, restTile, 32, tileStep, rows - paired);
         }
       }
     }

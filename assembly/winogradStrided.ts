@@ -209,7 +209,7 @@ export function stridedTiles(kind: i32, m: i32, p0: usize, p1: usize, p2: usize,
 }
 
 /** As `filterTiles`. */
-export function stridedFilters(m: i32, w: usize, rowStep: usize, rows: i32, step: usize, flipped: bool, out: usize, xi: usize, count: i32, k: usize): void {
+export function stridedFilters(m: i32, w: usize, rowStep: usize, rows: i32, step: usize, flipped: bool, out: usize, outStep: usize, xi: usize, count: i32, k: usize): void {
   const tile = k + CONSTANT_BYTES;
   const rowXi = <usize>(m + 2) * xi;
   const p1 = w + (rows > 1 ? rowStep : 0);
@@ -220,7 +220,7 @@ export function stridedFilters(m: i32, w: usize, rowStep: usize, rows: i32, step
     if (flipped) square(FILTER, m, k, tile + 2 * ROW + 32, 0 - ROW, <usize>-16, out, rowXi, xi);
     else square(FILTER, m, k, tile, ROW, 16, out, rowXi, xi);
     at += step;
-    out += 16;
+    out += outStep;
   }
 }
 

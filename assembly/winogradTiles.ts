@@ -360,10 +360,10 @@ export function storeSome(to: usize, value: v128, width: u32): void {
 }
 
 /**
- * G g Gᵀ of 3×3 filters, as row panels [k][4]: `count` of the k axis from `w`, `step` bytes apart, for four rows `rowStep`
+ * G g Gᵀ of 3×3 filters, as row panels [k][4], `outStep` bytes from k to k: `count` of the k axis from `w`, `step` bytes apart, for four rows `rowStep`
  * bytes apart, the last of `rows` again where there are fewer. `flipped`: turned by half a turn, for the input gradient.
  */
-export function filterTiles(m: i32, w: usize, rowStep: usize, rows: i32, step: usize, flipped: bool, out: usize, xi: usize, count: i32, k: usize): void {
+export function filterTiles(m: i32, w: usize, rowStep: usize, rows: i32, step: usize, flipped: bool, out: usize, outStep: usize, xi: usize, count: i32, k: usize): void {
   const lines = k + CONSTANT_BYTES;
   const n: usize = m + 2;
   let p0 = w;
@@ -439,7 +439,7 @@ export function filterTiles(m: i32, w: usize, rowStep: usize, rows: i32, step: u
     p1 += step;
     p2 += step;
     p3 += step;
-    out += 16;
+    out += outStep;
   }
 }
 

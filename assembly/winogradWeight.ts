@@ -79,13 +79,12 @@ export function winogradWeightScratch(tile: i32, stride: i32, images: i32, tiles
     panels * 8 * <f64>inputPlane(tile, stride, tilesHigh, tilesWide) + rowPanels * 4 * <f64>sourcePlane(tile, tilesHigh, tilesWide, 0);
   const transformed = panels * <f64>columnPanel(block) + rowPanels * <f64>rowPanel(block) + 128;
   const sums = (isSingle(images, tilesHigh, tilesWide, block) ? 1 : panels) * rowPanels * <f64>TILE_BYTES + 64;
-  return <f64>(64 + TILE_SCRATCH + 64) + copies + <f64>products(tile, stride) * (transformed + sums);
+  return <f64>(TILE_SCRATCH + 64) + copies + <f64>products(tile, stride) * (transformed + sums);
 }
 
 export function winogradWeight(g: WinogradWeight, thread: i32): void {
   const m = g.tile;
-  const zeros: usize = g.scratch;
-  const constants: usize = zeros + 64;
+  const constants: usize = g.scratch;
   const panels = (g.channels + 7) >> 3;
   const rowPanels = (g.m + 3) >> 2;
   const strided = g.stride === 2;
@@ -112,7 +111,6 @@ export function winogradWeight(g: WinogradWeight, thread: i32): void {
   const sumXi: usize = (single ? 1 : <usize>panels) * tileStep + 64;
   const step: usize = (<usize>m) << 2;
   const xStep: usize = (<usize>from) << 2;
-  v128.store(zeros, f32x4.splat(0));
   writeConstants(constants);
 
   let count = 0;
@@ -154,7 +152,7 @@ export function winogradWeight(g: WinogradWeight, thread: i32): void {
       const last = row + 1 === g.tilesHigh;
       const next = last ? (n + 1 === g.images ? g.block : g.tilesHigh * g.tilesWide) : g.tilesWide;
       if (!single && count + next > g.block) {
-        addBlock(columns, columnStep, columnXi, rows, rowStep, rowXi, sums, sumXi, panels, rowPanels, count, xis, started, zeros);
+        addBlock(columns, columnStep, columnXi, rows, rowStep, rowXi, sums, sumXi, panels, rowPanels, count, xis, started);
         started = true;
         count = 0;
       }
@@ -165,7 +163,7 @@ export function winogradWeight(g: WinogradWeight, thread: i32): void {
     // Of a single block the sums of one panel of channels are there at a time, in the cache.
     if (single) {
       const b = columns + <usize>p * columnStep;
-      addBlock(b, columnStep, columnXi, rows, rowStep, rowXi, sums, sumXi, 1, rowPanels, count, xis, false, zeros);
+      addBlock(b, columnStep, columnXi, rows, rowStep, rowXi, sums, sumXi, 1, rowPanels, count, xis, false);
     }
     const group = sums + (single ? 0 : <usize>p * tileStep);
     for (let o = 0; o < g.m; o++) {
@@ -181,7 +179,7 @@ export function winogradWeight(g: WinogradWeight, thread: i32): void {
 }
 
 /** Adds a block of `count` tiles to the sums, which it begins where `started` is false. */
-function addBlock(columns: usize, columnStep: usize, columnXi: usize, rows: usize, rowStep: usize, rowXi: usize, sums: usize, sumXi: usize, panels: i32, rowPanels: i32, count: i32, xis: i32, started: bool, zeros: usize): void {
+function addBlock(columns: usize, columnStep: usize, columnXi: usize, rows: usize, rowStep: usize, rowXi: usize, sums: usize, sumXi: usize, panels: i32, rowPanels: i32, count: i32, xis: i32, started: bool): void {
   const tileStep: usize = <usize>rowPanels * TILE_BYTES;
   for (let e = 0; e < xis; e++) {
     let b = columns + <usize>e * columnXi;
@@ -190,7 +188,7 @@ function addBlock(columns: usize, columnStep: usize, columnXi: usize, rows: usiz
     for (let p = 0; p < panels; p++) {
       const bEnd = b + ((<usize>count) << 5);
       if (started) tileRowsAdd(a, rowStep, b, bEnd, c, TILE_BYTES, rowPanels);
-      else tileRowsZero(a, rowStep, b, bEnd, c, 32, TILE_BYTES, zeros, 0, rowPanels);
+      else tileRowsZero(a, rowStep, b, bEnd, c, 32, TILE_BYTES, rowPanels);
       b += columnStep;
       c += tileStep;
     }

@@ -41,8 +41,6 @@ export function winogradTile(direction: ConvDirection, g: ConvGeometry): Winogra
   if (stride === 1 ? g.padTop > 2 || g.padLeft > 2 : stride !== 2 || g.padTop !== 1 || g.padLeft !== 1) return 0;
   const ofInput = direction === 'input' && stride === 1;
   const [height, width] = ofInput ? [g.inHeight, g.inWidth] : [g.outHeight, g.outWidth];
-  // The last stage of a network for 224 pixels: its 512² filters by F(4, 3) are 38 MB, of which an image has four tiles.
-  if (direction === 'forward' && height === 7 && width === 7) return stride === 1 ? 2 : 0;
   let best: WinogradTile = 0;
   let least = (9 * height * width) / LEAST_GAIN;
   for (const m of stride === 1 ? ([2, 3, 4] as const) : ([3, 4] as const)) {

@@ -74,6 +74,8 @@ export function winogradPlan(w: WasmContext, o: Plain, geometry: ConvGeometry, e
   const block = blockTiles(m, stride, images * tilesOfImage, k, rows);
   const scratchStep = Math.ceil(exports.winogradScratch(m, stride, block, k, rows) / 64) * 64;
   const xi = exports.winogradFilterXi(rows, k);
+  // Filters that meet at most half a panel of tiles are read once, from memory: in one stream, two row panels side by side.
+  const kStep = batch * tilesOfImage <= 4 && rows % 8 === 0 ? 32 : 16;
   const filterBytes = Math.ceil(exports.winogradFilterBytes(m, rows, k) / 64) * 64;
 
   const lasting = new ScratchLayout();
@@ -97,11 +99,11 @@ export function winogradPlan(w: WasmContext, o: Plain, geometry: ConvGeometry, e
         w.parallel(
           'winogradFilters',
           w
-            .split(rows, rows * k * 8, 4, 2)
+            .split(rows, rows * k * 8, kStep / 4, 2)
             .map(([from, to]) => [
               ...[m, stride, o.weight + g * rows * k * 36 + from * o.rowStep, to - from, k],
               ...[o.rowStep, o.step, Number(o.flipped)],
-              ...[base + atFilters + g * filterBytes + from * 4 * k, xi, base + atTransform],
+              ...[base + atFilters + g * filterBytes + from * 4 * k, xi, kStep, base + atTransform],
             ]),
         );
       }
@@ -124,7 +126,7 @@ export function winogradPlan(w: WasmContext, o: Plain, geometry: ConvGeometry, e
                 ...[m, stride, Number(o.transposed), firstTile, lastTile, block],
                 ...[o.tilesHigh, o.tilesWide, o.height, o.width],
                 ...[from + g * k * s.planeBytes, sourceChannels * s.planeBytes, s.planeBytes, s.rowBytes, k],
-                ...[base + atFilters + g * filterBytes + first * 4 * k, xi, last - first],
+                ...[base + atFilters + g * filterBytes + first * 4 * k, xi, kStep, last - first],
                 ...[o.bias === 0 ? 0 : o.bias + 4 * (g * rows + first)],
                 ...[to + (g * rows + first) * outPlane, outImage, outPlane, scratch + atScratch, scratchStep],
                 ...[epilogue.residual === 0 ? 0 : epilogue.residual - o.out, Number(epilogue.relu)],
