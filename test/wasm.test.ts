@@ -1,8 +1,11 @@
 /** What the WASM device does beyond the contract's table: chunks of a batch, its heap, its limits, its errors. */
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
+import { WASM_HEX } from '../src/device/wasm/binary.gen.js';
+import { decodeHex } from '../src/device/wasm/binary.js';
 import { Heap } from '../src/device/wasm/heap.js';
 import {
+  AtalhoError,
   add,
   conv2d,
   type Device,
@@ -159,6 +162,29 @@ describe('fast convolutions', () => {
     expect(Array.from(device.readSync?.(out) ?? [], Number)).toEqual(new Array(size).fill(3));
     device.dispose();
   });
+});
+
+describe('module', () => {
+  const bytes = decodeHex(WASM_HEX);
+
+  it.each([1, 2])(
+    'may be cut short anywhere, or be anything: a typed error, never a hang, %i threads',
+    async (threads) => {
+      const header = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0];
+      const cut = Array.from({ length: 60 }, (_, i) => bytes.slice(0, i));
+      // Sections that say that they end before they begin.
+      const back = [
+        [1, 0xff, 0xff, 0xff, 0xff, 0x0f],
+        [...new Array(20).fill(0x80)],
+        [2, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f],
+      ];
+      const draw = new Generator(3);
+      const any = Array.from({ length: 60 }, () => Array.from({ length: 40 }, () => draw.int(256)));
+      for (const module of [...cut, ...[...back, ...any].map((rest) => Uint8Array.from([...header, ...rest]))]) {
+        await expect(wasm({ module, threads })).rejects.toThrow(AtalhoError);
+      }
+    },
+  );
 });
 
 describe('limits', () => {
