@@ -4,7 +4,9 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { WASM_HEX } from '../src/device/wasm/binary.gen.js';
 import { decodeHex } from '../src/device/wasm/binary.js';
 import { Heap } from '../src/device/wasm/heap.js';
+import { WASM_INFER_HEX } from '../src/embed/inferBinary.gen.js';
 import {
+  ArgumentError,
   AtalhoError,
   add,
   conv2d,
@@ -167,6 +169,29 @@ describe('fast convolutions', () => {
 describe('module', () => {
   const bytes = decodeHex(WASM_HEX);
 
+  it('is this package’s own binary, compiled or not', async () => {
+    const found = await Promise.all([
+      wasm({ module: bytes }),
+      wasm({ module: bytes.buffer }),
+      wasm({ module: new WebAssembly.Module(bytes) }),
+      wasm({ module: bytes, threads: 2 }),
+    ]);
+    for (const device of found) {
+      expect([...relu(tensor([-1, 2], { device })).dataSync()]).toEqual([0, 2]);
+      device.dispose();
+    }
+  });
+
+  it.each([1, 2])('is no other binary: a typed error that says so, %i threads', async (threads) => {
+    const infer = decodeHex(WASM_INFER_HEX);
+    await expect(wasm({ module: infer, threads })).rejects.toThrow(
+      new ArgumentError('wasm: module is not the binary of this build: it has no batchNormBackward'),
+    );
+    for (const module of [5, 'atalho.wasm', null]) {
+      await expect(wasm({ module: module as never, threads })).rejects.toThrow(/^wasm: module is .*; want bytes/);
+    }
+  });
+
   it.each([1, 2])(
     'may be cut short anywhere, or be anything: a typed error, never a hang, %i threads',
     async (threads) => {
@@ -188,6 +213,12 @@ describe('module', () => {
 });
 
 describe('limits', () => {
+  it('takes null for no options, as other functions do', async () => {
+    const device = await wasm(null as never);
+    expect([device.math, device.threads]).toEqual(['exact', 1]);
+    device.dispose();
+  });
+
   it('runs out of memory with a typed error, loses nothing, and goes on', async () => {
     const device = await wasm({ maxMemoryBytes: 4 << 20 });
     const x = tensor(new Float32Array(100_000).fill(1.5), [100_000], { device });
