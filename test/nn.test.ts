@@ -4,8 +4,12 @@ import {
   AdaptiveAvgPool2d,
   ArgumentError,
   AvgPool2d,
+  add,
+  BasicBlock,
   BatchNorm2d,
+  Bottleneck,
   Conv2d,
+  type Device,
   d2lResnet,
   d2lResnet18,
   Flatten,
@@ -17,6 +21,9 @@ import {
   MaxPool2d,
   Module,
   noGrad,
+  OutOfMemoryError,
+  PreactBasicBlock,
+  PreactBottleneck,
   ReLU,
   Residual,
   readSafetensors,
@@ -319,6 +326,33 @@ describe('the chapter', () => {
     const net = small();
     const grads = device.scope(() => grad(sum(net.forward(input([2, 1, 32, 32]))), net.parameters()));
     expect(grads.map((g) => g.shape)).toEqual(net.parameters().map((p) => p.shape));
+  });
+});
+
+describe('memory that runs out', () => {
+  type Make = (device: Device) => Module | Module[];
+  const makers: readonly (readonly [string, Make])[] = [
+    ['Conv2d', (device) => new Conv2d(2, 3, 3, { device })],
+    ['Linear', (device) => new Linear(2, 3, { device })],
+    ['BatchNorm2d', (device) => new BatchNorm2d(3, { device })],
+    ['Residual', (device) => new Residual(2, 3, { device, use1x1conv: true })],
+    ['resnetBlock', (device) => resnetBlock(2, 3, 2, { device })],
+    ['BasicBlock', (device) => new BasicBlock(2, 2, { device })],
+    ['Bottleneck', (device) => new Bottleneck(2, 1, { device })],
+    ['PreactBasicBlock', (device) => new PreactBasicBlock(2, 2, { device })],
+    ['PreactBottleneck', (device) => new PreactBottleneck(2, 1, { device })],
+    ['d2lResnet', (device) => d2lResnet({ device, channels: [1, 2], blocks: [1, 1], numClasses: 2 })],
+  ];
+
+  it.each(makers)('wherever it does, nothing of a half-made %s stays behind', (_, make) => {
+    const whole = reference();
+    make(whole);
+    const { used } = whole.memory();
+    for (let maxMemoryBytes = 4; maxMemoryBytes < used; maxMemoryBytes += 4) {
+      const device = reference({ maxMemoryBytes });
+      expect(() => make(device)).toThrow(OutOfMemoryError);
+      expect(device.memory().used, `of ${used} bytes there were ${maxMemoryBytes}`).toBe(0);
+    }
   });
 });
 
