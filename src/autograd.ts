@@ -3,7 +3,7 @@
  * Nothing is global but the depth of `noGrad`.
  */
 import type { Buffer, Device, DType, Kernels } from './device/device.js';
-import { refusePromise } from './device/scope.js';
+import { synchronously } from './device/scope.js';
 import { AutogradError, DeviceError, reading } from './errors.js';
 import { checkShape, formatShape, type Shape, sameShape } from './shape.js';
 import { checkDevice, checkTensor, type GraphNode, Tensor } from './tensor.js';
@@ -111,9 +111,7 @@ let noGradDepth = 0;
 export function noGrad<T>(fn: () => T): T {
   noGradDepth++;
   try {
-    const result = fn();
-    refusePromise('noGrad', result);
-    return result;
+    return synchronously('noGrad', fn);
   } finally {
     noGradDepth--;
   }
