@@ -1,5 +1,5 @@
 /** Modules: names and order of the state dict, loading, initialisation, the chapter's residual block. */
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import {
   AdaptiveAvgPool2d,
   ArgumentError,
@@ -20,6 +20,7 @@ import {
   Linear,
   MaxPool2d,
   Module,
+  mul,
   noGrad,
   OutOfMemoryError,
   PreactBasicBlock,
@@ -353,6 +354,50 @@ describe('memory that runs out', () => {
       expect(() => make(device)).toThrow(OutOfMemoryError);
       expect(device.memory().used, `of ${used} bytes there were ${maxMemoryBytes}`).toBe(0);
     }
+  });
+
+  it('wherever it does in a step, what is in use after it is what was before', () => {
+    const device = reference();
+    const net = d2lResnet({ device, channels: [1, 2], blocks: [1, 1], numClasses: 2 });
+    const params = net.parameters();
+    const before = device.memory().used;
+    const alloc = device.alloc.bind(device);
+    let [failing, refused] = [0, true];
+    for (; refused; failing++) {
+      let calls = 0;
+      device.alloc = (size, dtype) => {
+        if (calls++ === failing) throw new OutOfMemoryError('none left', size, 0);
+        return alloc(size, dtype);
+      };
+      try {
+        device.scope(() => {
+          const x = tensor(new Float32Array(256).fill(1), [1, 1, 16, 16], { device, requiresGrad: true });
+          // Tensors with several consumers, whose gradients are added up, some of them the same memory.
+          const twice = add(x, x);
+          grad(sum(mul(net.forward(twice), net.forward(add(twice, x)))), [...params, x]);
+        });
+        refused = false;
+      } catch (error) {
+        if (!(error instanceof OutOfMemoryError)) throw error;
+      }
+      expect(device.memory().used, `allocation ${failing} failed`).toBe(before);
+    }
+    expect(failing).toBeGreaterThan(100);
+  });
+
+  it('between two gradients, the first does not stay behind', () => {
+    const device = reference();
+    const [a, b] = [1, 2].map((v) => tensor([v, v], { device, requiresGrad: true }));
+    const [y, dy] = [add(a, b), tensor([3, 3], { device })];
+    const before = device.memory().used;
+    // Each is a copy of dy.
+    const copies = vi.spyOn(device, 'alloc');
+    copies.mockImplementationOnce((size) => Object.getPrototypeOf(device).alloc.call(device, size));
+    copies.mockImplementationOnce(() => {
+      throw new OutOfMemoryError('none left', 8, 0);
+    });
+    expect(() => grad(y, [a, b], dy)).toThrow('none left');
+    expect(device.memory().used).toBe(before);
   });
 });
 
