@@ -128,6 +128,23 @@ describe('the bound of weights kept as halves', () => {
     expect(share(weights, rounded, WEBGPU)).toBeGreaterThan(1000);
   });
 
+  it('is none, and no NaN, where a weight is beyond the halves', () => {
+    for (const [options, precision] of [
+      [{ inChannels: 2 }, WEBGPU_HALF],
+      [{ inChannels: 16, outChannels: 16, height: 12, width: 12, kernel: [3, 3], padding: 1 }, WEBGPU_FAST_HALF],
+    ] as const) {
+      const trial = prepareConv2dCase.trial({ ...PLAIN, ...options });
+      const [x, weight] = trial.inputs.map(({ data }) => Float64Array.from(data));
+      x.fill(0, 0, x.length / 2);
+      weight[0] = 65_520;
+      const { y } = trial.forward([x, weight]);
+      if (y === null) throw new Error('no result');
+      const bound = allowance(y, precision);
+      expect(bound.some(Number.isNaN)).toBe(false);
+      expect(bound[0]).toBe(Infinity);
+    }
+  });
+
   it('lets subnormal halves be lost only where a device may flush them', () => {
     const small = weights.map((w) => w * 2 ** -16);
     expect(share(small, () => 0)).toBeLessThan(1);
