@@ -91,6 +91,7 @@ const CONVOLUTIONS: readonly (readonly [string, Partial<PreparedConvOptions>])[]
   ['many rows, few pixels', { inChannels: 33, outChannels: 129, height: 1, width: 2, norm: true, affine: true }],
   ['no images', { batch: 0, inChannels: 3, outChannels: 3, kernel: [3, 3], height: 5, width: 5, norm: true }],
   ['no input channels', { inChannels: 0, outChannels: 3, height: 2, width: 2, bias: true }],
+  ['no input channels, a norm', { inChannels: 0, outChannels: 3, height: 2, width: 2, norm: true, affine: true }],
 ];
 
 /** The same for Winograd's, by the m of its tiles. */
