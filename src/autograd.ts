@@ -3,7 +3,7 @@
  * Nothing is global but the depth of `noGrad`.
  */
 import type { Buffer, Device, DType, Kernels } from './device/device.js';
-import { refusePromise } from './device/scope.js';
+import { synchronously } from './device/scope.js';
 import { AutogradError, DeviceError, reading } from './errors.js';
 import { checkShape, formatShape, type Shape, sameShape } from './shape.js';
 import { checkDevice, checkTensor, type GraphNode, Tensor } from './tensor.js';
@@ -111,9 +111,7 @@ let noGradDepth = 0;
 export function noGrad<T>(fn: () => T): T {
   noGradDepth++;
   try {
-    const result = fn();
-    refusePromise('noGrad', result);
-    return result;
+    return synchronously('noGrad', fn);
   } finally {
     noGradDepth--;
   }
@@ -358,6 +356,8 @@ export function grad(y: Tensor, xs: readonly Tensor[], dy?: Tensor): Tensor[] {
   const seed = dy === undefined ? device.alloc(1) : dy.buffer.retain();
   if (dy === undefined) device.kernels.fill({ out: seed, value: 1 });
   grads.set(y, seed);
+  /** What an op gave and is not yet added up. */
+  let given: (Buffer | null)[] = [];
 
   try {
     for (let i = order.length - 1; i >= 0; i--) {
@@ -369,9 +369,10 @@ export function grad(y: Tensor, xs: readonly Tensor[], dy?: Tensor): Tensor[] {
         if (node.released)
           throw new AutogradError(`grad: the graph behind ${node.name} ${formatShape(t.shape)} is already spent`);
         const wanted = node.inputs.map((input) => input !== null && input.requiresGrad && relevant.has(input));
-        const found = wanted.includes(true) ? node.backward(dt, wanted) : [];
-        found.forEach((g, j) => {
+        given = wanted.includes(true) ? node.backward(dt, wanted) : [];
+        given.forEach((g, j) => {
           if (g !== null) addInto(grads, node.inputs[j] as Tensor, g);
+          given[j] = null;
         });
         if (!wantedResults.has(t)) {
           grads.delete(t);
@@ -381,9 +382,11 @@ export function grad(y: Tensor, xs: readonly Tensor[], dy?: Tensor): Tensor[] {
       node.release();
       if (t !== y && !t.kept && !wantedResults.has(t) && device.scopes.ownsInnermost(t)) t.dispose();
     }
-    return xs.map((x) => new Tensor(device, x.shape, ownBuffer(device, grads.get(x) as Buffer)));
+    return device.scopes.attempt(() =>
+      xs.map((x) => new Tensor(device, x.shape, ownBuffer(device, grads.get(x) as Buffer))),
+    );
   } finally {
-    for (const buffer of grads.values()) buffer.release();
+    for (const buffer of [...grads.values(), ...given]) buffer?.release();
   }
 }
 

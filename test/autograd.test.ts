@@ -295,6 +295,7 @@ describe('a graph that was cut or changed', async () => {
 
   it('refuses an async function under noGrad, and a dy of another type', () => {
     expect(() => noGrad(async () => 1)).toThrow(/noGrad: fn returned a promise/);
+    expect(() => noGrad(5 as never)).toThrow('noGrad: fn is 5; want a function');
     const x = leaf([1, 2]);
     expect(() => grad(relu(x), [x], tensor(BigInt64Array.of(1n, 1n), { device }))).toThrow(AutogradError);
   });

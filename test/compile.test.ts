@@ -14,6 +14,7 @@ import {
   detach,
   Generator,
   grad,
+  inferenceMode,
   Linear,
   MaxPool2d,
   Module,
@@ -275,6 +276,8 @@ describe('compile', () => {
     expect(() => compile(model, { inputShape: [1, 2, 29, 29] })).toThrow(/conv2d: x \[1, 2, 29, 29\] has 2 channels/);
     expect(() => compile(model, { inputShape: [1, 1, -1, 29] })).toThrow(ArgumentError);
     expect(() => noGrad(() => compile(model, { inputShape: [1, 1, 29, 29] }))).toThrow(/inside noGrad/);
+    const inferring = () => inferenceMode(device, () => compile(model, { inputShape: [1, 1, 29, 29] }));
+    expect(inferring).toThrow(/inside noGrad and inferenceMode nothing is recorded/);
     const compiled = compile(model, { inputShape: [1, 1, 29, 29] });
     expect(() => compiled.run(new Float32Array(3))).toThrow(/x has 3 elements; want 841 for \[1, 1, 29, 29\]/);
     expect(() => compiled.run(tensor([1, 2], { device }))).toThrow(/x has shape \[2\]; it was compiled for/);

@@ -1,11 +1,15 @@
 /** Modules: names and order of the state dict, loading, initialisation, the chapter's residual block. */
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import {
   AdaptiveAvgPool2d,
   ArgumentError,
   AvgPool2d,
+  add,
+  BasicBlock,
   BatchNorm2d,
+  Bottleneck,
   Conv2d,
+  type Device,
   d2lResnet,
   d2lResnet18,
   Flatten,
@@ -16,7 +20,11 @@ import {
   Linear,
   MaxPool2d,
   Module,
+  mul,
   noGrad,
+  OutOfMemoryError,
+  PreactBasicBlock,
+  PreactBottleneck,
   ReLU,
   Residual,
   readSafetensors,
@@ -319,6 +327,77 @@ describe('the chapter', () => {
     const net = small();
     const grads = device.scope(() => grad(sum(net.forward(input([2, 1, 32, 32]))), net.parameters()));
     expect(grads.map((g) => g.shape)).toEqual(net.parameters().map((p) => p.shape));
+  });
+});
+
+describe('memory that runs out', () => {
+  type Make = (device: Device) => Module | Module[];
+  const makers: readonly (readonly [string, Make])[] = [
+    ['Conv2d', (device) => new Conv2d(2, 3, 3, { device })],
+    ['Linear', (device) => new Linear(2, 3, { device })],
+    ['BatchNorm2d', (device) => new BatchNorm2d(3, { device })],
+    ['Residual', (device) => new Residual(2, 3, { device, use1x1conv: true })],
+    ['resnetBlock', (device) => resnetBlock(2, 3, 2, { device })],
+    ['BasicBlock', (device) => new BasicBlock(2, 2, { device })],
+    ['Bottleneck', (device) => new Bottleneck(2, 1, { device })],
+    ['PreactBasicBlock', (device) => new PreactBasicBlock(2, 2, { device })],
+    ['PreactBottleneck', (device) => new PreactBottleneck(2, 1, { device })],
+    ['d2lResnet', (device) => d2lResnet({ device, channels: [1, 2], blocks: [1, 1], numClasses: 2 })],
+  ];
+
+  it.each(makers)('wherever it does, nothing of a half-made %s stays behind', (_, make) => {
+    const whole = reference();
+    make(whole);
+    const { used } = whole.memory();
+    for (let maxMemoryBytes = 4; maxMemoryBytes < used; maxMemoryBytes += 4) {
+      const device = reference({ maxMemoryBytes });
+      expect(() => make(device)).toThrow(OutOfMemoryError);
+      expect(device.memory().used, `of ${used} bytes there were ${maxMemoryBytes}`).toBe(0);
+    }
+  });
+
+  it('wherever it does in a step, what is in use after it is what was before', () => {
+    const device = reference();
+    const net = d2lResnet({ device, channels: [1, 2], blocks: [1, 1], numClasses: 2 });
+    const params = net.parameters();
+    const before = device.memory().used;
+    const alloc = device.alloc.bind(device);
+    let [failing, refused] = [0, true];
+    for (; refused; failing++) {
+      let calls = 0;
+      device.alloc = (size, dtype) => {
+        if (calls++ === failing) throw new OutOfMemoryError('none left', size, 0);
+        return alloc(size, dtype);
+      };
+      try {
+        device.scope(() => {
+          const x = tensor(new Float32Array(256).fill(1), [1, 1, 16, 16], { device, requiresGrad: true });
+          // Tensors with several consumers, whose gradients are added up, some of them the same memory.
+          const twice = add(x, x);
+          grad(sum(mul(net.forward(twice), net.forward(add(twice, x)))), [...params, x]);
+        });
+        refused = false;
+      } catch (error) {
+        if (!(error instanceof OutOfMemoryError)) throw error;
+      }
+      expect(device.memory().used, `allocation ${failing} failed`).toBe(before);
+    }
+    expect(failing).toBeGreaterThan(100);
+  });
+
+  it('between two gradients, the first does not stay behind', () => {
+    const device = reference();
+    const [a, b] = [1, 2].map((v) => tensor([v, v], { device, requiresGrad: true }));
+    const [y, dy] = [add(a, b), tensor([3, 3], { device })];
+    const before = device.memory().used;
+    // Each is a copy of dy.
+    const copies = vi.spyOn(device, 'alloc');
+    copies.mockImplementationOnce((size) => Object.getPrototypeOf(device).alloc.call(device, size));
+    copies.mockImplementationOnce(() => {
+      throw new OutOfMemoryError('none left', 8, 0);
+    });
+    expect(() => grad(y, [a, b], dy)).toThrow('none left');
+    expect(device.memory().used).toBe(before);
   });
 });
 

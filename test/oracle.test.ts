@@ -14,6 +14,8 @@ import {
   BFLOAT16,
   checkModelTrace,
   checkResults,
+  type Expected,
+  expectedOf,
   FAST,
   FLOAT16,
   htmlReport,
@@ -32,12 +34,14 @@ import {
   type Question,
   readManifest,
   readTraceManifest,
+  reluCase,
   SUITES,
   type SuiteName,
   TF32,
   type TraceManifest,
   textReport,
   trace,
+  WEBGPU,
   WIDE,
 } from '../src/oracle/index.js';
 import { suite } from '../src/oracle/suites.js';
@@ -233,6 +237,22 @@ describe('a diagnosis', () => {
     const half = (v: number) => readHalf(writeHalf(v));
     const low = product((a, b) => [a.map(half), b.map(half)]);
     expect(await likeliest(low, 'resnet')).toMatch(/^operands are rounded to (float16|TF32)$/);
+  });
+
+  it('lets relu choose either way where it may take a number as 0, in a trace as in the table', () => {
+    const small = 2 ** -130;
+    const [x, dy] = [Float64Array.of(small, -small, 0, 1), Float64Array.of(5, 5, 5, 5)];
+    const row = reluCase.trial({ salt: 1, shape: [4] });
+    for (const precision of [WEBGPU, WIDE]) {
+      const error = (expected: Expected | null | undefined): number[] => [...(expected?.error(precision) ?? [])];
+      const [out, dx] = precision === WEBGPU ? [small, 5] : [0, 0];
+      for (const y of [expectedOf('relu', { x, out: x }).out, row.forward([x]).y]) {
+        expect(error(y)).toEqual([out, out, 0, 0]);
+      }
+      for (const gradient of [expectedOf('reluBackward', { y: x, dy, dx: dy }).dx, row.backward([x], dy).x]) {
+        expect(error(gradient)).toEqual([dx, dx, 0, 0]);
+      }
+    }
   });
 
   it('knows that subnormal numbers were flushed, where they may not be', async () => {

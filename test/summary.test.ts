@@ -26,7 +26,6 @@ import {
   tensor,
   wasm,
 } from '../src/index.js';
-import { parameter } from '../src/nn/init.js';
 
 /** https://pytorch.org/vision/0.14/models.html: parameters and GFLOPS, which are multiply-adds, of each set of weights. */
 const PUBLISHED: readonly (readonly [name: string, parameters: number, gmacs: string])[] = [
@@ -114,9 +113,11 @@ describe('summarize', () => {
 
   it('counts groups, and products that a module takes itself', () => {
     const device = meta();
+    const weight = (shape: Shape): Tensor =>
+      tensor(new Float32Array(shape.reduce((a, b) => a * b, 1)), shape, { device, requiresGrad: true });
     class Own extends Module {
-      readonly kernel = parameter(new Float32Array(6 * 2 * 9), [6, 2, 3, 3], device);
-      readonly table = parameter(new Float32Array(10 * 4), [10, 4], device);
+      readonly kernel = weight([6, 2, 3, 3]);
+      readonly table = weight([10, 4]);
       readonly inner = new Conv2d(6, 6, 1, { device, groups: 6, bias: false });
       override forward(x: Tensor): Tensor {
         const y = this.inner.forward(conv2d(x, this.kernel, null, { groups: 2, padding: 1, stride: 2 }));

@@ -193,6 +193,16 @@ describe('threads that cannot be had', () => {
     device.dispose();
   });
 
+  it('when a worker ends before it is ready: at once', async () => {
+    const began = performance.now();
+    const createWorker = () => new Worker('0', { eval: true });
+    await expect(wasm({ threads: 2, createWorker })).rejects.toThrow(
+      /no threads \(a worker ended before it was ready\)/,
+    );
+    // Without a clock, as in a sandbox, it would be never.
+    expect(performance.now() - began).toBeLessThan(9_000);
+  });
+
   it('when workers do not start', async () => {
     const createWorker = () => {
       throw new Error('no workers today');

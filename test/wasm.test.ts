@@ -1,8 +1,13 @@
 /** What the WASM device does beyond the contract's table: chunks of a batch, its heap, its limits, its errors. */
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
+import { WASM_HEX } from '../src/device/wasm/binary.gen.js';
+import { decodeHex } from '../src/device/wasm/binary.js';
 import { Heap } from '../src/device/wasm/heap.js';
+import { WASM_INFER_HEX } from '../src/embed/inferBinary.gen.js';
 import {
+  ArgumentError,
+  AtalhoError,
   add,
   conv2d,
   type Device,
@@ -161,7 +166,59 @@ describe('fast convolutions', () => {
   });
 });
 
+describe('module', () => {
+  const bytes = decodeHex(WASM_HEX);
+
+  it('is this package’s own binary, compiled or not', async () => {
+    const found = await Promise.all([
+      wasm({ module: bytes }),
+      wasm({ module: bytes.buffer }),
+      wasm({ module: new WebAssembly.Module(bytes) }),
+      wasm({ module: bytes, threads: 2 }),
+    ]);
+    for (const device of found) {
+      expect([...relu(tensor([-1, 2], { device })).dataSync()]).toEqual([0, 2]);
+      device.dispose();
+    }
+  });
+
+  it.each([1, 2])('is no other binary: a typed error that says so, %i threads', async (threads) => {
+    const infer = decodeHex(WASM_INFER_HEX);
+    await expect(wasm({ module: infer, threads })).rejects.toThrow(
+      new ArgumentError('wasm: module is not the binary of this build: it has no batchNormBackward'),
+    );
+    for (const module of [5, 'atalho.wasm', null]) {
+      await expect(wasm({ module: module as never, threads })).rejects.toThrow(/^wasm: module is .*; want bytes/);
+    }
+  });
+
+  it.each([1, 2])(
+    'may be cut short anywhere, or be anything: a typed error, never a hang, %i threads',
+    async (threads) => {
+      const header = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0];
+      const cut = Array.from({ length: 60 }, (_, i) => bytes.slice(0, i));
+      // Sections that say that they end before they begin.
+      const back = [
+        [1, 0xff, 0xff, 0xff, 0xff, 0x0f],
+        [...new Array(20).fill(0x80)],
+        [2, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f],
+      ];
+      const draw = new Generator(3);
+      const any = Array.from({ length: 60 }, () => Array.from({ length: 40 }, () => draw.int(256)));
+      for (const module of [...cut, ...[...back, ...any].map((rest) => Uint8Array.from([...header, ...rest]))]) {
+        await expect(wasm({ module, threads })).rejects.toThrow(AtalhoError);
+      }
+    },
+  );
+});
+
 describe('limits', () => {
+  it('takes null for no options, as other functions do', async () => {
+    const device = await wasm(null as never);
+    expect([device.math, device.threads]).toEqual(['exact', 1]);
+    device.dispose();
+  });
+
   it('runs out of memory with a typed error, loses nothing, and goes on', async () => {
     const device = await wasm({ maxMemoryBytes: 4 << 20 });
     const x = tensor(new Float32Array(100_000).fill(1.5), [100_000], { device });

@@ -91,6 +91,7 @@ const CONVOLUTIONS: readonly (readonly [string, Partial<PreparedConvOptions>])[]
   ['many rows, few pixels', { inChannels: 33, outChannels: 129, height: 1, width: 2, norm: true, affine: true }],
   ['no images', { batch: 0, inChannels: 3, outChannels: 3, kernel: [3, 3], height: 5, width: 5, norm: true }],
   ['no input channels', { inChannels: 0, outChannels: 3, height: 2, width: 2, bias: true }],
+  ['no input channels, a norm', { inChannels: 0, outChannels: 3, height: 2, width: 2, norm: true, affine: true }],
 ];
 
 /** The same for Winograd's, by the m of its tiles. */
@@ -126,6 +127,23 @@ describe('the bound of weights kept as halves', () => {
     );
     expect(share(weights, (w) => ofHalf(halfBits(w) & 0xfffe))).toBeGreaterThan(1.5);
     expect(share(weights, rounded, WEBGPU)).toBeGreaterThan(1000);
+  });
+
+  it('is none, and no NaN, where a weight is beyond the halves', () => {
+    for (const [options, precision] of [
+      [{ inChannels: 2 }, WEBGPU_HALF],
+      [{ inChannels: 16, outChannels: 16, height: 12, width: 12, kernel: [3, 3], padding: 1 }, WEBGPU_FAST_HALF],
+    ] as const) {
+      const trial = prepareConv2dCase.trial({ ...PLAIN, ...options });
+      const [x, weight] = trial.inputs.map(({ data }) => Float64Array.from(data));
+      x.fill(0, 0, x.length / 2);
+      weight[0] = 65_520;
+      const { y } = trial.forward([x, weight]);
+      if (y === null) throw new Error('no result');
+      const bound = allowance(y, precision);
+      expect(bound.some(Number.isNaN)).toBe(false);
+      expect(bound[0]).toBe(Infinity);
+    }
   });
 
   it('lets subnormal halves be lost only where a device may flush them', () => {

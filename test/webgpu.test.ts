@@ -47,6 +47,13 @@ describe.each(fastGpuDevices)('conformance of $name', (maker) =>
   judgeByTable(maker, 4 * RUNS, ['conv2d', 'prepareConv2d']),
 );
 
+it.each([{ math: 1n }, { storage: Symbol('half') }, { maxMemoryBytes: 1n }, { maxMemoryBytes: '5' }])(
+  'webgpu says what is wrong with an option, whatever it is: %o',
+  async (options) => {
+    await expect(webgpu(options as never)).rejects.toThrow(ArgumentError);
+  },
+);
+
 describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
   let device: WebgpuDevice;
   beforeAll(async () => {

@@ -346,3 +346,23 @@ export const faults = [
     'export function adam(param, grad, m, v, o) { o = { ...o, beta1: o.beta2, beta2: o.beta1, correction1: o.correction2, correction2: o.correction1 };',
   ),
 ];
+
+/** A module's text without docstrings: a fault may reach from one function to the next. */
+export const withoutDocstrings = (text) => text.replace(/^ *\/\*\*[\s\S]*?\*\/\n/gm, '');
+
+/** What faults call besides. */
+const HELPERS = '\nfunction clamp(extent, i) { return Math.min(Math.max(i, 0), extent - 1); }\n';
+
+/**
+ * The text of the naive functions, without docstrings, with a fault in it.
+ * @throws Error where they do not hold what it changes
+ */
+export function planted(source, { op, cause, from, to }) {
+  const [olds, news] = [from, to].map((one) => (Array.isArray(one) ? one : [one]));
+  const text = olds.reduce((before, old, k) => {
+    if (!before.includes(old))
+      throw new Error(`${op}, ${cause}: the naive functions do not hold ${JSON.stringify(old)}`);
+    return before.replace(old, () => news[k]);
+  }, source);
+  return text + HELPERS;
+}

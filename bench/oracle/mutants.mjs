@@ -9,23 +9,15 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { conv2dCase, judge, NARROW, probableAllowance } from '../../dist/oracle/index.js';
 import { naiveBackend } from './backend.mjs';
-import { faults } from './faults.mjs';
+import { faults, planted, withoutDocstrings } from './faults.mjs';
 
-const naive = readFileSync(fileURLToPath(new URL('../../dist/oracle/naive.js', import.meta.url)), 'utf8');
-// Without docstrings: a fault may reach from one function to the next.
-const source = naive.replace(/^ *\/\*\*[\s\S]*?\*\/\n/gm, '');
+const naive = fileURLToPath(new URL('../../dist/oracle/naive.js', import.meta.url));
+const source = withoutDocstrings(readFileSync(naive, 'utf8'));
 const folder = mkdtempSync(join(tmpdir(), 'atalho-mutants-'));
-const HELPERS = '\nfunction clamp(extent, i) { return Math.min(Math.max(i, 0), extent - 1); }\n';
 
-async function mutated({ from, to }, i) {
-  let text = source;
-  const [olds, news] = [from, to].map((one) => (Array.isArray(one) ? one : [one]));
-  olds.forEach((old, k) => {
-    if (!text.includes(old)) throw new Error(`fault ${i}: the naive functions do not hold ${JSON.stringify(old)}`);
-    text = text.replace(old, () => news[k]);
-  });
+async function mutated(fault, i) {
   const path = join(folder, `naive-${i}.mjs`);
-  writeFileSync(path, text + HELPERS);
+  writeFileSync(path, planted(source, fault));
   return import(pathToFileURL(path).href);
 }
 

@@ -34,21 +34,25 @@ function collect(value: unknown, found: Set<Resource>): void {
   }
 }
 
-/** What runs inside something must be a function. */
-function checkFunction(what: string, fn: unknown): void {
+/**
+ * What `fn` returns. `noGrad`, `inferenceMode` and scopes end then, so a function that goes on later is a mistake.
+ * @throws ArgumentError when it is no function
+ * @throws AtalhoError when it returns a promise
+ */
+export function synchronously<T>(what: string, fn: () => T): T {
   if (typeof fn !== 'function') throw new ArgumentError(`${what}: fn is ${show(fn)}; want a function`);
-}
-
-/** `noGrad` and scopes end when `fn` returns, so a function that goes on later is a mistake. */
-export function refusePromise(what: string, result: unknown): void {
+  const result = fn();
   if (typeof result === 'object' && result !== null && 'then' in result && typeof result.then === 'function') {
     throw new AtalhoError(`${what}: fn returned a promise; a ${what} is synchronous, so await outside of it`);
   }
+  return result;
 }
 
 /** The open scopes of one device, innermost last, and whether what is computed on it is recorded. */
 export class ScopeStack {
   private readonly open: Set<Resource>[] = [];
+  /** What was made since, for each attempt under way. */
+  private readonly attempts: Resource[][] = [];
   private inferring = 0;
 
   /** False inside `inferenceMode`. */
@@ -61,19 +65,13 @@ export class ScopeStack {
    * @throws AtalhoError when `fn` returns a promise
    */
   withoutRecording<T>(fn: () => T): T {
-    checkFunction('inferenceMode', fn);
     this.inferring++;
     try {
-      const result = fn();
-      refusePromise('inferenceMode', result);
-      return result;
+      return synchronously('inferenceMode', fn);
     } finally {
       this.inferring--;
     }
   }
-
-  /** What was made since, for each attempt under way. */
-  private readonly attempts: Resource[][] = [];
 
   /** Puts a new resource into the innermost scope, if there is one. */
   track(resource: Resource): void {
@@ -111,13 +109,11 @@ export class ScopeStack {
    * @throws AtalhoError when `fn` returns a promise
    */
   run<T>(fn: () => T): T {
-    checkFunction('scope', fn);
     const scope = new Set<Resource>();
     this.open.push(scope);
     const survivors = new Set<Resource>();
     try {
-      const result = fn();
-      refusePromise('scope', result);
+      const result = synchronously('scope', fn);
       collect(result, survivors);
       return result;
     } finally {

@@ -4,7 +4,7 @@ import type { WasmContext } from '../device/wasm/context.js';
 import { inferenceKernels } from '../device/wasm/kernels.js';
 import type { WasmMath } from '../device/wasm/linearMemoryDevice.js';
 import { DeviceError } from '../errors.js';
-import { WASM_INFER_HEX } from './inferBinary.gen.js';
+import { WASM_INFER_EXPORTS, WASM_INFER_HEX } from './inferBinary.gen.js';
 import { embedWasm } from './wasm.js';
 
 export type { WasmDevice } from '../device/wasm/linearMemoryDevice.js';
@@ -55,8 +55,8 @@ function kernels(w: WasmContext, math: WasmMath): Kernels {
 
 /**
  * A device on WebAssembly SIMD that only infers, of the same bits on any engine; a kernel of training throws DeviceError.
- * @throws ArgumentError when an option is out of its range
+ * @throws ArgumentError when an option is out of its range, or `module` another binary
  * @throws DeviceError where the engine has no WebAssembly, or none with SIMD, or refuses to compile
  * @throws OutOfMemoryError when not even the first pages can be had
  */
-export const wasm = embedWasm(WASM_INFER_HEX, kernels);
+export const wasm = embedWasm(WASM_INFER_HEX, WASM_INFER_EXPORTS, kernels);

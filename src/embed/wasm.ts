@@ -6,7 +6,7 @@ import type { WasmExports } from '../device/wasm/exports.gen.js';
 import type { WasmDevice, WasmMath } from '../device/wasm/linearMemoryDevice.js';
 import { checkOptions, checkThreads, checkWasm, isModule, startWasm, threadsHindrance } from '../device/wasm/start.js';
 import type { WorkerLike } from '../device/wasm/team.js';
-import { ArgumentError, DeviceError } from '../errors.js';
+import { DeviceError } from '../errors.js';
 import type { HostUrl, WasmBytes, WasmModule } from '../hostTypes.js';
 
 /** How the WASM device of a sandbox computes, and what its host provides. */
@@ -42,7 +42,7 @@ function workerOf({ createWorker, workerUrl }: EmbedWasmOptions): () => WorkerLi
 }
 
 /** Some hosts refuse to do it asynchronously, gjs for one; some only do so, such as the main thread of a page. */
-async function exportsOf(source: WasmBytes | WasmModule, imports: WebAssembly.Imports): Promise<WebAssembly.Exports> {
+async function exportsOf(source: WasmBytes | WasmModule, imports: WebAssembly.Imports): Promise<WasmExports> {
   let made: WebAssembly.Instance | WebAssembly.WebAssemblyInstantiatedSource;
   try {
     made = await WebAssembly.instantiate(source as BufferSource, imports);
@@ -54,14 +54,18 @@ async function exportsOf(source: WasmBytes | WasmModule, imports: WebAssembly.Im
       throw error;
     }
   }
-  return ('instance' in made ? made.instance : made).exports;
+  return ('instance' in made ? made.instance : made).exports as unknown as WasmExports;
 }
 
-/** `wasm()` for a build with this binary and these kernels. */
-export function embedWasm(binary: string, kernels: (w: WasmContext, math: WasmMath) => Kernels) {
+/** `wasm()` for a build with this binary, which has these exports, and these kernels. */
+export function embedWasm(
+  binary: string,
+  exports: readonly string[],
+  kernels: (w: WasmContext, math: WasmMath) => Kernels,
+) {
   /**
    * A device on WebAssembly SIMD, of the same bits on any engine.
-   * @throws ArgumentError when an option is out of its range
+   * @throws ArgumentError when an option is out of its range, or `module` another binary
    * @throws DeviceError where the engine has no WebAssembly, or none with SIMD, or refuses to compile: use `reference()` there
    * @throws OutOfMemoryError when not even the first pages can be had
    */
@@ -77,15 +81,9 @@ export function embedWasm(binary: string, kernels: (w: WasmContext, math: WasmMa
     }
     const createWorker = threads === 1 ? null : workerOf(options);
     return startWasm(options, {
-      ...{ binary, kernels, threads },
+      ...{ binary, exports, kernels, threads },
       warn() {},
-      async instantiate(source, imports) {
-        const exports = await exportsOf(source, imports);
-        if (typeof exports.implicitGemm !== 'function') {
-          throw new ArgumentError('wasm: module is not the binary of this build');
-        }
-        return exports as unknown as WasmExports;
-      },
+      instantiate: exportsOf,
       ...(createWorker && { team: async (o) => ({ ...o, createWorker, spins: SPINS }) }),
     });
   };

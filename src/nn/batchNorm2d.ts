@@ -56,13 +56,13 @@ export class BatchNorm2d extends Module {
     }
     const filled = (value: number, requiresGrad: boolean): Tensor =>
       keep(tensor(new Float32Array(numFeatures).fill(value), { device, requiresGrad }));
-    [this.weight, this.bias, this.runningMean, this.runningVar] = device.scopes.attempt(() => [
+    [this.weight, this.bias, this.runningMean, this.runningVar, this.numBatchesTracked] = device.scopes.attempt(() => [
       affine ? filled(1, true) : null,
       affine ? filled(0, true) : null,
       trackRunningStats ? filled(0, false) : null,
       trackRunningStats ? filled(1, false) : null,
+      trackRunningStats ? new Counter(device) : null,
     ]);
-    this.numBatchesTracked = trackRunningStats ? new Counter(device) : null;
     this.eps = eps;
     this.momentum = momentum;
     this.unbiasedRunningVar = o.unbiasedRunningVar ?? true;

@@ -3,7 +3,7 @@ import type { Device } from '../device/device.js';
 import { ArgumentError, reading, show } from '../errors.js';
 import { fans, Generator } from '../random.js';
 import { type Shape, sizeOf } from '../shape.js';
-import { checkDevice, keep, Tensor, tensor } from '../tensor.js';
+import { checkDevice, keep, Tensor } from '../tensor.js';
 
 /** The seed of a layer or network that is given neither a seed nor a generator. */
 export const DEFAULT_SEED = 0;
@@ -38,10 +38,10 @@ export function building<T>(op: string, o: InitOptions, make: () => T): T {
   return o.device.scopes.attempt(() => reading(op, make));
 }
 
-/** Throws unless `value` is a whole number of at least 1. */
+/** Throws unless `value` is a whole number from 1 to `MOST`. */
 export function whole(op: string, argument: string, value: number): void {
   if (!Number.isInteger(value) || value < 1 || value > MOST) {
-    throw new ArgumentError(`${op}: ${argument} is ${show(value)}; want a whole number of at least 1`);
+    throw new ArgumentError(`${op}: ${argument} is ${show(value)}; want a whole number from 1 to ${MOST}`);
   }
 }
 
@@ -60,11 +60,6 @@ const torchWeight: Initializer = (generator, shape) => generator.kaimingUniform(
 
 const torchBias: Initializer = (generator, shape) =>
   generator.uniformArray([shape[0]], 1 / Math.sqrt(fans(shape).fanIn));
-
-/** A parameter of its own on the device, which outlives scopes. */
-export function parameter(data: Float32Array, shape: Shape, device: Device): Tensor {
-  return keep(tensor(data, shape, { device, requiresGrad: true }));
-}
 
 /**
  * Weight and bias of a layer, drawn in this order; the bias has one element for each output, `weightShape[0]`. Nothing is

@@ -22,7 +22,7 @@ function callsBetween(op: string, x: Tensor, y: Tensor): OpNode[] {
     if (t.node !== null) calls.push(t.node as OpNode);
     else if (t !== x && t.device.scopes.ownsInnermost(t)) {
       throw new ArgumentError(
-        `${op}: the forward pass made a tensor ${formatShape(t.shape)} that is not recorded, by tensor(), noGrad or detach; want it kept in a field of the model, or computed by ops from x`,
+        `${op}: the forward pass made a tensor ${formatShape(t.shape)} that is not recorded, by tensor(), noGrad, inferenceMode or detach; want it kept in a field of the model, or computed by ops from x`,
       );
     }
   }
@@ -47,7 +47,9 @@ export function recordForward<T>(
     const x = tensor(new Float32Array(sizeOf(inputShape)), inputShape, { device, requiresGrad: true });
     const y = model.inMode(false, () => model.forward(x));
     if (y.node === null && y !== x) {
-      throw new ArgumentError(`${op}: the result does not depend on the input; inside noGrad nothing is recorded`);
+      throw new ArgumentError(
+        `${op}: the result does not depend on the input; inside noGrad and inferenceMode nothing is recorded`,
+      );
     }
     return use({ device, x, y, calls: callsBetween(op, x, y) });
   });

@@ -280,7 +280,7 @@ const LAID_OUT = 2 ** -16;
  * subnormal number below, or v itself where that is less. A device that may take subnormal numbers as 0 may do so as it reads them:
  * then a weight below the normal numbers may be lost whole. `upTo`: the largest of this for any size up to v, where v is itself a bound.
  */
-function weightErrors(
+function formatErrors(
   { unit, normal, tiny, infinite }: Format,
   flush: boolean,
 ): { of: WeightError; upTo: WeightError } {
@@ -323,7 +323,7 @@ export interface NormalisedConvolution {
  * Weights rounded to a narrower format once they are laid out: the sum is that of other weights ŵ, |ŵ − w| ≤ e(w), and its value is
  * off by at most Σ|x|·e(w), while |ŵ| ≤ |w| + e(w) in the bound of its roundings adds γ times the same. For halves e(w) is
  * 2⁻¹¹·|w|, or 2⁻²⁵ where w is subnormal: Σ|x|·e(w) ≤ u₁₆·Σ|x·w| + 2⁻²⁵·Σ|x|, and it is |w| < 2⁻¹⁴ where subnormal numbers may
- * be flushed (`weightErrors`). By Winograd's algorithm a transformed weight is rounded, of at most |G||w||Gᵀ|, and its error takes every path from
+ * be flushed (`formatErrors`). By Winograd's algorithm a transformed weight is rounded, of at most |G||w||Gᵀ|, and its error takes every path from
  * there: |Aᵀ|·Σ(e(|G||w||Gᵀ|) ⊙ |Bᵀ||x||B|)·|A|. Of this e is the largest up to that size, which is only a bound.
  */
 export function normalisedConvolution(o: NormalisedConvolution): Expected {
@@ -344,9 +344,10 @@ export function normalisedConvolution(o: NormalisedConvolution): Expected {
   ) => {
     if (precision.weights === undefined) return error;
     const m = precision.winograd?.('forward', geometry) ?? 0;
-    const { of, upTo } = weightErrors(precision.weights, precision.flush);
+    const { of, upTo } = formatErrors(precision.weights, precision.flush);
     const lost = o.weightErrors(m, scale, m === 0 ? of : upTo);
-    return error.map((e, i) => e + (1 + gamma(n(i), precision.unit)) * lost[i]);
+    // What meets a weight beyond the format has no bound, though it be 0 that meets it.
+    return error.map((e, i) => (lost[i] < Infinity ? e + (1 + gamma(n(i), precision.unit)) * lost[i] : Infinity));
   };
   return {
     value: sums.value.map(after),

@@ -19,13 +19,15 @@ export function decodeHex(text: string): Uint8Array<ArrayBuffer> {
 export function forSharedMemory(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const shared = bytes.slice();
   let at = 8;
+  // Ends, and never leads back, whatever the bytes: they may be a caller's.
   const number = (): number => {
     let value = 0;
-    for (let shift = 0; ; shift += 7) {
+    for (let shift = 0; at < shared.length; shift += 7) {
       const byte = shared[at++];
       value |= (byte & 0x7f) << shift;
-      if (byte < 0x80) return value;
+      if (byte < 0x80) break;
     }
+    return value >>> 0;
   };
   while (at < shared.length) {
     const section = shared[at++];

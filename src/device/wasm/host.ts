@@ -24,6 +24,7 @@ export async function processors(): Promise<number> {
 
 /** A worker of this host on the script of this package. */
 export async function hostWorker(url: HostUrl): Promise<WorkerLike> {
+  // Spelled out once more: it is by this expression that bundlers find the script.
   if (typeof Worker !== 'undefined') return new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
   const threads: typeof import('node:worker_threads') = await import(/* @vite-ignore */ NODE.threads);
   // Flags of the main thread, such as --input-type, are not for this script.

@@ -5,7 +5,7 @@
 import { instantiate } from '@assemblyscript/loader';
 import { DeviceError } from '../../errors.js';
 import type { WasmBytes, WasmModule } from '../../hostTypes.js';
-import { WASM_HEX, WASM_RELAXED_HEX } from './binary.gen.js';
+import { WASM_EXPORTS, WASM_HEX, WASM_RELAXED_HEX } from './binary.gen.js';
 import type { WasmExports } from './exports.gen.js';
 import { type CreateWorker, hostWorker, processors, within } from './host.js';
 import { allKernels } from './kernels.js';
@@ -65,18 +65,20 @@ async function threadCount(
 
 /**
  * A device on WebAssembly SIMD, of the same bits on any engine unless `math` is `relaxed`.
+ * @throws ArgumentError when an option is out of its range, or `module` another binary
  * @throws DeviceError where the engine has no WebAssembly, or none with SIMD: use `reference()` there; where there cannot be
  * as many threads as asked for
  * @throws OutOfMemoryError when not even the first pages can be had
  */
-export async function wasm(options: WasmOptions = {}): Promise<WasmDevice> {
+export async function wasm(o: WasmOptions = {}): Promise<WasmDevice> {
+  const options = o ?? {};
   const { math = 'exact', threads = 1, createWorker = hostWorker } = options;
   const { onWarning: warn = (message: string): void => console.warn(message) } = options;
   checkOptions(options, ['exact', 'fast', 'relaxed']);
   checkWasm(math);
   const count = await threadCount(threads, options.module, warn);
   return startWasm(options, {
-    ...{ binary: WASM_HEX, relaxed: WASM_RELAXED_HEX, kernels: allKernels, warn },
+    ...{ binary: WASM_HEX, relaxed: WASM_RELAXED_HEX, exports: WASM_EXPORTS, kernels: allKernels, warn },
     ...{ threads: count, orAlone: threads === 'auto' },
     instantiate: async (source, imports) =>
       (await instantiate<WasmExports & Record<string, unknown>>(source, imports)).exports,

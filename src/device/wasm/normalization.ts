@@ -31,46 +31,35 @@ export const batchNorm = (
   );
 };
 
+/** The addresses of a batch norm's forward pass, in the order of the struct's fields. */
+export const forwardAddresses = (
+  w: WasmContext,
+  o: Parameters<Kernels['batchNormTrain' | 'batchNormEval']>[0],
+): number[] => {
+  const size = o.batch * o.channels * o.spatial;
+  return [
+    w.address(o.x, size),
+    w.optional(o.weight, o.channels),
+    w.optional(o.bias, o.channels),
+    w.optional(o.runningMean, o.channels),
+    w.optional(o.runningVar, o.channels),
+    w.address(o.saved, 2 * o.channels, 'float64'),
+    w.address(o.out, size),
+    ...[0, 0, 0, w.optional(o.residual, size), Number(o.relu)],
+  ];
+};
+
 export function normalizationKernels(w: WasmContext): Pick<Kernels, 'batchNormEval' | 'softmax' | 'logSoftmax'> {
+  const softmax = (o: Parameters<Kernels['softmax']>[0], logarithm: 0 | 1): void => {
+    const { outer, extent, inner } = o;
+    const size = outer * extent * inner;
+    w.exports.softmax(w.address(o.x, size), w.address(o.out, size), outer, extent, inner, logarithm);
+  };
   return {
     batchNormEval(o) {
-      const size = o.batch * o.channels * o.spatial;
-      batchNorm(
-        w,
-        'batchNormEval',
-        o,
-        [
-          w.address(o.x, size),
-          w.optional(o.weight, o.channels),
-          w.optional(o.bias, o.channels),
-          w.address(o.runningMean, o.channels),
-          w.address(o.runningVar, o.channels),
-          w.address(o.saved, 2 * o.channels, 'float64'),
-          w.address(o.out, size),
-          ...[0, 0, 0, w.optional(o.residual, size), Number(o.relu)],
-        ],
-        [o.eps],
-      );
+      batchNorm(w, 'batchNormEval', o, forwardAddresses(w, o), [o.eps]);
     },
-    softmax({ x, out, outer, extent, inner }) {
-      w.exports.softmax(
-        w.address(x, outer * extent * inner),
-        w.address(out, outer * extent * inner),
-        outer,
-        extent,
-        inner,
-        0,
-      );
-    },
-    logSoftmax({ x, out, outer, extent, inner }) {
-      w.exports.softmax(
-        w.address(x, outer * extent * inner),
-        w.address(out, outer * extent * inner),
-        outer,
-        extent,
-        inner,
-        1,
-      );
-    },
+    softmax: (o) => softmax(o, 0),
+    logSoftmax: (o) => softmax(o, 1),
   };
 }

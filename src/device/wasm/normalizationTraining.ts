@@ -1,7 +1,7 @@
 /** What training has besides: batch norm over the batch, cross-entropy, and gradients, on linear memory. */
 import type { Kernels } from '../device.js';
 import type { WasmContext } from './context.js';
-import { batchNorm } from './normalization.js';
+import { batchNorm, forwardAddresses } from './normalization.js';
 
 export function normalizationTraining(
   w: WasmContext,
@@ -14,25 +14,16 @@ export function normalizationTraining(
   | 'crossEntropy'
   | 'crossEntropyBackward'
 > {
+  const softmaxBackward = (o: Parameters<Kernels['softmaxBackward']>[0], logarithm: 0 | 1): void => {
+    const { outer, extent, inner } = o;
+    const size = outer * extent * inner;
+    const addresses = [w.address(o.y, size), w.address(o.dy, size), w.address(o.dx, size)] as const;
+    w.exports.softmaxBackward(...addresses, outer, extent, inner, logarithm);
+  };
+
   return {
     batchNormTrain(o) {
-      const size = o.batch * o.channels * o.spatial;
-      batchNorm(
-        w,
-        'batchNormTrain',
-        o,
-        [
-          w.address(o.x, size),
-          w.optional(o.weight, o.channels),
-          w.optional(o.bias, o.channels),
-          w.optional(o.runningMean, o.channels),
-          w.optional(o.runningVar, o.channels),
-          w.address(o.saved, 2 * o.channels, 'float64'),
-          w.address(o.out, size),
-          ...[0, 0, 0, w.optional(o.residual, size), Number(o.relu)],
-        ],
-        [o.momentum, o.correction, o.eps],
-      );
+      batchNorm(w, 'batchNormTrain', o, forwardAddresses(w, o), [o.momentum, o.correction, o.eps]);
     },
     batchNormBackward(o) {
       const size = o.batch * o.channels * o.spatial;
@@ -58,28 +49,8 @@ export function normalizationTraining(
         o.y !== null && o.dx === null && o.dresidual === null,
       );
     },
-    softmaxBackward({ y, dy, dx, outer, extent, inner }) {
-      w.exports.softmaxBackward(
-        w.address(y, outer * extent * inner),
-        w.address(dy, outer * extent * inner),
-        w.address(dx, outer * extent * inner),
-        outer,
-        extent,
-        inner,
-        0,
-      );
-    },
-    logSoftmaxBackward({ y, dy, dx, outer, extent, inner }) {
-      w.exports.softmaxBackward(
-        w.address(y, outer * extent * inner),
-        w.address(dy, outer * extent * inner),
-        w.address(dx, outer * extent * inner),
-        outer,
-        extent,
-        inner,
-        1,
-      );
-    },
+    softmaxBackward: (o) => softmaxBackward(o, 0),
+    logSoftmaxBackward: (o) => softmaxBackward(o, 1),
     crossEntropy({ logits, labels, out, saved, rows, classes, labelSmoothing }) {
       const addresses = [
         w.address(logits, rows * classes),

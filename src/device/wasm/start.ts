@@ -1,6 +1,6 @@
 /** Starts a device on a binary. What differs from host to host, compiling, threads, warnings, is given. */
 import { BIG_ENDIAN } from '../../endian.js';
-import { ArgumentError, DeviceError, OutOfMemoryError, show } from '../../errors.js';
+import { ArgumentError, AtalhoError, DeviceError, OutOfMemoryError, show } from '../../errors.js';
 import type { WasmBytes, WasmMemory, WasmModule } from '../../hostTypes.js';
 import type { Kernels } from '../device.js';
 import { decodeHex, forSharedMemory } from './binary.js';
@@ -15,6 +15,8 @@ export interface WasmHost {
   /** The binary, in hexadecimal digits; `relaxed` the one with relaxed SIMD, where it is at hand. */
   readonly binary: string;
   readonly relaxed?: string;
+  /** Names of its exports, by which a caller's `module` is told from others. */
+  readonly exports: readonly string[];
   readonly kernels: (w: WasmContext, math: WasmMath) => Kernels;
   instantiate(
     source: WasmBytes | WasmModule,
@@ -106,7 +108,10 @@ export function checkWasm(math: WasmMath): void {
 }
 
 /** @throws ArgumentError when an option is out of its range */
-export function checkOptions({ math = 'exact', maxMemoryBytes = PAGE * 16 }: StartOptions, maths: readonly WasmMath[]) {
+export function checkOptions(
+  { math = 'exact', maxMemoryBytes = PAGE * 16, module }: StartOptions,
+  maths: readonly WasmMath[],
+): void {
   if (!maths.includes(math)) {
     const names = maths.map((name) => `'${name}'`);
     const last = names.pop();
@@ -117,10 +122,14 @@ export function checkOptions({ math = 'exact', maxMemoryBytes = PAGE * 16 }: Sta
       `wasm: maxMemoryBytes is ${show(maxMemoryBytes)}; want ${16 * PAGE} to ${MAX_MEMORY_BYTES}`,
     );
   }
+  if (module !== undefined && (typeof module !== 'object' || module === null)) {
+    throw new ArgumentError(`wasm: module is ${show(module)}; want bytes or a compiled module`);
+  }
 }
 
 /**
  * A device on the host's binary, or on the caller's `module`. Options are checked by now.
+ * @throws ArgumentError when `module` is another binary
  * @throws DeviceError when the engine refuses
  * @throws OutOfMemoryError when not even the first pages can be had
  */
@@ -147,7 +156,12 @@ export async function startWasm(options: StartOptions, host: WasmHost): Promise<
       source = module = await WebAssembly.compile(forSharedMemory(view as Uint8Array<ArrayBuffer>));
     }
     exports = await host.instantiate(source, { env: { memory } });
+    const missing = host.exports.find((name) => typeof exports[name as keyof WasmExports] !== 'function');
+    if (missing !== undefined) {
+      throw new ArgumentError(`wasm: module is not the binary of this build: it has no ${missing}`);
+    }
   } catch (error) {
+    if (error instanceof AtalhoError) throw error;
     throw new DeviceError(
       `wasm: the engine refused the binary (${String(error).trim()}). A Content-Security-Policy must allow script-src 'wasm-unsafe-eval'; without WebAssembly, ${INSTEAD[math]}`,
     );

@@ -15,8 +15,8 @@ export interface WorkerLike {
   terminate(): unknown;
   /** Node: lets the process end while the worker waits. */
   unref?(): void;
-  /** How it tells of a message and of an error: Node's way, or the web's. */
-  on?(event: 'error' | 'message', listener: (event: unknown) => void): unknown;
+  /** How it tells of a message, of an error, and, in Node, of its end: Node's way, or the web's. */
+  on?(event: 'error' | 'exit' | 'message', listener: (event: unknown) => void): unknown;
   /** The web's way. */
   addEventListener?(event: 'error' | 'message', listener: (event: unknown) => void): unknown;
 }
@@ -74,6 +74,8 @@ function started(worker: WorkerLike, trouble: { message: string | null }): Promi
     };
     if (worker.on) {
       worker.on('error', onError);
+      // A script that is not worker.js may just end, and never say a word.
+      worker.on('exit', () => reject(new Error('a worker ended before it was ready')));
       worker.on('message', () => resolve());
     } else {
       worker.addEventListener?.('error', onError);

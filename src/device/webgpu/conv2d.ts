@@ -125,11 +125,13 @@ export function convKernels(
           if (bias !== null && foldedBias !== null) g.keepCopy(bias, foldedBias, channels);
           return;
         }
-        if (weightSize === 0) return;
+        if (channels === 0) return;
         const { mean, variance, eps } = norm;
         const buffers = { weight, bias, mean, variance, normWeight: norm.weight, normBias: norm.bias };
-        const params = { size: weightSize, filterSize: weightSize / channels, eps };
-        g.dispatch(foldNorm, { ...buffers, foldedWeight, foldedBias }, params, { elements: weightSize });
+        // A filter without elements has a bias all the same.
+        const filterSize = Math.max(1, weightSize / channels);
+        const params = { size: channels * filterSize, weights: weightSize, filterSize, eps };
+        g.dispatch(foldNorm, { ...buffers, foldedWeight, foldedBias }, params, { elements: params.size });
       };
       const m = winogradTile('forward', o);
       const inGroup = o.inChannels / o.groups;

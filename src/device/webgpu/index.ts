@@ -1,5 +1,5 @@
 /** The WebGPU device: the whole contract in WGSL, one shader a file, in a browser or on Dawn in Node. */
-import { ArgumentError, DeviceError } from '../../errors.js';
+import { ArgumentError, DeviceError, show } from '../../errors.js';
 import type { GPUDevice } from '../../hostTypes.js';
 import type { Buffer, Device, DType, Kernels, MemoryUse, TypedArray } from '../device.js';
 import { ScopeStack } from '../scope.js';
@@ -132,17 +132,17 @@ function describe(info: GPUAdapterInfo | undefined): string {
  * float64. Two runs on one GPU give the same bits.
  * @throws DeviceError where the host has no WebGPU or no adapter, or the adapter refuses
  */
-export async function webgpu(options: WebgpuOptions = {}): Promise<WebgpuDevice> {
-  const { math = 'direct', storage = 'float32', device, powerPreference } = options;
-  const { maxMemoryBytes = Infinity, profile = false } = options;
+export async function webgpu(o: WebgpuOptions = {}): Promise<WebgpuDevice> {
+  const { math = 'direct', storage = 'float32', device, powerPreference } = o ?? {};
+  const { maxMemoryBytes = Infinity, profile = false } = o ?? {};
   if (math !== 'direct' && math !== 'fast') {
-    throw new ArgumentError(`webgpu: math is ${JSON.stringify(math)}; want 'direct' or 'fast'`);
+    throw new ArgumentError(`webgpu: math is ${show(math)}; want 'direct' or 'fast'`);
   }
   if (storage !== 'float32' && storage !== 'float16') {
-    throw new ArgumentError(`webgpu: storage is ${JSON.stringify(storage)}; want 'float32' or 'float16'`);
+    throw new ArgumentError(`webgpu: storage is ${show(storage)}; want 'float32' or 'float16'`);
   }
-  if (!(maxMemoryBytes > 0)) {
-    throw new ArgumentError(`webgpu: maxMemoryBytes is ${maxMemoryBytes}; want more than 0`);
+  if (!(typeof maxMemoryBytes === 'number' && maxMemoryBytes > 0)) {
+    throw new ArgumentError(`webgpu: maxMemoryBytes is ${show(maxMemoryBytes)}; want more than 0`);
   }
   if (device !== undefined && typeof device?.createComputePipeline !== 'function') {
     throw new ArgumentError('webgpu: device is no GPUDevice; want what adapter.requestDevice() gave, or none');

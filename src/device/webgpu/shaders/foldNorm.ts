@@ -10,13 +10,13 @@ export const foldNorm = shader({
     ...{ weight: 'f32', bias: 'f32', mean: 'f32', variance: 'f32', normWeight: 'f32', normBias: 'f32' },
     ...{ foldedWeight: 'f32 out', foldedBias: 'f32 out' },
   },
-  params: { size: 'u32', filterSize: 'u32', eps: 'f32' },
+  params: { size: 'u32', weights: 'u32', filterSize: 'u32', eps: 'f32' },
   code: flat(`
   if (i >= p.size) { return; }
   let channel = i / p.filterSize;
   var scale = 1.0 / sqrt(variance[channel] + p.eps);
   if (has_normWeight) { scale = normWeight[channel] * scale; }
-  foldedWeight[i] = weight[i] * scale;
+  if (i < p.weights) { foldedWeight[i] = weight[i] * scale; }
   if (i % p.filterSize == 0u) {
     var own = 0.0;
     if (has_bias) { own = bias[channel]; }
