@@ -57,13 +57,15 @@ export class PreactBasicBlock extends Module {
 
   constructor(inPlanes: number, planes: number, o: PreactBlockOptions) {
     super();
-    const { device, stride = 1, downsample = null, preactivation = 'branch' } = o;
+    const { device, stride = 1, downsample = null, preactivation = 'branch' } = o ?? {};
     const generator = generatorOf('PreactBasicBlock', o);
     const conv = { device, generator, padding: 1, bias: false, weightInit: fanOutNormal };
-    this.bn1 = preactivation === 'none' ? null : new BatchNorm2d(inPlanes, { device });
-    this.conv1 = new Conv2d(inPlanes, planes, 3, { ...conv, stride });
-    this.bn2 = new BatchNorm2d(planes, { device });
-    this.conv2 = new Conv2d(planes, planes, 3, conv);
+    [this.bn1, this.conv1, this.bn2, this.conv2] = building('PreactBasicBlock', o, () => [
+      preactivation === 'none' ? null : new BatchNorm2d(inPlanes, { device }),
+      new Conv2d(inPlanes, planes, 3, { ...conv, stride }),
+      new BatchNorm2d(planes, { device }),
+      new Conv2d(planes, planes, 3, conv),
+    ]);
     this.downsample = downsample;
     this.preactivation = preactivation;
   }
@@ -93,15 +95,17 @@ export class PreactBottleneck extends Module {
 
   constructor(inPlanes: number, planes: number, o: PreactBlockOptions) {
     super();
-    const { device, stride = 1, downsample = null, preactivation = 'branch' } = o;
+    const { device, stride = 1, downsample = null, preactivation = 'branch' } = o ?? {};
     const generator = generatorOf('PreactBottleneck', o);
     const conv = { device, generator, bias: false, weightInit: fanOutNormal };
-    this.bn1 = preactivation === 'none' ? null : new BatchNorm2d(inPlanes, { device });
-    this.conv1 = new Conv2d(inPlanes, planes, 1, conv);
-    this.bn2 = new BatchNorm2d(planes, { device });
-    this.conv2 = new Conv2d(planes, planes, 3, { ...conv, stride, padding: 1 });
-    this.bn3 = new BatchNorm2d(planes, { device });
-    this.conv3 = new Conv2d(planes, planes * PreactBottleneck.expansion, 1, conv);
+    [this.bn1, this.conv1, this.bn2, this.conv2, this.bn3, this.conv3] = building('PreactBottleneck', o, () => [
+      preactivation === 'none' ? null : new BatchNorm2d(inPlanes, { device }),
+      new Conv2d(inPlanes, planes, 1, conv),
+      new BatchNorm2d(planes, { device }),
+      new Conv2d(planes, planes, 3, { ...conv, stride, padding: 1 }),
+      new BatchNorm2d(planes, { device }),
+      new Conv2d(planes, planes * PreactBottleneck.expansion, 1, conv),
+    ]);
     this.downsample = downsample;
     this.preactivation = preactivation;
   }
