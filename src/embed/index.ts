@@ -20,4 +20,4 @@ export type { EmbedWasmOptions } from './wasm.js';
  * @throws DeviceError where the engine has no WebAssembly, or none with SIMD, or refuses to compile: use `reference()` there
  * @throws OutOfMemoryError when not even the first pages can be had
  */
-export const wasm = embedWasm(WASM_HEX, allKernels);
+export const wasm = embedWasm(WASM_HEX, 'adam', allKernels);

@@ -57,8 +57,12 @@ async function exportsOf(source: WasmBytes | WasmModule, imports: WebAssembly.Im
   return ('instance' in made ? made.instance : made).exports;
 }
 
-/** `wasm()` for a build with this binary and these kernels. */
-export function embedWasm(binary: string, kernels: (w: WasmContext, math: WasmMath) => Kernels) {
+/** `wasm()` for a build with this binary, known by its export `own`, and these kernels. */
+export function embedWasm(
+  binary: string,
+  own: keyof WasmExports,
+  kernels: (w: WasmContext, math: WasmMath) => Kernels,
+) {
   /**
    * A device on WebAssembly SIMD, of the same bits on any engine.
    * @throws ArgumentError when an option is out of its range
@@ -81,7 +85,7 @@ export function embedWasm(binary: string, kernels: (w: WasmContext, math: WasmMa
       warn() {},
       async instantiate(source, imports) {
         const exports = await exportsOf(source, imports);
-        if (typeof exports.implicitGemm !== 'function') {
+        if (typeof exports[own] !== 'function') {
           throw new ArgumentError('wasm: module is not the binary of this build');
         }
         return exports as unknown as WasmExports;

@@ -24,7 +24,8 @@ export function forSharedMemory(bytes: Uint8Array<ArrayBuffer>): Uint8Array<Arra
     for (let shift = 0; ; shift += 7) {
       const byte = shared[at++];
       value |= (byte & 0x7f) << shift;
-      if (byte < 0x80) return value;
+      // Past the end too; and never backwards, whatever bytes these are.
+      if (!(byte >= 0x80)) return value >>> 0;
     }
   };
   while (at < shared.length) {

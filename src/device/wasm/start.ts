@@ -1,6 +1,6 @@
 /** Starts a device on a binary. What differs from host to host, compiling, threads, warnings, is given. */
 import { BIG_ENDIAN } from '../../endian.js';
-import { ArgumentError, DeviceError, OutOfMemoryError, show } from '../../errors.js';
+import { ArgumentError, AtalhoError, DeviceError, OutOfMemoryError, show } from '../../errors.js';
 import type { WasmBytes, WasmMemory, WasmModule } from '../../hostTypes.js';
 import type { Kernels } from '../device.js';
 import { decodeHex, forSharedMemory } from './binary.js';
@@ -148,6 +148,7 @@ export async function startWasm(options: StartOptions, host: WasmHost): Promise<
     }
     exports = await host.instantiate(source, { env: { memory } });
   } catch (error) {
+    if (error instanceof AtalhoError) throw error;
     throw new DeviceError(
       `wasm: the engine refused the binary (${String(error).trim()}). A Content-Security-Policy must allow script-src 'wasm-unsafe-eval'; without WebAssembly, ${INSTEAD[math]}`,
     );
