@@ -25,6 +25,7 @@ export function reference(o: ReferenceBounds = {}): Device {
   return new ReferenceDevice(dtype, maxMemoryBytes, (host) => ({
     ...kernelsOn(host, conv(host)),
     prepareConv2d: () => refuse('prepareConv2d'),
+    copy: () => refuse('copy'),
     rmsprop: () => refuse('rmsprop'),
   }));
 }
