@@ -6,8 +6,11 @@ const EMPTY = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
 /** What a sandbox might forbid, each by a try that throws where it does. */
 const TRIES = {
   files() {
-    const { Deno, process } = globalThis;
+    const { Deno, imports, process, readFile } = globalThis;
     if (Deno !== undefined) Deno.statSync('/');
+    // gjs's and jsc's own.
+    else if (imports !== undefined) imports.gi.GLib.file_get_contents('/etc/passwd');
+    else if (readFile !== undefined) readFile('/etc/passwd');
     else process.getBuiltinModule('fs').statSync('/');
   },
   // No method: SES would take its name for a call.

@@ -2,6 +2,7 @@
  * Counter: an int64 scalar whose value the host knows too, so that counting never waits for a device.
  */
 import type { Device } from './device/device.js';
+import { reading } from './errors.js';
 import { keep, Tensor } from './tensor.js';
 
 /** A kept int64 tensor of shape `[]`. */
@@ -32,7 +33,7 @@ export class Counter extends Tensor {
   }
 
   override write(data: ArrayLike<number> | ArrayLike<bigint>): void {
-    const exact = BigInt64Array.of(BigInt(data[0]));
+    const exact = reading('write', () => BigInt64Array.of(BigInt(data[0])));
     super.write(exact);
     this.current = exact[0];
   }

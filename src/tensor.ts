@@ -99,6 +99,7 @@ export class Tensor implements Resource {
    * @see https://pytorch.org/docs/stable/generated/torch.Tensor.to.html
    */
   async to(device: Device): Promise<Tensor> {
+    checkDevice('to', device);
     if (device === this.device) return this;
     const data = await this.data();
     const whole = this.dtype === 'int32' || this.dtype === 'int64';
@@ -109,9 +110,9 @@ export class Tensor implements Resource {
 
   /** Overwrites the elements in place; identity, shape and dtype stay. */
   write(data: ArrayLike<number> | ArrayLike<bigint>): void {
-    if (data.length !== this.size) {
+    if (data?.length !== this.size) {
       throw new ArgumentError(
-        `write: got ${data.length} elements for shape ${formatShape(this.shape)}; want ${this.size}`,
+        `write: got ${show(data?.length)} elements for shape ${formatShape(this.shape)}; want ${this.size}`,
       );
     }
     this.device.write(this.buffer, data);

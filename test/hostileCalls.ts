@@ -117,7 +117,7 @@ export function hostileValues(a: typeof Embed, device: Embed.Device, foreign: Em
 }
 
 /** A good call of every entry point of `a`. */
-export function goodCalls(a: typeof Embed, device: Embed.Device): GoodCall[] {
+export function goodCalls(a: typeof Embed, device: Embed.Device, foreign: Embed.Device): GoodCall[] {
   const t = (shape: number[], requiresGrad = false): Embed.Tensor =>
     a.tensor(
       Float32Array.from({ length: shape.reduce((x, y) => x * y, 1) }, (_, i) => Math.sin(i)),
@@ -138,6 +138,9 @@ export function goodCalls(a: typeof Embed, device: Embed.Device): GoodCall[] {
     new a.Flatten(),
     new a.Linear(8, 3, init),
   );
+  const counter = new a.BatchNorm2d(1, { device }).numBatchesTracked as NonNullable<
+    Embed.BatchNorm2d['numBatchesTracked']
+  >;
   const images = { images: new Float32Array(2 * 16), shape: [2, 1, 4, 4] };
   const file = a.writeSafetensors([['a', { shape: [2], data: new Float32Array(2) }]]);
   const [still, moving] = [a.sgd([vector], { lr: 0 }), a.adam([vector], { lr: 0 })];
@@ -220,12 +223,37 @@ export function goodCalls(a: typeof Embed, device: Embed.Device): GoodCall[] {
     make('AvgPool2d', [3, window]),
     make('AdaptiveAvgPool2d', [[1, 1]]),
     make('Flatten', [1, -1]),
+    make('ReLU', []),
+    make('Identity', []),
+    make('LazyConv2d', [
+      4,
+      3,
+      {
+        ...init,
+        padding: [
+          [0, 1],
+          [1, 0],
+        ],
+      },
+    ]),
+    make('LazyBatchNorm2d', [{ device, eps: 1e-5 }]),
+    make('LazyLinear', [2, { ...init, flatten: true }]),
+    make('LazyResidual', [4, { ...init, use1x1conv: true, strides: 2, norm: { eps: 1e-3 } }]),
+    make('ChannelsLast', [new a.ReLU()]),
+    make('BasicBlock', [2, 2, { ...init, stride: 2, downsample: null }]),
+    make('Bottleneck', [2, 2, { ...init, groups: 2, widthPerGroup: 64, strideOn: '1x1' }]),
+    make('ZeroPadShortcut', [4, 2]),
+    make('PreactBasicBlock', [2, 2, { ...init, preactivation: 'both' }]),
+    make('PreactBottleneck', [2, 2, { ...init, stride: 2 }]),
     make('Sequential', [new a.ReLU(), [new a.ReLU()]]),
     make('Sequential', [{ one: new a.ReLU(), two: [new a.ReLU()] }]),
     make('Residual', [2, 4, { ...init, use1x1conv: true, strides: 2 }]),
     call('resnetBlock', [2, 4, 1, { ...init, firstBlock: false }]),
     call('initXavierUniform', [net, new a.Generator(3)]),
     model('d2lResnet', { ...small, inChannels: 1, numClasses: 3 }),
+    // Of as many stages and blocks as it has by default: layers that are made later take no memory that is bounded.
+    model('d2lResnet', { numClasses: 3, tab: 'mxnet' }),
+    call('d2lLayerNames', [net]),
     model('resnet', { block: a.BasicBlock, layers: [1, 1], planes: 4, numClasses: 3 }),
     model('cifarPreactResnet', { depth: 8, numClasses: 3, planes: 4 }),
     model('preactResnet', { block: a.PreactBasicBlock, layers: [1, 1], planes: 4, numClasses: 3 }),
@@ -254,6 +282,9 @@ export function goodCalls(a: typeof Embed, device: Embed.Device): GoodCall[] {
       ],
       (entries: never, o: never) => void net.loadStateDict(entries, o),
     ),
+    call('Tensor.write', [new Float32Array(4)], (data: never) => b.write(data)),
+    call('Counter.write', [[3]], (data: never) => counter.write(data)),
+    call('Tensor.to', [foreign], async (to: never) => (to === device ? null : m.to(to))),
     call('Sequential.at', [0], (i: number) => void net.at(i)),
     call('readSafetensors', [file]),
     call('writeSafetensors', [[['a', { shape: [2], data: new Float32Array(2), dtype: 'F32' }]], { format: 'pt' }]),

@@ -203,6 +203,15 @@ describe('installed', () => {
     expect(await printed(code)).toBe(true);
   });
 
+  it('leaves a worker its script when that is bundled', async () => {
+    const { warnings, outputFiles } = await esbuild({
+      stdin: { contents: "import 'atalho/embed/worker';", resolveDir: project },
+      ...{ bundle: true, format: 'esm', platform: 'browser', write: false, logLevel: 'silent' },
+    });
+    expect(warnings).toEqual([]);
+    expect(outputFiles[0].text).toContain('Atomics.wait');
+  });
+
   it('has the command', async () => {
     expect(await atalho('shapes', 'd2l-resnet18', '--input', '1,1,96,96')).toMatch(/512/);
     expect(await atalho('oracle', 'vectors', '--suite', 'smoke', '--out', 'vectors')).toMatch(/vectors/);

@@ -8,9 +8,11 @@ import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ArgumentError, FormatError } from '../src/errors.js';
 import { removeLeftovers, writeFileAtomic } from '../src/io/atomic.js';
-import { bfloatToFloat, floatToBfloat, floatToHalf, halfToFloat } from '../src/io/half.js';
+import { bfloatReader, bfloatWriter, halfToFloat, halfWriter } from '../src/io/half.js';
 import { gunzip, readIdx, readSafetensors, type SafetensorsInput, writeSafetensors } from '../src/io/index.js';
 import { readFileBounded } from '../src/io/readFile.js';
+
+const [floatToHalf, floatToBfloat, bfloatToFloat] = [halfWriter(), bfloatWriter(), bfloatReader()];
 
 vi.mock('node:fs', async (original) => {
   const real = await original<typeof import('node:fs')>();

@@ -5,7 +5,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { grad } from '../src/autograd.js';
 import { modelEntry } from '../src/cli/models.js';
 import { ArgumentError, crossEntropy, FormatError, readSafetensors, wasm, writeSafetensors } from '../src/index.js';
-import { bfloatToFloat, floatToBfloat, halfToFloat as readHalf, floatToHalf as writeHalf } from '../src/io/half.js';
+import { bfloatReader, bfloatWriter, halfWriter, halfToFloat as readHalf } from '../src/io/half.js';
 import type { SafetensorsInput } from '../src/io/index.js';
 import { importOnnx } from '../src/onnx/index.js';
 import { toTf32 } from '../src/oracle/hypotheses/anywhere.js';
@@ -49,6 +49,8 @@ import { type Tensor, tensor } from '../src/tensor.js';
 import { Workplace } from './cliRunner.js';
 import { devices, fastDevices } from './devices.js';
 import { gpuDevices } from './gpu.js';
+
+const [writeHalf, floatToBfloat, bfloatToFloat] = [halfWriter(), bfloatWriter(), bfloatReader()];
 
 const place = new Workplace();
 afterAll(() => place.remove());

@@ -98,7 +98,9 @@ const versions = new Map();
 export function versionOf(command, args = ['--version'], env = {}) {
   const key = [command, ...args].join(' ');
   if (!versions.has(key)) {
-    const asked = promisify(execFile)(command, args, { env: environment(tmpdir(), env), timeout: 30_000 });
+    const asked = inFolder((home) =>
+      promisify(execFile)(command, args, { cwd: home, env: environment(home, env), timeout: 30_000 }),
+    );
     versions.set(
       key,
       asked.then(

@@ -1,8 +1,10 @@
-// Guests, one after another, on this page: page.html?guests=reference,wasm. The driver reads `reports`; without a driver (?post), they
-// are posted to the server.
+// Guests, one after another, on this page, page.html?guests=reference,wasm, or one in a worker of it, page.html?kind=Worker. The driver
+// reads `reports`; without a driver (?post), they are posted to the server.
 const query = new URLSearchParams(location.search);
 
 async function run() {
+  const kind = query.get('kind');
+  if (kind !== null) return [await (await import('./workers.mjs')).inWorker(kind)];
   const reports = [];
   for (const name of query.get('guests').split(',')) {
     const { report } = await import(`../dist/${name}.mjs`);

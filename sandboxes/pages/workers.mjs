@@ -1,5 +1,4 @@
-// The guest in a worker of this page: workers.html?kind=Worker, SharedWorker or ServiceWorker.
-const query = new URLSearchParams(location.search);
+// The guest in a worker of this page, of each kind.
 const [script, options] = ['worker.mjs', { type: 'module' }];
 
 const run = {
@@ -23,9 +22,7 @@ const run = {
       active.postMessage(null);
     });
   },
-}[query.get('kind')];
+};
 
-globalThis.reports = run().then(
-  (report) => [report],
-  (error) => [JSON.stringify({ error: String(error), stack: error.stack })],
-);
+/** The report of a Worker, a SharedWorker or a ServiceWorker. */
+export const inWorker = (kind) => run[kind]();

@@ -82,7 +82,6 @@ export default [
   }),
   row("JavaScriptCore's jsc", {
     needs: [jsc],
-    forbids: ['files'],
     command: jsc.path,
     args: ['-m'],
     of: async () =>
@@ -90,7 +89,6 @@ export default [
   }),
   row('gjs', {
     needs: [gjs],
-    forbids: ['files'],
     command: gjs.path,
     args: ['-m'],
     of: async () => `SpiderMonkey of gjs ${await versionOf(gjs.path)}`,

@@ -6,8 +6,10 @@
 import { ArgumentError, show } from '../errors.js';
 import type { Device } from './device.js';
 import { conv } from './reference/conv.js';
+import { copy } from './reference/copy.js';
 import { checkReference, kernelsOn, type ReferenceBounds, ReferenceDevice } from './reference/device.js';
 import { prepared } from './reference/prepared.js';
+import { rmsprop } from './reference/rmsprop.js';
 import { winograd } from './reference/winograd.js';
 
 /** The dtype, the mode and the memory of a reference device. */
@@ -31,6 +33,6 @@ export function reference(o: ReferenceOptions = {}): Device {
   return new ReferenceDevice(dtype, maxMemoryBytes, (host) => {
     const direct = conv(host);
     const kernels = kernelsOn(host, math === 'exact' ? direct : winograd(host, direct));
-    return { ...kernels, ...prepared(host, kernels, math === 'fast') };
+    return { ...kernels, ...copy(host), ...rmsprop(host), ...prepared(host, kernels, math === 'fast') };
   });
 }

@@ -1,5 +1,5 @@
 /** Training on images, within bounds: cross-entropy, a step of the optimizer for each batch. */
-import { ArgumentError, reading, show } from '../errors.js';
+import { ArgumentError, show } from '../errors.js';
 import { checkModule, type Module } from '../nn/module.js';
 import { Optimizer } from '../optim/optimizer.js';
 import { Generator } from '../random.js';
@@ -31,7 +31,7 @@ export interface FitOptions extends Images, Bounds<FitProgress> {
 
 /**
  * Trains `model`, the parameters that `optimizer` holds, for a number of steps; the loss of each. What is made on the way is freed,
- * whatever happens: a run that ends early leaves the weights of its last whole step.
+ * whatever happens: a run that ends early leaves the weights of its last whole step. `model` is in training mode from then on.
  * @throws ArgumentError when images, labels or an option are not what they should be
  * @throws OutOfMemoryError past the device's `maxMemoryBytes`
  * @throws NonFiniteLossError when the loss is NaN or infinite
@@ -67,9 +67,9 @@ export async function fit(model: Module, optimizer: Optimizer, options: FitOptio
     checkAbort('fit', signal, losses.length, steps, 'steps');
     const numbers = Array.from({ length: batchSize }, next);
     const batch = {
-      images: gather(images, size, numbers),
+      images: gather('fit', images, size, numbers),
       shape: [batchSize, channels, height, width] as const,
-      labels: reading('fit', () => Int32Array.from(numbers, (number) => labels[number])),
+      labels: numbers.map((number) => labels[number]),
     };
     const step = launchStep(model, optimizer, batch, losses.length + 1, { labelSmoothing });
     try {

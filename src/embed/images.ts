@@ -1,5 +1,5 @@
 /** Images as a guest gives them: pixels in a row, and their shape. */
-import { ArgumentError, show } from '../errors.js';
+import { ArgumentError, reading, show } from '../errors.js';
 import { formatShape, type Shape } from '../shape.js';
 import { checkCount } from './bounds.js';
 
@@ -28,11 +28,20 @@ export function checkImages(op: string, o: Images): number {
   return size;
 }
 
-/** Copies of the images with these numbers, one after another. */
-export function gather(images: ArrayLike<number>, size: number, numbers: readonly number[]): Float32Array {
-  const batch = new Float32Array(numbers.length * size);
-  numbers.forEach((number, i) => {
-    for (let j = 0; j < size; j++) batch[i * size + j] = images[number * size + j];
+/**
+ * Copies of the images with these numbers, one after another.
+ * @throws ArgumentError when a pixel is no number, or the host has no memory for them
+ */
+export function gather(op: string, images: ArrayLike<number>, size: number, numbers: readonly number[]): Float32Array {
+  return reading(op, () => {
+    const batch = new Float32Array(numbers.length * size);
+    numbers.forEach((number, i) => {
+      for (let j = 0; j < size; j++) {
+        const pixel = images[number * size + j];
+        if (typeof pixel !== 'number') throw new ArgumentError(`${op}: a pixel is ${show(pixel)}; want numbers`);
+        batch[i * size + j] = pixel;
+      }
+    });
+    return batch;
   });
-  return batch;
 }

@@ -9,28 +9,11 @@ import { embedWasm } from './wasm.js';
 
 export type { WasmDevice } from '../device/wasm/linearMemoryDevice.js';
 export type { WorkerLike } from '../device/wasm/team.js';
-export {
-  type PytorchResnetOptions as D2lResnetOptions,
-  pytorchResnet as d2lResnet,
-  pytorchResnet18 as d2lResnet18,
-} from '../models/d2lPytorch.js';
-export {
-  type ResnetConfig,
-  type ResnetOptions,
-  resnet,
-  resnet18,
-  resnet34,
-  resnet50,
-  resnet101,
-  resnet152,
-  resnext50_32x4d,
-  resnext101_32x8d,
-  wideResnet50_2,
-  wideResnet101_2,
-} from '../models/resnet.js';
+export * from '../models/torchvision.js';
 export { CompiledModel, type CompileOptions, compile } from '../nn/compile.js';
 export { matmul } from '../ops/matmul.js';
 export * from './common.js';
+export * from './d2l.js';
 export type { EmbedWasmOptions } from './wasm.js';
 
 type Training = Exclude<keyof Kernels, keyof ReturnType<typeof inferenceKernels>>;

@@ -1,5 +1,5 @@
 /** A model's answer to images, within bounds. */
-import { AtalhoError } from '../errors.js';
+import { AtalhoError, reading } from '../errors.js';
 import { checkModule, type Module } from '../nn/module.js';
 import { predictLogits } from '../train/predict.js';
 import { type Bounds, checkAbort, checkBounds, checkCount, type Progress } from './bounds.js';
@@ -29,9 +29,9 @@ export async function predict(model: Module, options: PredictOptions): Promise<F
   for (let done = 0; done < total; ) {
     checkAbort('predict', signal, done, total, 'images');
     const numbers = Array.from({ length: Math.min(batchSize, total - done) }, (_, i) => done + i);
-    const rows = await predictLogits(model, gather(images, size, numbers), [numbers.length, ...rest]);
+    const rows = await predictLogits(model, gather('predict', images, size, numbers), [numbers.length, ...rest]);
     const classes = rows.length / numbers.length;
-    logits ??= new Float32Array(total * classes);
+    logits ??= reading('predict', () => new Float32Array(total * classes));
     if (logits.length !== total * classes) throw new AtalhoError('predict: the model changed its number of classes');
     logits.set(rows, done * classes);
     done += numbers.length;

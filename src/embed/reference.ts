@@ -5,13 +5,13 @@ import { checkReference, kernelsOn, type ReferenceBounds, ReferenceDevice } from
 import { DeviceError } from '../errors.js';
 
 export type { ReferenceBounds } from '../device/reference/device.js';
-export {
-  type PytorchResnetOptions as D2lResnetOptions,
-  pytorchResnet as d2lResnet,
-  pytorchResnet18 as d2lResnet18,
-} from '../models/d2lPytorch.js';
 export * from './common.js';
+export * from './d2l.js';
 export * from './training.js';
+
+function refuse(kernel: string): never {
+  throw new DeviceError(`${kernel}: not in this build; use atalho/embed`);
+}
 
 /**
  * A device of plain loops, in exact mode: `float32` (the default) gives the bits that the exact mode of every other device gives,
@@ -24,8 +24,8 @@ export function reference(o: ReferenceBounds = {}): Device {
   const { dtype = 'float32', maxMemoryBytes = Number.POSITIVE_INFINITY } = options;
   return new ReferenceDevice(dtype, maxMemoryBytes, (host) => ({
     ...kernelsOn(host, conv(host)),
-    prepareConv2d() {
-      throw new DeviceError('prepareConv2d: this build compiles no models; use atalho/embed');
-    },
+    prepareConv2d: () => refuse('prepareConv2d'),
+    copy: () => refuse('copy'),
+    rmsprop: () => refuse('rmsprop'),
   }));
 }

@@ -8,7 +8,7 @@ import { ArgumentError, FormatError, reading, show } from '../errors.js';
 import { hasLateData } from '../lateData.js';
 import { formatShape, type Shape } from '../shape.js';
 import { decodeUtf8, encodeUtf8 } from '../utf8.js';
-import { bfloatToFloat, floatToBfloat, floatToHalf, halfToFloat } from './half.js';
+import { bfloatReader, bfloatWriter, halfToFloat, halfWriter } from './half.js';
 import { parseHeader, showName, type TensorInfo } from './safetensorsHeader.js';
 
 /** Longest header that the format allows, in bytes. */
@@ -60,9 +60,9 @@ interface Codec {
   /** Bytes an element takes in the file. */
   readonly bytes: number;
   readonly array: new (buffer: ArrayBufferLike, offset: number, length: number) => SafetensorsData;
-  /** For dtypes that no typed array holds: 16 bits to and from float32. */
-  readonly widen?: (bits: number) => number;
-  readonly narrow?: (value: number) => number;
+  /** For dtypes that no typed array holds: make what turns 16 bits into a float32, and back. */
+  readonly widen?: () => (bits: number) => number;
+  readonly narrow?: () => (value: number) => number;
 }
 
 /** Largest alignment last: the writer goes from the end, so that every tensor is aligned. */
@@ -72,8 +72,8 @@ const CODECS: ReadonlyMap<string, Codec> = new Map<SafetensorsDtype, Codec>([
   ['I8', { bytes: 1, array: Int8Array }],
   ['I16', { bytes: 2, array: Int16Array }],
   ['U16', { bytes: 2, array: Uint16Array }],
-  ['F16', { bytes: 2, array: Float32Array, widen: halfToFloat, narrow: floatToHalf }],
-  ['BF16', { bytes: 2, array: Float32Array, widen: bfloatToFloat, narrow: floatToBfloat }],
+  ['F16', { bytes: 2, array: Float32Array, widen: () => halfToFloat, narrow: halfWriter }],
+  ['BF16', { bytes: 2, array: Float32Array, widen: bfloatReader, narrow: bfloatWriter }],
   ['I32', { bytes: 4, array: Int32Array }],
   ['U32', { bytes: 4, array: Uint32Array }],
   ['F32', { bytes: 4, array: Float32Array }],
@@ -111,7 +111,10 @@ function entryOf({ dtype, shape }: TensorInfo, codec: Codec, bytes: Uint8Array, 
       const copy = new Uint8Array(memory, 0, size);
       copy.set(bytes.subarray(start, end));
       fileOrder(copy, codec.bytes);
-    } else for (let i = 0, at = start; i < length; i++, at += 2) data[i] = widen(bytes[at] | (bytes[at + 1] << 8));
+    } else {
+      const toFloat = widen();
+      for (let i = 0, at = start; i < length; i++, at += 2) data[i] = toFloat(bytes[at] | (bytes[at + 1] << 8));
+    }
     return data;
   };
   const size = length * (widen === undefined ? codec.bytes : Float32Array.BYTES_PER_ELEMENT);
@@ -317,7 +320,8 @@ export function writeSafetensors(
   for (const { codec, data } of tensors) {
     if (codec.narrow && data instanceof Float32Array) {
       const half = new Uint16Array(bytes.buffer, at, data.length);
-      for (let i = 0; i < data.length; i++) half[i] = codec.narrow(data[i]);
+      const toBits = codec.narrow();
+      for (let i = 0; i < data.length; i++) half[i] = toBits(data[i]);
     } else {
       bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
     }

@@ -1,5 +1,5 @@
 /** The blocks of He et al. 2016, "Deep Residual Learning", Figure 5, as torchvision has them, and their shortcuts. */
-import { ArgumentError } from '../errors.js';
+import { ArgumentError, show } from '../errors.js';
 import { BatchNorm2d } from '../nn/batchNorm2d.js';
 import { Conv2d } from '../nn/conv2d.js';
 import { building, generatorOf, type Initializer, type InitOptions, whole } from '../nn/init.js';
@@ -50,7 +50,7 @@ export class BasicBlock extends Module {
     const { device, stride = 1, downsample = null, groups = 1, widthPerGroup = 64 } = o ?? {};
     if (groups !== 1 || widthPerGroup !== 64) {
       throw new ArgumentError(
-        `BasicBlock: groups is ${groups} and widthPerGroup ${widthPerGroup}; want 1 and 64: only a Bottleneck has others`,
+        `BasicBlock: groups is ${show(groups)} and widthPerGroup ${show(widthPerGroup)}; want 1 and 64: only a Bottleneck has others`,
       );
     }
     const conv = { device, generator: generatorOf('BasicBlock', o), padding: 1, bias: false, weightInit: fanOutNormal };
@@ -89,17 +89,20 @@ export class Bottleneck extends Module {
     super();
     const { device, stride = 1, downsample = null, groups = 1, widthPerGroup = 64, strideOn = '3x3' } = o ?? {};
     const conv = { device, generator: generatorOf('Bottleneck', o), bias: false, weightInit: fanOutNormal };
-    const width = Math.floor((planes * widthPerGroup) / 64) * groups;
-    whole('Bottleneck', 'planes · widthPerGroup / 64 · groups', width);
     const first = strideOn === '1x1';
-    [this.conv1, this.bn1, this.conv2, this.bn2, this.conv3, this.bn3] = building('Bottleneck', o, () => [
-      new Conv2d(inPlanes, width, 1, { ...conv, stride: first ? stride : 1 }),
-      new BatchNorm2d(width, { device }),
-      new Conv2d(width, width, 3, { ...conv, stride: first ? 1 : stride, padding: 1, groups }),
-      new BatchNorm2d(width, { device }),
-      new Conv2d(width, planes * Bottleneck.expansion, 1, conv),
-      new BatchNorm2d(planes * Bottleneck.expansion, { device }),
-    ]);
+    [this.conv1, this.bn1, this.conv2, this.bn2, this.conv3, this.bn3] = building('Bottleneck', o, () => {
+      const width = Math.floor((planes * widthPerGroup) / 64) * groups;
+      whole('Bottleneck', 'planes · widthPerGroup / 64 · groups', width);
+      const channels = planes * Bottleneck.expansion;
+      return [
+        new Conv2d(inPlanes, width, 1, { ...conv, stride: first ? stride : 1 }),
+        new BatchNorm2d(width, { device }),
+        new Conv2d(width, width, 3, { ...conv, stride: first ? 1 : stride, padding: 1, groups }),
+        new BatchNorm2d(width, { device }),
+        new Conv2d(width, channels, 1, conv),
+        new BatchNorm2d(channels, { device }),
+      ];
+    });
     this.downsample = downsample;
   }
 

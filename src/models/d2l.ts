@@ -1,5 +1,5 @@
 /** The chapter's network (d2l.ai, section "Residual Networks") as any of its three tabs builds it. */
-import { ArgumentError, show } from '../errors.js';
+import { ArgumentError, reading, show } from '../errors.js';
 import type { ChannelsLast } from '../nn/channelsLast.js';
 import { generatorOf } from '../nn/init.js';
 import type { Sequential } from '../nn/sequential.js';
@@ -32,6 +32,10 @@ export function d2lResnet(o: D2lResnetOptions & { readonly tab?: 'pytorch' | 'mx
 export function d2lResnet(o: D2lResnetOptions & { readonly tab: 'tensorflow' }): ChannelsLast<Sequential>;
 export function d2lResnet(o: D2lResnetOptions): Sequential | ChannelsLast<Sequential>;
 export function d2lResnet(o: D2lResnetOptions): Sequential | ChannelsLast<Sequential> {
+  return reading('d2lResnet', () => build(o));
+}
+
+function build(o: D2lResnetOptions): Sequential | ChannelsLast<Sequential> {
   const { device, numClasses = 10, tab = 'pytorch' } = o ?? {};
   if (tab === 'pytorch') return pytorchResnet(o);
   if (o.inChannels !== undefined) {

@@ -5,7 +5,7 @@ import { ChannelsLast } from '../nn/channelsLast.js';
 import type { Initializer } from '../nn/init.js';
 import { LazyBatchNorm2d, LazyConv2d, LazyLinear } from '../nn/lazy.js';
 import { LazyResidual, type LazyResidualOptions } from '../nn/lazyResidual.js';
-import type { Module } from '../nn/module.js';
+import { checkModule, type Module } from '../nn/module.js';
 import { Sequential } from '../nn/sequential.js';
 import { AdaptiveAvgPool2d, Flatten, MaxPool2d, ReLU } from '../nn/stateless.js';
 import type { Generator } from '../random.js';
@@ -109,6 +109,7 @@ const KERAS_CLASSES: Readonly<Record<string, string>> = {
  * What the chapter's tour prints for each layer of a network that `d2lResnet` made: the class in PyTorch and TensorFlow, MXNet's name.
  */
 export function d2lLayerNames(net: Module & Iterable<Module>): string[] {
+  checkModule('d2lLayerNames', net);
   if (net instanceof ChannelsLast) {
     return [...net.inner.children().keys()].map((name) => KERAS_CLASSES[name.replace(/_\d+$/, '')] ?? name);
   }

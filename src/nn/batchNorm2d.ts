@@ -1,7 +1,6 @@
 import { Counter } from '../counter.js';
 import type { Device } from '../device/device.js';
-import { ArgumentError, show } from '../errors.js';
-import { type BatchNormOptions, batchNorm, batchNormRelu } from '../ops/batchNorm.js';
+import { type BatchNormOptions, batchNorm, batchNormRelu, checkNumbers } from '../ops/batchNorm.js';
 import { checkRank } from '../shape.js';
 import { checkDevice, keep, type Tensor, tensor } from '../tensor.js';
 import { whole } from './init.js';
@@ -48,12 +47,7 @@ export class BatchNorm2d extends Module {
     const { device, eps = 1e-5, momentum = 0.1, affine = true, trackRunningStats = true } = o ?? {};
     whole('BatchNorm2d', 'numFeatures', numFeatures);
     checkDevice('BatchNorm2d', device);
-    if (!(typeof eps === 'number' && eps >= 0 && eps < Number.POSITIVE_INFINITY)) {
-      throw new ArgumentError(`BatchNorm2d: eps is ${show(eps)}; want a finite number of at least 0`);
-    }
-    if (momentum !== null && !(typeof momentum === 'number' && momentum >= 0 && momentum <= 1)) {
-      throw new ArgumentError(`BatchNorm2d: momentum is ${show(momentum)}; want null or a number from 0 to 1`);
-    }
+    checkNumbers('BatchNorm2d', eps, momentum ?? 0, 'null or ');
     const filled = (value: number, requiresGrad: boolean): Tensor =>
       keep(tensor(new Float32Array(numFeatures).fill(value), { device, requiresGrad }));
     [this.weight, this.bias, this.runningMean, this.runningVar, this.numBatchesTracked] = device.scopes.attempt(() => [

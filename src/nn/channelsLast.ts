@@ -1,6 +1,6 @@
 import { permute } from '../ops/permute.js';
 import type { Tensor } from '../tensor.js';
-import { Module } from './module.js';
+import { checkModule, Module } from './module.js';
 
 /**
  * A module of images `[N, C, H, W]` as one of images `[N, H, W, C]`, TensorFlow's order: what has four axes is permuted, x on
@@ -12,6 +12,7 @@ export class ChannelsLast<M extends Module = Module> extends Module implements I
 
   constructor(inner: M) {
     super();
+    checkModule('ChannelsLast', inner);
     this.#inner = inner;
   }
 

@@ -98,7 +98,7 @@ export class LazyConv2d extends Lazy<Conv2d> {
   ) {
     super();
     // The generator is asked for now, so that layers made of one seed stay alike.
-    const { seed: _, ...rest } = o;
+    const { seed: _, ...rest } = o ?? {};
     this.#o = { ...rest, generator: generatorOf('LazyConv2d', o) };
     whole('LazyConv2d', 'outChannels', outChannels);
   }
@@ -135,7 +135,7 @@ export class LazyLinear extends Lazy<Linear> {
     o: LazyLinearOptions,
   ) {
     super();
-    const { seed: _, flatten = false, ...rest } = o;
+    const { seed: _, flatten = false, ...rest } = o ?? {};
     this.#o = { ...rest, generator: generatorOf('LazyLinear', o) };
     this.flatten = flatten;
     whole('LazyLinear', 'outFeatures', outFeatures);

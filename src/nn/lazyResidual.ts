@@ -28,7 +28,7 @@ export class LazyResidual extends Module {
   constructor(numChannels: number, o: LazyResidualOptions) {
     super();
     whole('LazyResidual', 'numChannels', numChannels);
-    const { device, strides = 1, padding = 1, weightInit, biasInit, norm } = o;
+    const { device, strides = 1, padding = 1, weightInit, biasInit, norm } = o ?? {};
     const init = { device, generator: generatorOf('LazyResidual', o), weightInit, biasInit };
     this.conv1 = new LazyConv2d(numChannels, 3, { ...init, padding, stride: strides });
     this.conv2 = new LazyConv2d(numChannels, 3, { ...init, padding });

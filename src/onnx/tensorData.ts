@@ -1,6 +1,6 @@
 /** TensorProto: its elements as numbers, and back. Little-endian, as the typed arrays of every engine that runs WebAssembly. */
 import { FormatError } from '../errors.js';
-import { bfloatToFloat, halfToFloat } from '../io/half.js';
+import { bfloatReader, halfToFloat } from '../io/half.js';
 import { formatShape, type Shape } from '../shape.js';
 import { DATA_TYPE, type OnnxTensor } from './messages.js';
 
@@ -30,6 +30,8 @@ interface Format {
   /** For 16-bit floats, what an element of the list means. */
   readonly widen?: (bits: number) => number;
 }
+
+const bfloatToFloat = bfloatReader();
 
 const FORMATS: ReadonlyMap<number, Format> = new Map<number, Format>([
   [DATA_TYPE.FLOAT, { float: true, bytes: 4, list: 'floatData', raw: (v, at) => v.getFloat32(at, true) }],

@@ -34,6 +34,16 @@ interface NormPlanOptions {
 type Optional = Tensor | null;
 type Inputs = readonly [Tensor, Optional, Optional, Optional, Optional, Optional];
 
+/** @throws ArgumentError unless both are numbers in their ranges */
+export function checkNumbers(op: string, eps: number, momentum: number, orNull = ''): void {
+  if (!(typeof eps === 'number' && eps >= 0 && eps < Number.POSITIVE_INFINITY)) {
+    throw new ArgumentError(`${op}: eps is ${show(eps)}; want a finite number of at least 0`);
+  }
+  if (!(typeof momentum === 'number' && momentum >= 0 && momentum <= 1)) {
+    throw new ArgumentError(`${op}: momentum is ${show(momentum)}; want ${orNull}a number from 0 to 1`);
+  }
+}
+
 /** Shapes and options of `name`, which is batchNorm or batchNormRelu. */
 function planOf(name: string) {
   return ([x, ...others]: Inputs, o: NormPlanOptions) => {
@@ -70,12 +80,7 @@ function planOf(name: string) {
         `${name}: x ${formatShape(shape)} has ${batch * spatial} value per channel; training wants more than 1`,
       );
     }
-    if (!(typeof o.momentum === 'number' && o.momentum >= 0 && o.momentum <= 1)) {
-      throw new ArgumentError(`${name}: momentum is ${show(o.momentum)}; want a number from 0 to 1`);
-    }
-    if (!(typeof o.eps === 'number' && o.eps >= 0 && o.eps < Number.POSITIVE_INFINITY)) {
-      throw new ArgumentError(`${name}: eps is ${show(o.eps)}; want a finite number of at least 0`);
-    }
+    checkNumbers(name, o.eps, o.momentum);
     if (residual !== null && !sameShape(residual.shape, shape)) {
       throw new ArgumentError(
         `${name}: residual has shape ${formatShape(residual.shape)}; want that of x, ${formatShape(shape)}`,

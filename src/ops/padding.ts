@@ -1,5 +1,5 @@
 /** What a convolution or a pool adds around its input: every form of the `padding` option. */
-import { ArgumentError } from '../errors.js';
+import { ArgumentError, show } from '../errors.js';
 import { type Pair, pair } from '../shape.js';
 
 /**
@@ -57,7 +57,7 @@ export function checkPadding(op: string, padding: Padding, stride: Two): void {
     Array.isArray(one) && one.length === 2 && one.every((v) => Number.isInteger(v) && v >= 0);
   if (padding.length !== 2 || !padding.every(whole)) {
     throw new ArgumentError(
-      `${op}: padding is ${JSON.stringify(padding)}; want [[top, bottom], [left, right]], whole numbers of at least 0`,
+      `${op}: padding is [${padding.map((one) => show(one)).join(', ')}]; want [[top, bottom], [left, right]], whole numbers of at least 0`,
     );
   }
 }

@@ -1,6 +1,6 @@
 /** The suites: which calls a backend is asked for. A suite and a seed give the same numbers everywhere. */
 import { ArgumentError } from '../errors.js';
-import { bfloatToFloat, floatToBfloat, floatToHalf, halfToFloat } from '../io/half.js';
+import { bfloatReader, bfloatWriter, halfToFloat, halfWriter } from '../io/half.js';
 import { sizeOf } from '../shape.js';
 import type { Input, OpCase, Trial } from './cases/case.js';
 import { addCase, meanCase, mulCase, reluCase, sumCase } from './cases/elementwise.js';
@@ -275,6 +275,8 @@ function addEdge(s: Suite): void {
 /** What the inputs are: float32 numbers, or those among them that a narrower format has. */
 export type Numbers = 'float32' | 'float16' | 'bfloat16';
 export const NUMBERS: readonly Numbers[] = ['float32', 'float16', 'bfloat16'];
+
+const [floatToHalf, floatToBfloat, bfloatToFloat] = [halfWriter(), bfloatWriter(), bfloatReader()];
 
 /** Rounds to nearest, ties to even. */
 export const roundTo: Readonly<Record<Numbers, (v: number) => number>> = {

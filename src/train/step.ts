@@ -25,7 +25,7 @@ export interface StepOptions {
 }
 
 /** What a step needs of a batch. */
-export type StepBatch = Pick<Batch, 'images' | 'shape' | 'labels'>;
+export type StepBatch = Pick<Batch, 'images' | 'shape'> & { readonly labels: Int32Array | readonly number[] };
 
 /** What one batch gives before an update; to be disposed. */
 export interface Gradients {
@@ -77,7 +77,7 @@ export function differentiate(
 export interface LaunchedStep {
   readonly loss: Tensor;
   readonly logits: Tensor;
-  readonly labels: Int32Array;
+  readonly labels: ArrayLike<number>;
 }
 
 /** Everything of a step but waiting for its results. What is returned is to be disposed. */
@@ -92,8 +92,15 @@ export function launchStep(
   // One scope, so that a device that collects commands gets them all at once.
   return device.scope(() => {
     const { loss, logits, grads } = differentiate(model, optimizer.params, batch, step, options);
-    optimizer.step(grads);
-    return { loss, logits, labels: batch.labels };
+    const launched = { loss, logits, labels: batch.labels };
+    try {
+      optimizer.step(grads);
+    } catch (error) {
+      // Its state may be more than there is memory for, and what was kept is in no scope.
+      disposeSteps([launched]);
+      throw error;
+    }
+    return launched;
   });
 }
 

@@ -66,7 +66,7 @@ export class ReferenceDevice implements Device {
   }
 }
 
-/** All kernels but that of prepared convolutions, on these plain ones. */
+/** All kernels but copy, rmsprop and those of prepared convolutions, which not every build has, on these plain convolutions. */
 export function kernelsOn<C extends Pick<Kernels, 'conv2d' | 'conv2dBackwardInput' | 'conv2dBackwardWeight'>>(
   host: Host,
   convolutions: C,

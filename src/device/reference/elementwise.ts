@@ -10,10 +10,7 @@ const operators: Record<BinaryOperator, (a: number, b: number) => number> = {
   div: (a, b) => a / b,
 };
 
-type Elementwise = Pick<
-  Kernels,
-  'fill' | 'copy' | 'binary' | 'accumulate' | 'relu' | 'reluBackward' | 'sum' | 'expand'
->;
+type Elementwise = Pick<Kernels, 'fill' | 'binary' | 'accumulate' | 'relu' | 'reluBackward' | 'sum' | 'expand'>;
 
 export function elementwise(host: Host): Elementwise {
   return {
@@ -21,19 +18,6 @@ export function elementwise(host: Host): Elementwise {
       const out = host.array('fill', 'out', o.out);
       if (out instanceof BigInt64Array) out.fill(BigInt(o.value));
       else out.fill(o.value);
-    },
-
-    copy({ shape, xOffset, xStrides, outOffset, outStrides, ...o }) {
-      const size = sizeOf(shape);
-      const x = host.floats('copy', 'x', o.x, size === 0 ? 0 : xOffset + reach(shape, xStrides));
-      const out = host.floats('copy', 'out', o.out, size === 0 ? 0 : outOffset + reach(shape, outStrides));
-      const atX = new Walk(shape, xStrides);
-      const atOut = new Walk(shape, outStrides);
-      for (let i = 0; i < size; i++) {
-        out[outOffset + atOut.offset] = x[xOffset + atX.offset];
-        atX.next();
-        atOut.next();
-      }
     },
 
     binary({ operator, shape, aStrides, bStrides, ...o }) {

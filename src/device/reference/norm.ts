@@ -22,11 +22,29 @@ export function norm(host: Host): Pick<Kernels, 'batchNormTrain' | 'batchNormEva
     return buffer && host.floats(op, argument, buffer, size);
   }
 
+  /** What a forward pass reads and writes besides its statistics. */
+  function operands(
+    op: string,
+    o: BatchNormGeometry &
+      Pick<Parameters<Kernels['batchNormEval']>[0], 'x' | 'out' | 'weight' | 'bias' | 'residual' | 'relu'>,
+  ) {
+    const { channels } = o;
+    const size = o.batch * channels * o.spatial;
+    return {
+      x: host.floats(op, 'x', o.x, size),
+      out: host.floats(op, 'out', o.out, size),
+      weight: optional(op, 'weight', o.weight, channels),
+      bias: optional(op, 'bias', o.bias, channels),
+      residual: optional(op, 'residual', o.residual, size),
+      relu: o.relu,
+    };
+  }
+
   /** out = (x − mean)·(weight·invstd) + bias; a missing weight is 1 and a missing bias +0. Then + residual, then relu. */
   function normalise(
     g: BatchNormGeometry,
     channel: number,
-    t: { x: Floats; weight: Floats | null; bias: Floats | null; residual: Floats | null; relu: boolean; out: Floats },
+    t: ReturnType<typeof operands>,
     mean: number,
     invstd: number,
   ): void {
@@ -41,13 +59,9 @@ export function norm(host: Host): Pick<Kernels, 'batchNormTrain' | 'batchNormEva
 
   return {
     batchNormTrain(o) {
-      const { batch, channels, spatial, momentum, correction, eps, relu } = o;
-      const size = batch * channels * spatial;
-      const x = host.floats('batchNormTrain', 'x', o.x, size);
-      const out = host.floats('batchNormTrain', 'out', o.out, size);
-      const weight = optional('batchNormTrain', 'weight', o.weight, channels);
-      const bias = optional('batchNormTrain', 'bias', o.bias, channels);
-      const residual = optional('batchNormTrain', 'residual', o.residual, size);
+      const { batch, channels, spatial, momentum, correction, eps } = o;
+      const t = operands('batchNormTrain', o);
+      const { x } = t;
       const runningMean = optional('batchNormTrain', 'runningMean', o.runningMean, channels);
       const runningVar = optional('batchNormTrain', 'runningVar', o.runningVar, channels);
       const saved = host.wide('batchNormTrain', 'saved', o.saved, 2 * channels);
@@ -58,20 +72,15 @@ export function norm(host: Host): Pick<Kernels, 'batchNormTrain' | 'batchNormEva
         const invstd = 1 / Math.sqrt(variance + eps);
         saved[channel] = mean;
         saved[channels + channel] = invstd;
-        normalise(o, channel, { x, weight, bias, residual, relu, out }, mean, invstd);
+        normalise(o, channel, t, mean, invstd);
         if (runningMean) runningMean[channel] = (1 - momentum) * runningMean[channel] + momentum * mean;
         if (runningVar) runningVar[channel] = (1 - momentum) * runningVar[channel] + momentum * (variance * correction);
       }
     },
 
     batchNormEval(o) {
-      const { batch, channels, spatial, eps, relu } = o;
-      const size = batch * channels * spatial;
-      const x = host.floats('batchNormEval', 'x', o.x, size);
-      const out = host.floats('batchNormEval', 'out', o.out, size);
-      const weight = optional('batchNormEval', 'weight', o.weight, channels);
-      const bias = optional('batchNormEval', 'bias', o.bias, channels);
-      const residual = optional('batchNormEval', 'residual', o.residual, size);
+      const { channels, eps } = o;
+      const t = operands('batchNormEval', o);
       const runningMean = host.floats('batchNormEval', 'runningMean', o.runningMean, channels);
       const runningVar = host.floats('batchNormEval', 'runningVar', o.runningVar, channels);
       const saved = host.wide('batchNormEval', 'saved', o.saved, 2 * channels);
@@ -80,7 +89,7 @@ export function norm(host: Host): Pick<Kernels, 'batchNormTrain' | 'batchNormEva
         const invstd = 1 / Math.sqrt(runningVar[channel] + eps);
         saved[channel] = mean;
         saved[channels + channel] = invstd;
-        normalise(o, channel, { x, weight, bias, residual, relu, out }, mean, invstd);
+        normalise(o, channel, t, mean, invstd);
       }
     },
 

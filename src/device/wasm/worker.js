@@ -19,6 +19,9 @@
 const [SEQUENCE, TICKET, DONE, FAILED, STOP, PROGRAMS, SLEEPERS] = [0, 1, 2, 3, 4, 5, 6];
 const HEADER_BYTES = 64;
 
+/** Node's own module, by a name that bundlers for browsers do not look up, and so do not miss. */
+const NODE = { threads: 'node:worker_threads' };
+
 /**
  * @param {Start} start
  * @param {() => void} ready
@@ -79,7 +82,7 @@ if (typeof host.postMessage === 'function' && typeof host.addEventListener === '
   );
 } else {
   // No top-level await: bundlers that make a classic script of a worker, as Vite does by default, refuse it.
-  import('node:worker_threads').then(({ parentPort }) =>
-    parentPort?.once('message', (start) => serve(start, () => parentPort.postMessage('ready'))),
+  import(/* @vite-ignore */ NODE.threads).then((/** @type {typeof import('node:worker_threads')} */ { parentPort }) =>
+    parentPort?.once('message', (/** @type {Start} */ start) => serve(start, () => parentPort.postMessage('ready'))),
   );
 }

@@ -5,7 +5,7 @@
  */
 import { FormatError } from '../../errors.js';
 import { formatShape } from '../../shape.js';
-import { bfloatToFloat, halfToFloat } from '../half.js';
+import { bfloatReader, halfToFloat } from '../half.js';
 import { showName } from '../safetensorsHeader.js';
 import type { Surroundings } from './unpickle.js';
 import {
@@ -33,7 +33,7 @@ const CODECS: Readonly<Record<PthDtype, Codec>> = {
   F64: { bytes: 8, array: Float64Array },
   F32: { bytes: 4, array: Float32Array },
   F16: { bytes: 2, array: Float32Array, widen: halfToFloat },
-  BF16: { bytes: 2, array: Float32Array, widen: bfloatToFloat },
+  BF16: { bytes: 2, array: Float32Array, widen: bfloatReader() },
   I64: { bytes: 8, array: BigInt64Array },
   I32: { bytes: 4, array: Int32Array },
   I16: { bytes: 2, array: Int16Array },
