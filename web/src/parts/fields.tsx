@@ -1,6 +1,7 @@
 /** Form fields: a label and its control. */
 import { dictionary, useText } from '../state/language.js';
-import { DEVICES, type DeviceName, type Threads } from '../work/messages.js';
+import { mathsOf, mostThreads, type Where } from '../state/where.js';
+import { DEVICES, type DeviceName } from '../work/messages.js';
 import { autoThreads } from '../work/threads.js';
 
 export interface Choice {
@@ -95,12 +96,6 @@ const texts = dictionary(
   },
 );
 
-export interface Where {
-  readonly device: DeviceName;
-  readonly threads: Threads;
-  readonly math: string;
-}
-
 /** Where to compute, and how. */
 export function WhereFields({
   device,
@@ -109,9 +104,7 @@ export function WhereFields({
   onChange,
 }: Where & { readonly onChange: (where: Where) => void }) {
   const text = useText(texts);
-  const most = crossOriginIsolated ? navigator.hardwareConcurrency : 1;
-  const counts = Array.from({ length: Math.min(most, 16) }, (_, i) => String(i + 1));
-  const modes = device === 'wasm' || device === 'auto' ? ['exact', 'fast', 'relaxed'] : ['exact', 'fast'];
+  const counts = Array.from({ length: mostThreads() }, (_, i) => String(i + 1));
   const now = { device, threads, math };
   return (
     <>
@@ -120,13 +113,10 @@ export function WhereFields({
         label={text.device}
         value={device}
         choices={DEVICES.map((value) => ({ value, label: text.names[value] }))}
-        onChange={(value) =>
-          onChange({
-            ...now,
-            device: value as DeviceName,
-            math: value !== 'wasm' && value !== 'auto' && math === 'relaxed' ? 'exact' : math,
-          })
-        }
+        onChange={(value) => {
+          const next = value as DeviceName;
+          onChange({ ...now, device: next, math: mathsOf(next).includes(math) ? math : 'exact' });
+        }}
       />
       <div class="pair">
         <Select
@@ -140,7 +130,7 @@ export function WhereFields({
           name="math"
           label={text.math}
           value={math}
-          choices={modes}
+          choices={mathsOf(device)}
           onChange={(value) => onChange({ ...now, math: value })}
         />
       </div>

@@ -1,7 +1,8 @@
 /** Settings of a run: presets, the address, the command line that asks for the same. */
 import { FIELD_NAMES, FIELDS, type Field, type TrainConfig } from 'atalho/cli/config.js';
 import { CHAPTER, PRESETS } from 'atalho/cli/presets.js';
-import { DEVICES, type DeviceName, type RunSettings, type Threads } from '../work/messages.js';
+import type { RunSettings } from '../work/messages.js';
+import { whereOf, whereParams } from './where.js';
 
 /** Small enough to watch: seconds on any machine. */
 const FIRST: TrainConfig = {
@@ -42,9 +43,7 @@ export function toParams({ config, shortcuts, device, threads }: RunSettings): R
     if (config[name] !== USUAL.config[name]) params[name] = config[name] === null ? 'all' : String(config[name]);
   }
   if (!shortcuts) params.shortcuts = 'off';
-  if (device !== USUAL.device) params.device = device;
-  if (threads !== USUAL.threads) params.threads = String(threads);
-  return params;
+  return { ...params, ...whereParams({ device, threads, math: config.math }) };
 }
 
 function fieldOf({ numeric, valid }: Field, text: string, usual: unknown): unknown {
@@ -60,9 +59,8 @@ export function fromParams(params: Readonly<Record<string, string>>): RunSetting
       return [name, name in params ? fieldOf(FIELDS[name], params[name], usual) : usual];
     }),
   ) as TrainConfig;
-  const device = DEVICES.find((one) => one === params.device) ?? USUAL.device;
-  const threads: Threads = /^[1-9]\d?$/.test(params.threads ?? '') ? Number(params.threads) : 'auto';
-  return { config, shortcuts: params.shortcuts !== 'off', device: device as DeviceName, threads };
+  const { device, threads, math } = whereOf(params);
+  return { config: { ...config, math }, shortcuts: params.shortcuts !== 'off', device, threads };
 }
 
 /** The command that ends with the same weights; null for the plain twin, which the command line does not have. */

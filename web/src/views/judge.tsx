@@ -6,8 +6,9 @@ import { Scroll } from '../parts/scroll.js';
 import { address, setParams } from '../state/address.js';
 import { brief, dictionary, useText, whole } from '../state/language.js';
 import { Store, usePart, useStore } from '../state/store.js';
+import { whereOf, whereParams } from '../state/where.js';
 import { labWorker } from '../work/client.js';
-import { DEVICES, type DeviceName, type JudgedCase, type JudgeRequest, type JudgeSuite } from '../work/messages.js';
+import type { JudgedCase, JudgeRequest, JudgeSuite } from '../work/messages.js';
 
 const texts = dictionary(
   {
@@ -128,19 +129,15 @@ const SUITES: readonly JudgeSuite[] = ['smoke', 'edge', 'resnet'];
 function requestOf(params: Readonly<Record<string, string>>): JudgeRequest {
   return {
     suite: SUITES.find((one) => one === params.suite) ?? 'smoke',
-    device: DEVICES.find((one) => one === params.device) ?? 'wasm',
-    threads: /^[1-9]\d?$/.test(params.threads ?? '') ? Number(params.threads) : 'auto',
-    math: ['fast', 'relaxed'].find((one) => one === params.math) ?? 'exact',
+    ...whereOf(params),
     mistake: params.mistake === 'on',
   };
 }
 
-function paramsOf({ suite, device, threads, math, mistake }: JudgeRequest): Record<string, string> {
+function paramsOf({ suite, mistake, ...where }: JudgeRequest): Record<string, string> {
   return {
     ...(suite !== 'smoke' && { suite }),
-    ...(device !== 'wasm' && { device: device as DeviceName }),
-    ...(threads !== 'auto' && { threads: String(threads) }),
-    ...(math !== 'exact' && { math }),
+    ...whereParams(where),
     ...(mistake && { mistake: 'on' }),
   };
 }

@@ -6,8 +6,9 @@ import { Scroll } from '../parts/scroll.js';
 import { address, setParams } from '../state/address.js';
 import { brief, dictionary, duration, fixed, useText } from '../state/language.js';
 import { Store, usePart, useStore } from '../state/store.js';
+import { whereOf, whereParams } from '../state/where.js';
 import { labWorker } from '../work/client.js';
-import { DEVICES, type MeasureRequest, type OpTime } from '../work/messages.js';
+import type { MeasureRequest, OpTime } from '../work/messages.js';
 
 const texts = dictionary(
   {
@@ -109,18 +110,14 @@ async function start(request: MeasureRequest): Promise<void> {
 function requestOf(params: Readonly<Record<string, string>>): MeasureRequest {
   return {
     size: params.size === 'chapter' ? 'chapter' : 'small',
-    device: DEVICES.find((one) => one === params.device) ?? 'wasm',
-    threads: /^[1-9]\d?$/.test(params.threads ?? '') ? Number(params.threads) : 'auto',
-    math: ['fast', 'relaxed'].find((one) => one === params.math) ?? 'exact',
+    ...whereOf(params),
   };
 }
 
-function paramsOf({ size, device, threads, math }: MeasureRequest): Record<string, string> {
+function paramsOf({ size, ...where }: MeasureRequest): Record<string, string> {
   return {
     ...(size !== 'small' && { size }),
-    ...(device !== 'wasm' && { device }),
-    ...(threads !== 'auto' && { threads: String(threads) }),
-    ...(math !== 'exact' && { math }),
+    ...whereParams(where),
   };
 }
 
