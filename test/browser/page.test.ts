@@ -140,6 +140,20 @@ describe.skipIf(!installed)('web', () => {
         await close(page);
       });
 
+      it('takes nothing from an address that it does not do', async () => {
+        const page = await open('learn?flip=horizontal&freeze=0&model=resnet50&shortcuts=off&threads=99&lr=0.003');
+        expect(await page.inputValue('[name="model"]')).toBe('d2l-resnet-tiny');
+        expect(await page.inputValue('[name="threads"]')).toBe('auto');
+        await page.check('[name="shortcuts"]');
+        const command = await textOf(page, '[data-command]');
+        expect(command).toContain('--lr 0.003');
+        expect(command).not.toMatch(/flip|freeze|resnet50|threads/);
+        // Nor does it forget while another view is looked at.
+        for (const view of ['Measure', 'Learn']) await page.getByRole('link', { name: view, exact: true }).click();
+        expect(await page.inputValue('[name="lr"]')).toBe('0.003');
+        await close(page);
+      });
+
       it('trains on webgpu as on wasm, but for rounding', async () => {
         const found: number[][] = [];
         for (const device of ['wasm', 'webgpu']) {

@@ -1,5 +1,5 @@
 /** Settings of a run: presets, the address, the command line that asks for the same. */
-import { FIELD_NAMES, FIELDS, type Field, type TrainConfig } from 'atalho/cli/config.js';
+import { checkTogether, FIELD_NAMES, FIELDS, type Field, type TrainConfig } from 'atalho/cli/config.js';
 import { CHAPTER, PRESETS } from 'atalho/cli/presets.js';
 import type { RunSettings } from '../work/messages.js';
 import { whereOf, whereParams } from './where.js';
@@ -20,7 +20,12 @@ const DEEP: TrainConfig = {
 export const RECIPES = { first: FIRST, deep: DEEP, quick: PRESETS.quick.config, chapter: CHAPTER } as const;
 export type RecipeName = keyof typeof RECIPES;
 
-export const MODELS = ['d2l-resnet18', 'd2l-resnet-tiny', 'cifar-resnet20', 'cifar-resnet56'] as const;
+export const MODELS: readonly string[] = ['d2l-resnet18', 'd2l-resnet-tiny', 'cifar-resnet20', 'cifar-resnet56'];
+
+/** What the command line has for pictures and weights of one's own, and the page has not: as usual, whatever an address says. */
+const NOT_HERE: readonly (keyof TrainConfig)[] = [
+  ...(['channels', 'normalize', 'cropPadding', 'flip', 'weights', 'freeze', 'patience'] as const),
+];
 
 export const USUAL: RunSettings = { config: FIRST, shortcuts: true, device: 'wasm', threads: 'auto' };
 
@@ -51,16 +56,22 @@ function fieldOf({ numeric, valid }: Field, text: string, usual: unknown): unkno
   return valid(value) ? value : usual;
 }
 
-/** What is no good value is as usual. */
+/** What is no good value is as usual, and all is where the values do not go together. */
 export function fromParams(params: Readonly<Record<string, string>>): RunSettings {
   const config = Object.fromEntries(
     FIELD_NAMES.map((name) => {
       const usual = USUAL.config[name];
-      return [name, name in params ? fieldOf(FIELDS[name], params[name], usual) : usual];
+      return [name, name in params && !NOT_HERE.includes(name) ? fieldOf(FIELDS[name], params[name], usual) : usual];
     }),
   ) as TrainConfig;
+  try {
+    checkTogether(config);
+  } catch {
+    return fromParams({});
+  }
   const { device, threads, math } = whereOf(params);
-  return { config: { ...config, math }, shortcuts: params.shortcuts !== 'off', device, threads };
+  const model = MODELS.includes(config.model) ? config.model : USUAL.config.model;
+  return { config: { ...config, model, math }, shortcuts: params.shortcuts !== 'off', device, threads };
 }
 
 /** The command that ends with the same weights; null for the plain twin, which the command line does not have. */
