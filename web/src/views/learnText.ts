@@ -73,6 +73,7 @@ export const learnText = dictionary(
     gpu: 'A GPU’s bits are its own.',
     relaxed: 'In relaxed mode the bits are those of this engine.',
     command: 'The same on the command line, to the same hash:',
+    alike: 'The same on the command line, but for its bits:',
     noCommand: 'The command line has no twin without shortcuts. The weights begin as those of the residual network.',
     pictures: 'What it says of test pictures',
     picturesLead:
@@ -168,6 +169,7 @@ export const learnText = dictionary(
     gpu: 'Os bits de uma GPU são só dela.',
     relaxed: 'No modo relaxed os bits são os deste motor.',
     command: 'O mesmo na linha de comando, com o mesmo hash:',
+    alike: 'O mesmo na linha de comando, salvo pelos bits:',
     noCommand: 'A linha de comando não tem a rede gêmea sem atalhos. Os pesos começam como os da rede residual.',
     pictures: 'O que diz das imagens de teste',
     picturesLead:
