@@ -175,10 +175,13 @@ describe.skipIf(!installed)('web', () => {
         const page = await open(`learn?${SHORT}`);
         await press(page, 'start');
         await ended(page);
+        // Of the run, whatever the fields ask for meanwhile.
+        await page.fill('[name="lr"]', '0.02');
         await press(page, 'twin');
         await page.waitForSelector('tr.chosen >> text=plain');
         await ended(page);
         expect(await textOf(page, '.keys')).toMatch(/without shortcuts.*with shortcuts/s);
+        expect(page.url()).toContain('lr=0.01');
         await close(page);
       });
 

@@ -151,7 +151,8 @@ function Buttons({ settings }: { settings: RunSettings }) {
   const { phase, record } = usePart(learning, 'phase', 'record');
   const active = phase === 'running' || phase === 'testing' || phase === 'loading';
   const paused = phase === 'paused';
-  const twin = { ...settings, shortcuts: !settings.shortcuts };
+  // Of the run that is shown: the fields may ask for something else by now.
+  const twin = record && { ...record.settings, shortcuts: !record.settings.shortcuts };
   return (
     <div class="buttons wide">
       {active ? (
@@ -181,7 +182,7 @@ function Buttons({ settings }: { settings: RunSettings }) {
           {text.restart}
         </button>
       )}
-      {phase === 'done' && record !== null && (
+      {phase === 'done' && twin !== null && (
         <button
           type="button"
           class="plain"
@@ -191,7 +192,7 @@ function Buttons({ settings }: { settings: RunSettings }) {
             startRun(twin);
           }}
         >
-          {settings.shortcuts ? text.twinOff : text.twinOn}
+          {twin.shortcuts ? text.twinOn : text.twinOff}
         </button>
       )}
     </div>
