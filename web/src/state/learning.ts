@@ -124,7 +124,10 @@ export const pauseRun = (): void => void learnWorker().call('learn.pause').catch
 
 export function watch(block: string, picture: number): void {
   learning.update({ watched: { block, picture } });
-  void learnWorker().call('learn.watch', block, picture).catch(failed);
+  // That it cannot be shown is no end of the run.
+  learnWorker()
+    .call('learn.watch', block, picture)
+    .catch((error: Error) => learning.update({ warning: error.message }));
 }
 
 export async function forgetRun(id: string): Promise<void> {

@@ -18,7 +18,7 @@ import { loadRun, saveRun } from '../state/runStore.js';
 import { loadImages } from './dataset.js';
 import { describeDevice, makeDevice } from './devices.js';
 import { lookInside, shares } from './insight.js';
-import type { LearnEvents, Phase, RunRecord, RunSettings, TestPoint } from './messages.js';
+import type { BlockInfo, LearnEvents, Phase, RunRecord, RunSettings, TestPoint } from './messages.js';
 import { blocksOf, makeNetwork } from './networks.js';
 import { imageTiles } from './tiles.js';
 
@@ -68,7 +68,8 @@ export class LearnSession {
   private readonly showing = new Budget(SHOWING_SHARE, 500);
   private readonly looking = new Budget(SHOWING_SHARE, 700);
   private readonly saving = new Budget(SAVING_SHARE, SAVE_MS);
-  private watched = { block: '', picture: 0 };
+  private readonly blocks: readonly BlockInfo[];
+  private watched: { readonly block: string; readonly picture: number };
   private inner = new AbortController();
   private stopping = false;
   private single = false;
@@ -92,6 +93,8 @@ export class LearnSession {
     this.accuracies = [...record.accuracies];
     this.tests = [...record.tests];
     this.hash = record.hash;
+    this.blocks = blocksOf(model);
+    this.watched = { block: this.blocks[0].name, picture: 0 };
     this.told = this.losses.length;
     ({ correct: this.correct, count: this.count } = trainer.state());
     const step = trainer.optimizer.step.bind(trainer.optimizer);
@@ -122,12 +125,31 @@ export class LearnSession {
 
   private static async of(record: RunRecord, checkpoint: Uint8Array | null, emit: Emit): Promise<LearnSession> {
     emit('phase', { phase: 'loading', record });
-    const { config, shortcuts, device: name, threads } = record.settings;
-    const [device, trainData, testData] = await Promise.all([
-      makeDevice(name, threads, config.math, (message) => emit('warning', message)),
-      loadImages('train', config.limit),
-      loadImages('test', Math.max(WATCHED, config.testLimit ?? 10_000)),
-    ]);
+    const { config, device: name, threads } = record.settings;
+    const making = makeDevice(name, threads, config.math, (message) => emit('warning', message));
+    try {
+      const [device, trainData, testData] = await Promise.all([
+        making,
+        loadImages('train', config.limit),
+        loadImages('test', Math.max(WATCHED, config.testLimit ?? 10_000)),
+      ]);
+      return await LearnSession.on(device, trainData, testData, record, checkpoint, emit);
+    } catch (error) {
+      // Its threads and its memory would stay.
+      (await making.catch(() => null))?.dispose();
+      throw error;
+    }
+  }
+
+  private static async on(
+    device: Device,
+    trainData: ImageDataset,
+    testData: ImageDataset,
+    record: RunRecord,
+    checkpoint: Uint8Array | null,
+    emit: Emit,
+  ): Promise<LearnSession> {
+    const { config, shortcuts } = record.settings;
     const generator = new Generator(config.seed);
     const numClasses = fashionMnistClasses.length;
     const model = makeNetwork(config.model, shortcuts, { device, generator, inChannels: config.channels, numClasses });
@@ -147,10 +169,8 @@ export class LearnSession {
     const watched = (await first.next()).value as { images: Float32Array };
     const own = { ...record, totalSteps, batchesPerEpoch, device: describeDevice(device) };
     const session = new LearnSession(own, emit, device, model, trainer, testData, watched.images);
-    const blocks = blocksOf(model);
-    session.watched.block = blocks[0].name;
     emit('blocks', {
-      blocks,
+      blocks: session.blocks,
       pictures: imageTiles(testData.images, SHOWN),
       labels: testData.labels.slice(0, SHOWN) as Uint8Array,
     });
@@ -175,28 +195,44 @@ export class LearnSession {
   go(single: boolean): Promise<void> {
     this.stopping = false;
     this.single = single;
-    this.busy = this.busy.then(() => this.work());
+    this.busy = this.busy.then(() => this.telling(() => this.work()));
     return this.busy;
   }
 
   async pause(): Promise<void> {
     this.stopping = true;
+    // Not even the test after a single step goes on.
+    this.single = false;
     this.inner.abort();
     await this.busy;
   }
 
   watch(block: string, picture: number): Promise<void> {
+    // The page may still show another run's blocks.
+    if (!this.blocks.some(({ name }) => name === block)) return Promise.resolve();
     this.watched = { block, picture };
     // While it trains, the next step shows them.
-    const idle = this.stopping || this.finished;
-    return idle ? this.busy.then(() => this.look()) : Promise.resolve();
+    if (!this.stopping && !this.finished) return Promise.resolve();
+    const looked = this.busy.then(() => this.look());
+    // A run that goes on, or ends, waits for it; whoever asked is told of what goes wrong.
+    this.busy = looked.catch(() => {});
+    return looked;
   }
 
   /** Tells where it stands, as after a pause. */
   show(): Promise<void> {
     this.stopping = true;
-    this.busy = this.busy.then(() => this.tellStanding(false));
+    this.busy = this.busy.then(() => this.telling(() => this.tellStanding(false)));
     return this.busy;
+  }
+
+  /** What goes wrong ends the run, and is told: a later call finds `busy` kept. */
+  private async telling(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.phase('failed', error instanceof Error ? error.message : String(error));
+    }
   }
 
   async dispose(): Promise<void> {
@@ -205,28 +241,19 @@ export class LearnSession {
   }
 
   private async work(): Promise<void> {
-    try {
-      for (;;) {
-        await this.testIfDue();
-        if (this.stopping || this.finished) break;
-        this.phase('running');
-        this.inner = new AbortController();
-        await this.trainer.run({
-          signal: this.inner.signal,
-          onStep: (event) => this.onStep(event),
-          // Between two epochs this class tests, and sees what is said of each image.
-          onEpoch: () => this.inner.abort(),
-          onPoint: async ({ testAcc, epoch }) => {
-            if (testAcc === null && !Number.isInteger(epoch) && this.showing.due) {
-              await this.showing.spend(() => this.glimpse());
-            }
-          },
-        });
-      }
-      await this.tellStanding(true);
-    } catch (error) {
-      this.phase('failed', error instanceof Error ? error.message : String(error));
+    for (;;) {
+      await this.testIfDue();
+      if (this.stopping || this.finished) break;
+      this.phase('running');
+      this.inner = new AbortController();
+      await this.trainer.run({
+        signal: this.inner.signal,
+        onStep: (event) => this.onStep(event),
+        // Between two epochs this class tests, and sees what is said of each image.
+        onEpoch: () => this.inner.abort(),
+      });
     }
+    await this.tellStanding(true);
   }
 
   private async tellStanding(saving: boolean): Promise<void> {

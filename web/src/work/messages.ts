@@ -105,7 +105,7 @@ export interface LearnEvents {
   test: TestPoint;
   glimpse: Glimpse;
   maps: Maps;
-  blocks: { blocks: BlockInfo[]; pictures: Tiles; labels: Uint8Array };
+  blocks: { blocks: readonly BlockInfo[]; pictures: Tiles; labels: Uint8Array };
   saved: { id: string; step: number };
   warning: string;
 }

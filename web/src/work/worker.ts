@@ -49,7 +49,10 @@ const calls: {
     await making;
     await learning().pause();
   },
-  'learn.watch': (block, picture) => learning().watch(block, picture),
+  'learn.watch': async (block, picture) => {
+    await making;
+    await learning().watch(block, picture);
+  },
   'look.summary': (...args) => Looker.summary(...args),
   'look.pictures': (count) => Looker.pictures(count),
   'look.file': (bytes) => {
