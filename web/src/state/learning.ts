@@ -66,20 +66,15 @@ export function listen(): void {
   const worker = learnWorker();
   void refreshRuns();
   worker.on('phase', ({ phase, message = null, record }) => {
-    const { losses, record: before } = learning.get();
-    // Messages between may have told of more steps than the record has.
-    const more = record.id !== before?.id || record.losses.length >= losses.length;
-    learning.update({
-      ...{ phase, message, record },
-      ...(more && { losses: record.losses, accuracies: record.accuracies, tests: record.tests }),
-    });
+    const { losses, accuracies, tests } = record;
+    learning.update({ phase, message, record, losses, accuracies, tests });
   });
   worker.on('progress', (progress) => {
     const { losses, accuracies } = learning.get();
     learning.update({
       progress,
-      losses: [...losses, ...progress.losses].slice(0, progress.step),
-      accuracies: [...accuracies, ...progress.accuracies].slice(0, progress.step),
+      losses: [...losses, ...progress.losses],
+      accuracies: [...accuracies, ...progress.accuracies],
     });
   });
   worker.on('test', (test) => learning.update({ tests: [...learning.get().tests, test] }));

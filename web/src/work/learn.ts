@@ -183,8 +183,10 @@ export class LearnSession {
     return { ...this.record, updated: Date.now(), step, images, seconds, losses, accuracies, tests, hash };
   }
 
-  private phase(phase: Phase, message?: string): void {
-    this.emit('phase', { phase, message, record: this.snapshot() });
+  /** The record has all losses; what `tellProgress` tells comes after them. */
+  private phase(phase: Phase, message?: string, hash = this.hash): void {
+    this.told = this.losses.length;
+    this.emit('phase', { phase, message, record: { ...this.snapshot(), hash } });
   }
 
   get finished(): boolean {
@@ -265,7 +267,7 @@ export class LearnSession {
     // Of weights on the way it is told, not saved.
     if (done) this.hash = hash;
     if (saving) await this.save();
-    this.emit('phase', { phase: done ? 'done' : 'paused', record: { ...this.snapshot(), hash } });
+    this.phase(done ? 'done' : 'paused', undefined, hash);
   }
 
   private async onStep(event: StepEvent): Promise<void> {
@@ -335,7 +337,8 @@ export class LearnSession {
     for (let c = 0; c < 10; c++) correct += confusion[c * 11];
     const { step } = this.trainer.state();
     const last = this.tests.at(-1);
-    if (last?.step === step && last.images >= images) return;
+    // The whole test counts beside an earlier look at as many: a run that has none is tested again.
+    if (last?.step === step && !(whole && !last.whole) && last.images >= images) return;
     const test = { step, accuracy: correct / images, images, whole };
     this.tests.push(test);
     this.emit('test', test);
