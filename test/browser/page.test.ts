@@ -140,6 +140,27 @@ describe.skipIf(!installed)('web', () => {
         await close(page);
       });
 
+      it('trains where the browser keeps nothing, and says that the run is not saved', async () => {
+        const page = await open('judge');
+        // Of a later version: what the page asks for is refused.
+        await page.evaluate(
+          () =>
+            new Promise<void>((resolve, reject) => {
+              const opening = indexedDB.open('atalho', 2);
+              opening.onerror = () => reject(opening.error);
+              opening.onsuccess = () => resolve(opening.result.close());
+            }),
+        );
+        await page.goto(`${server.url}/#learn?${RUN}`);
+        await press(page, 'step');
+        await ended(page, 'paused');
+        expect(await textOf(page, '[data-phase]')).not.toContain('saved');
+        expect(await textOf(page, '[data-unsaved]')).toContain('does not keep the run');
+        await press(page, 'step');
+        await page.waitForSelector('[data-phase="paused"][data-step="2"]');
+        await close(page);
+      });
+
       it('takes nothing from an address that it does not do', async () => {
         const page = await open('learn?flip=horizontal&freeze=0&model=resnet50&shortcuts=off&threads=99&lr=0.003');
         expect(await page.inputValue('[name="model"]')).toBe('d2l-resnet-tiny');

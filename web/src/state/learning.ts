@@ -32,7 +32,9 @@ export interface Learning {
   readonly pictures: Tiles | null;
   readonly labels: Uint8Array | null;
   readonly watched: { readonly block: string; readonly picture: number };
+  /** Step of the run's checkpoint in this browser, and why the last one could not be kept. */
   readonly savedStep: number | null;
+  readonly unsaved: string | null;
   readonly runs: readonly RunRecord[];
   /** Runs whose curves are drawn beside. */
   readonly beside: ReadonlySet<string>;
@@ -40,7 +42,7 @@ export interface Learning {
 
 const NOTHING = {
   ...{ message: null, warning: null, progress: null, losses: [], accuracies: [], tests: [] },
-  ...{ glimpse: null, confusion: null, maps: null, savedStep: null },
+  ...{ glimpse: null, confusion: null, maps: null, savedStep: null, unsaved: null },
 };
 
 export const learning = new Store<Learning>({
@@ -90,9 +92,10 @@ export function listen(): void {
     learning.update({ blocks, pictures, labels, watched: { block: blocks[0].name, picture: 0 } }),
   );
   worker.on('saved', ({ step }) => {
-    learning.update({ savedStep: step });
+    learning.update({ savedStep: step, unsaved: null });
     void refreshRuns();
   });
+  worker.on('unsaved', (unsaved) => learning.update({ unsaved }));
   worker.on('warning', (warning) => learning.update({ warning }));
 }
 

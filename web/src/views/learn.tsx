@@ -207,7 +207,7 @@ function recentMean(values: readonly number[], count = 20): number | null {
 
 function Figures() {
   const text = useText(learnText);
-  const { phase, message, warning, record, progress, losses, accuracies, tests } = usePart(
+  const { phase, message, warning, record, progress, losses, accuracies, tests, savedStep, unsaved } = usePart(
     learning,
     'phase',
     'message',
@@ -217,6 +217,8 @@ function Figures() {
     'losses',
     'accuracies',
     'tests',
+    'savedStep',
+    'unsaved',
   );
   const total = record?.totalSteps ?? 0;
   const step = losses.length;
@@ -251,11 +253,29 @@ function Figures() {
         <i style={{ transform: `scaleX(${share})` }} />
       </div>
       <p class="status" role="status" data-phase={phase} data-step={step}>
-        {text.phases[phase]} {phase === 'failed' && <span class="bad">{message}</span>}{' '}
-        {phase === 'testing' && progress?.testing != null && `${whole(100 * progress.testing)} %`}
+        {text.phases[phase]}{' '}
+        {phase === 'failed' && (
+          <span lang="en" class="bad">
+            {message}
+          </span>
+        )}
+        {phase === 'testing' && progress?.testing != null && (
+          // A reader of the screen is told that it tests, not of each image.
+          <span aria-hidden="true">{whole(100 * progress.testing)} % </span>
+        )}
+        {(phase === 'paused' || phase === 'done') && savedStep === record?.step && `${text.saved} `}
         {record !== null && phase !== 'failed' && record.device}
       </p>
-      {warning !== null && <p class="notice">{warning}</p>}
+      {unsaved !== null && (
+        <p class="notice" role="alert" data-unsaved>
+          {text.unsaved} <span lang="en">{unsaved}</span>
+        </p>
+      )}
+      {warning !== null && (
+        <p class="notice" lang="en">
+          {warning}
+        </p>
+      )}
     </section>
   );
 }

@@ -120,7 +120,9 @@ export class LearnSession {
   static async open(id: string, emit: Emit): Promise<LearnSession> {
     const saved = await loadRun(id);
     if (saved === null) throw new Error(`there is no saved run ${id}`);
-    return LearnSession.of(saved.record, saved.checkpoint, emit);
+    const session = await LearnSession.of(saved.record, saved.checkpoint, emit);
+    emit('saved', { step: saved.record.step });
+    return session;
   }
 
   private static async of(record: RunRecord, checkpoint: Uint8Array | null, emit: Emit): Promise<LearnSession> {
@@ -386,10 +388,10 @@ export class LearnSession {
     const record = this.snapshot();
     try {
       await saveRun(record, bytes);
-      this.emit('saved', { id: record.id, step: record.step });
+      this.emit('saved', { step: record.step });
     } catch (error) {
       // A browser without room for it trains all the same.
-      this.emit('warning', `${record.id}: ${error instanceof Error ? error.message : String(error)}`);
+      this.emit('unsaved', error instanceof Error ? error.message : String(error));
     }
   }
 }

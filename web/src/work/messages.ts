@@ -106,7 +106,10 @@ export interface LearnEvents {
   glimpse: Glimpse;
   maps: Maps;
   blocks: { blocks: readonly BlockInfo[]; pictures: Tiles; labels: Uint8Array };
-  saved: { id: string; step: number };
+  /** The checkpoint that the browser keeps is of this step. */
+  saved: { step: number };
+  /** Why it could not be kept. */
+  unsaved: string;
   warning: string;
 }
 
