@@ -91,8 +91,6 @@ const MODELS = [
 /** The pictures that a network is for; the chapter's tour is of 224×224. */
 const usualSize = (model: string): number => (/^cifar/.test(model) ? 32 : model === 'd2l-resnet-tiny' ? 28 : 224);
 const SHOWN = 16;
-/** Most pixels of a side that a picture of one's own keeps. */
-const MOST_SIDE = 512;
 
 interface LookState {
   readonly model: string;
@@ -126,14 +124,11 @@ function paramsOf({ model, shortcuts, size, block, picture, run }: LookState): R
   };
 }
 
-async function decode(file: Blob): Promise<OwnPicture> {
-  const bitmap = await createImageBitmap(file);
-  const scale = Math.min(1, MOST_SIDE / Math.max(bitmap.width, bitmap.height));
-  const [width, height] = [bitmap.width, bitmap.height].map((v) => Math.max(1, Math.round(v * scale)));
-  const context = new OffscreenCanvas(width, height).getContext('2d') as OffscreenCanvasRenderingContext2D;
-  context.imageSmoothingQuality = 'high';
-  context.drawImage(bitmap, 0, 0, width, height);
-  return { width, height, rgba: context.getImageData(0, 0, width, height).data };
+/** Taken out of the field, so that the same file can be chosen again. */
+function chosenFile(field: HTMLInputElement): File | undefined {
+  const file = field.files?.[0];
+  field.value = '';
+  return file;
 }
 
 const amount = (value: number): string =>
@@ -144,11 +139,26 @@ function Drop({ onPicture }: { readonly onPicture: (picture: OwnPicture) => void
   const text = useText(texts);
   const [over, setOver] = useState(false);
   const [problem, setProblem] = useState('');
+  const latest = useRef(0);
   const take = (file: Blob | undefined): void => {
     if (!file) return;
+    const mine = ++latest.current;
     setProblem('');
-    decode(file).then(onPicture, (error: Error) => setProblem(error.message));
+    labWorker()
+      .call('look.decode', file)
+      .then(
+        (picture) => mine === latest.current && onPicture(picture),
+        (error: Error) => mine === latest.current && setProblem(error.message),
+      );
   };
+  useEffect(() => {
+    // A picture that is dropped beside would take the place of the page, and of a run that trains in it.
+    const stay = (event: Event): void => event.preventDefault();
+    for (const type of ['dragover', 'drop']) addEventListener(type, stay);
+    return () => {
+      for (const type of ['dragover', 'drop']) removeEventListener(type, stay);
+    };
+  }, []);
   return (
     <div
       class={`drop ${over ? 'over' : ''}`}
@@ -173,10 +183,14 @@ function Drop({ onPicture }: { readonly onPicture: (picture: OwnPicture) => void
           type="file"
           accept="image/*"
           name="picture"
-          onChange={(event) => take(event.currentTarget.files?.[0])}
+          onChange={(event) => take(chosenFile(event.currentTarget))}
         />
       </label>
-      {problem !== '' && <p class="bad">{problem}</p>}
+      {problem !== '' && (
+        <p class="bad" role="alert" lang="en">
+          {problem}
+        </p>
+      )}
     </div>
   );
 }
@@ -235,55 +249,61 @@ export function Look() {
   const { params } = useStore(address);
   const state = stateOf(params);
   const change = (part: Partial<LookState>): void => setParams(paramsOf({ ...state, ...part }));
-  const [summary, setSummary] = useState<NetworkSummary | null>(null);
+  const [told, setTold] = useState<{ readonly of: string; readonly summary: NetworkSummary } | null>(null);
   const [chapter, setChapter] = useState<NetworkSummary | null>(null);
   const [tests, setTests] = useState<{ pictures: Tiles; labels: Uint8Array } | null>(null);
-  const [runs, setRuns] = useState<readonly RunRecord[]>([]);
+  /** Null while they are not known: weights of one may be asked for. */
+  const [runs, setRuns] = useState<readonly RunRecord[] | null>(null);
   const [own, setOwn] = useState<OwnPicture | null>(null);
-  const [file, setFile] = useState<string | null>(null);
+  const [file, setFile] = useState<{ readonly name: string; readonly number: number } | null>(null);
   const [seen, setSeen] = useState<Seen | null>(null);
   const [problem, setProblem] = useState('');
   const asked = useRef(0);
+  const files = useRef(0);
   const { model, shortcuts, size, run } = state;
+  const network = [model, shortcuts, size].join();
+  const fail = (error: Error): void => setProblem(error.message);
 
   useEffect(() => {
     const worker = labWorker();
-    void worker.call('look.summary', 'd2l-resnet18', true, 224).then(setChapter);
-    void worker.call('look.pictures', SHOWN).then(setTests);
-    listRuns().then(setRuns, () => {});
+    worker.call('look.summary', 'd2l-resnet18', true, 224).then(setChapter, fail);
+    worker.call('look.pictures', SHOWN).then(setTests, fail);
+    listRuns().then(setRuns, () => setRuns([]));
+    return () => void worker.call('look.close').catch(() => {});
   }, []);
   useEffect(() => {
     let current = true;
     labWorker()
       .call('look.summary', model, shortcuts, size)
       .then(
-        (found) => current && setSummary(found),
-        (error: Error) => setProblem(error.message),
+        (summary) => current && setTold({ of: network, summary }),
+        (error: Error) => current && fail(error),
       );
     return () => {
       current = false;
     };
-  }, [model, shortcuts, size]);
+  }, [network]);
 
+  const summary = told?.summary ?? null;
   const units = summary ? unitsOf(summary.layers) : [];
-  const lookable = new Set(summary?.blocks.map(({ name }) => name));
   const chosen = units.some((u) => u.row.name === state.block)
     ? state.block
     : (units.find((u) => u.block)?.row.name ?? '');
-  const fitting = runs.filter(
+  const fitting = (runs ?? []).filter(
     ({ settings, step }) => settings.config.model === model && settings.shortcuts === shortcuts && step > 0,
   );
   const source: WeightSource =
     file !== null
-      ? { kind: 'file', name: file }
+      ? { kind: 'file', number: file.number }
       : fitting.some(({ id }) => id === run)
         ? { kind: 'run', id: run }
         : { kind: 'fresh' };
-  const sourceKey = source.kind === 'run' ? source.id : source.kind === 'file' ? `file ${source.name}` : '';
+  const sourceKey = source.kind === 'run' ? source.id : source.kind === 'file' ? `file ${source.number}` : '';
 
   useEffect(() => {
-    if (summary === null || !lookable.has(chosen)) return;
     const mine = ++asked.current;
+    // A block of the last network is none of the next.
+    if (told?.of !== network || runs === null || chosen === '') return;
     setProblem('');
     labWorker()
       .call('look.see', { model, shortcuts, size, source }, own ?? state.picture, chosen)
@@ -291,7 +311,7 @@ export function Look() {
         (found) => mine === asked.current && setSeen(found),
         (error: Error) => mine === asked.current && setProblem(error.message),
       );
-  }, [summary, chosen, own, state.picture, sourceKey]);
+  }, [told, network, runs, chosen, own, state.picture, sourceKey]);
 
   const describe = (l: LayerRow): string =>
     text.describe(`${l.name} ${l.type}`, shapeText(l.output), amount(l.parameters), amount(l.macs));
@@ -336,7 +356,7 @@ export function Look() {
                 value: r.id,
                 label: `${r.settings.config.resize}², ${r.step}/${r.totalSteps}, ${r.hash?.slice(0, 8) ?? ''}`,
               })),
-              ...(file !== null ? [{ value: `file ${file}`, label: text.file(file) }] : []),
+              ...(file !== null ? [{ value: sourceKey, label: text.file(file.name) }] : []),
             ]}
             onChange={(value) => {
               if (!value.startsWith('file ')) setFile(null);
@@ -352,10 +372,14 @@ export function Look() {
               accept=".safetensors"
               name="weightsFile"
               onChange={async (event) => {
-                const given = event.currentTarget.files?.[0];
+                const given = chosenFile(event.currentTarget);
                 if (!given) return;
-                await labWorker().call('look.file', new Uint8Array(await given.arrayBuffer()));
-                setFile(given.name);
+                try {
+                  await labWorker().call('look.file', new Uint8Array(await given.arrayBuffer()));
+                  setFile({ name: given.name, number: ++files.current });
+                } catch (error) {
+                  fail(error as Error);
+                }
               }}
             />
           </label>
@@ -401,12 +425,12 @@ export function Look() {
               </div>
             )}
             {problem !== '' && (
-              <p class="notice bad" role="alert">
+              <p class="notice bad" role="alert" lang="en">
                 {problem}
               </p>
             )}
             {seen === null ? (
-              <p class="note">{text.working}</p>
+              problem === '' && <p class="note">{text.working}</p>
             ) : (
               <div class="columns">
                 <div>

@@ -136,8 +136,8 @@ export interface NetworkSummary {
 export type WeightSource =
   | { readonly kind: 'fresh' }
   | { readonly kind: 'run'; readonly id: string }
-  /** The file that was handed over last. */
-  | { readonly kind: 'file'; readonly name: string };
+  /** The file that was handed over last: files of one name are told apart by their number. */
+  | { readonly kind: 'file'; readonly number: number };
 
 export interface LookRequest {
   readonly model: string;
@@ -226,8 +226,10 @@ export interface Calls {
   'learn.watch': (block: string, picture: number) => void;
   'look.summary': (model: string, shortcuts: boolean, size: number) => NetworkSummary;
   'look.pictures': (count: number) => { pictures: Tiles; labels: Uint8Array };
+  'look.decode': (file: Blob) => OwnPicture;
   'look.file': (bytes: Uint8Array) => void;
   'look.see': (request: LookRequest, picture: number | OwnPicture, block: string) => Seen;
+  'look.close': () => void;
   'judge.start': (request: JudgeRequest) => void;
   'measure.start': (request: MeasureRequest) => void;
   stop: () => void;

@@ -2,7 +2,7 @@
 import { setBase } from './dataset.js';
 import { judgeRun } from './judging.js';
 import { LearnSession } from './learn.js';
-import { Looker } from './looking.js';
+import { decodePicture, Looker } from './looking.js';
 import { measureRun } from './measuring.js';
 import type { Calls, FromWorker, ToWorker } from './messages.js';
 
@@ -55,6 +55,7 @@ const calls: {
   },
   'look.summary': (...args) => Looker.summary(...args),
   'look.pictures': (count) => Looker.pictures(count),
+  'look.decode': decodePicture,
   'look.file': (bytes) => {
     looker ??= new Looker();
     looker.file = bytes;
@@ -62,6 +63,11 @@ const calls: {
   'look.see': (...args) => {
     looker ??= new Looker();
     return looker.see(...args);
+  },
+  'look.close': async () => {
+    const old = looker;
+    looker = null;
+    await old?.close();
   },
   'judge.start': (request) => {
     stop = new AbortController();
