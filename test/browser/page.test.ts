@@ -241,6 +241,9 @@ describe.skipIf(!installed)('web', () => {
         await page.keyboard.press('Enter');
         await page.waitForSelector('main >> text=256×6×6');
         expect(page.url()).toContain('block=3.0');
+        // A layer without filters, too.
+        await page.click('[data-unit="5"]');
+        await page.waitForSelector('main >> text=512×1×1');
         const says = (): Promise<string> => textOf(page, '[data-classes]');
         await page.selectOption('[name="model"]', 'd2l-resnet-tiny');
         await page.waitForSelector('main >> text=8×7×7');

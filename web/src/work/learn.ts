@@ -379,7 +379,7 @@ export class LearnSession {
     const size = resize * resize;
     const image = this.watchedImages.subarray(picture * size, (picture + 1) * size);
     const { maps } = await lookInside(this.model, this.device, image, [1, 1, resize, resize], block);
-    this.emit('maps', { ...maps, picture });
+    this.emit('maps', maps);
   }
 
   private async save(): Promise<void> {

@@ -18,7 +18,7 @@ import { loadRun } from '../state/runStore.js';
 import { loadImages } from './dataset.js';
 import { lookInside, shares } from './insight.js';
 import type { LookRequest, NetworkSummary, OwnPicture, Seen, Tiles } from './messages.js';
-import { blocksOf, makeNetwork, modulesOf } from './networks.js';
+import { makeNetwork, modulesOf } from './networks.js';
 import { autoThreads } from './threads.js';
 import { imageTiles, mapTiles } from './tiles.js';
 
@@ -110,9 +110,9 @@ export class Looker {
     const modules = modulesOf(net);
     const { layers, parameters, macs } = summarize(net, { inputShape: [1, sizes.inChannels, size, size] });
     return {
-      ...{ parameters, macs, blocks: blocksOf(net) },
+      ...{ parameters, macs },
       layers: layers.map((l) => ({
-        ...{ name: l.name, type: l.type, depth: l.depth, input: l.inputShape, output: l.outputShape },
+        ...{ name: l.name, type: l.type, depth: l.depth, output: l.outputShape },
         ...{ parameters: l.parameters, macs: l.macs, leaf: l.leaf, kernel: kernelOf(modules.get(l.name)) },
       })),
     };

@@ -86,9 +86,9 @@ export interface Tiles {
 
 export interface Maps {
   readonly block: string;
-  readonly picture: number;
   readonly shape: readonly number[];
-  readonly filterShape: readonly number[];
+  /** Null for a layer without filters. */
+  readonly filterShape: readonly number[] | null;
   readonly maps: Tiles;
   readonly filters: Tiles | null;
 }
@@ -117,7 +117,6 @@ export interface LayerRow {
   readonly name: string;
   readonly type: string;
   readonly depth: number;
-  readonly input: readonly number[];
   readonly output: readonly number[];
   readonly parameters: number;
   readonly macs: number;
@@ -130,7 +129,6 @@ export interface NetworkSummary {
   readonly layers: LayerRow[];
   readonly parameters: number;
   readonly macs: number;
-  readonly blocks: BlockInfo[];
 }
 
 export type WeightSource =

@@ -3,7 +3,7 @@ import {
   BasicBlock,
   type BatchNorm2d,
   Bottleneck,
-  type Conv2d,
+  Conv2d,
   type Device,
   type Generator,
   initXavierUniform,
@@ -82,18 +82,10 @@ export function modulesOf(module: Module, prefix = ''): Map<string, Module> {
 /** The first convolution and every block: what may be looked into. */
 export function blocksOf(net: Module): { name: string; type: string }[] {
   const all = [...modulesOf(net)];
-  const isBlock = (m: Module): boolean => /^(Residual|BasicBlock|Bottleneck|PlainBlock)$/.test(typeName(m));
-  const stem = all.find(([, m]) => typeName(m) === 'Conv2d');
-  return [...(stem ? [stem] : []), ...all.filter(([, m]) => isBlock(m))].map(([name, m]) => ({
-    name,
-    type: typeName(m),
-  }));
-}
-
-/** Class names do not survive minification; these layers are told by what they are. */
-export function typeName(m: Module): string {
-  if (m instanceof Residual) return 'Residual';
-  if (m instanceof BasicBlock) return 'BasicBlock';
-  if (m instanceof PlainBlock) return 'PlainBlock';
-  return m.constructor.name;
+  const kinds = [Residual, BasicBlock, Bottleneck, PlainBlock];
+  const stem = all.find(([, m]) => m instanceof Conv2d);
+  return [...(stem ? [stem] : []), ...all.filter(([, m]) => kinds.some((kind) => m instanceof kind))].map(
+    // The build keeps the names of classes.
+    ([name, m]) => ({ name, type: m.constructor.name }),
+  );
 }
