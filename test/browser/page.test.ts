@@ -209,26 +209,32 @@ describe.skipIf(!installed)('web', () => {
       it('judges wasm, and finds a planted mistake', async () => {
         const page = await open('judge');
         await press(page, 'judge');
-        await page.waitForSelector('[data-judging="done"], [data-judging="failed"]', { timeout: 120_000 });
-        expect(await textOf(page, '[data-judging]')).toMatch(/^\d+ passed, 0 failed/);
+        await page.waitForSelector('[data-lab="done"], [data-lab="failed"]', { timeout: 120_000 });
+        expect(await textOf(page, '[data-lab]')).toMatch(/^\d+ passed, 0 failed/);
         expect(await page.locator('tr[data-status="passed"]').count()).toBeGreaterThan(60);
         await page.goto(`${server.url}/#judge?mistake=on`);
         await press(page, 'judge');
-        await page.waitForSelector('[data-judging="done"]', { timeout: 120_000 });
+        await page.waitForSelector('[data-lab="done"]', { timeout: 120_000 });
         expect(await textOf(page, '[data-failures]')).toContain('the bias is missing');
         await close(page);
       });
 
       it('measures, and hands the figures out', async () => {
-        const page = await open('measure');
+        const page = await open('judge?suite=resnet');
+        await press(page, 'judge');
+        await page.waitForSelector('tr[data-status]');
+        // Which takes the processors for itself.
+        await page.getByRole('link', { name: 'Measure' }).click();
         await press(page, 'measure');
-        await page.waitForSelector('[data-measuring="done"], [data-measuring="failed"]', { timeout: 120_000 });
+        await page.waitForSelector('[data-lab="done"], [data-lab="failed"]', { timeout: 120_000 });
         const [download] = await Promise.all([page.waitForEvent('download'), press(page, 'download')]);
         const { times, device } = JSON.parse(readFileSync(await download.path(), 'utf8'));
         expect(device).toMatch(/^wasm/);
         expect(times.length).toBeGreaterThan(30);
         for (const { name, ms } of times) expect(ms, name).toBeGreaterThan(0);
         expect(times.find((t: { kind: string }) => t.kind === 'step').imagesPerSecond).toBeGreaterThan(1);
+        await page.getByRole('link', { name: 'Judge' }).click();
+        await page.waitForSelector('[data-lab="stopped"]');
         await close(page);
       });
 
@@ -259,7 +265,8 @@ describe.skipIf(!installed)('web', () => {
         const file = { name: 'own.png', mimeType: 'image/png', buffer: PNG.sync.write(picture) };
         await page.setInputFiles('[name="picture"]', file);
         await expect.poll(says).not.toBe(learnt);
-        await page.setInputFiles('[name="weightsFile"]', { ...file, name: 'no.safetensors' });
+        // Of the name that the last one had.
+        await page.setInputFiles('[name="weightsFile"]', { ...file, name: 'weights.safetensors' });
         await page.waitForSelector('[role="alert"]');
         await close(page);
       });

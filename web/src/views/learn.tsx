@@ -4,6 +4,7 @@ import { optimizerNames, type TrainConfig } from 'atalho/cli/config.js';
 import { scheduleNames } from 'atalho/train';
 import { useEffect, useMemo } from 'preact/hooks';
 import { Check, NumberField, Select, WhereFields } from '../parts/fields.js';
+import { type Figure, FigureList } from '../parts/figures.js';
 import { address, setParams } from '../state/address.js';
 import { bytes, clock, fixed, useText, whole } from '../state/language.js';
 import { goOn, learning, listen, pauseRun, startRun } from '../state/learning.js';
@@ -227,7 +228,7 @@ function Figures() {
   const test = tests.at(-1);
   const going = phase === 'running' || phase === 'testing';
   const { figures } = text;
-  const rows: [string, string, string?][] = [
+  const rows: Figure[] = [
     [figures.step, whole(step), total > 0 ? `/ ${whole(total)}` : ''],
     [figures.loss, loss === null ? '–' : fixed(loss, 3)],
     [figures.train, train === null ? '–' : fixed(train, 3)],
@@ -236,22 +237,9 @@ function Figures() {
     [figures.memory, progress ? bytes(progress.memoryBytes) : '–'],
     [figures.left, progress && going ? clock(progress.secondsLeft) : '–'],
   ];
-  const share = total > 0 ? step / total : 0;
   return (
     <section aria-label={text.curves}>
-      <dl class="figures">
-        {rows.map(([name, value, unit]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd>
-              {value} {unit && <small>{unit}</small>}
-            </dd>
-          </div>
-        ))}
-      </dl>
-      <div class="bar" aria-hidden="true">
-        <i style={{ transform: `scaleX(${share})` }} />
-      </div>
+      <FigureList figures={rows} share={total > 0 ? step / total : 0} />
       <p class="status" role="status" data-phase={phase} data-step={step}>
         {text.phases[phase]}{' '}
         {phase === 'failed' && (

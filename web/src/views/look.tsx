@@ -3,6 +3,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Check, NumberField, Select } from '../parts/fields.js';
 import { Scroll } from '../parts/scroll.js';
+import { Share } from '../parts/share.js';
 import { Tile } from '../parts/tile.js';
 import { address, setParams } from '../state/address.js';
 import { brief, classNames, dictionary, useText, whole } from '../state/language.js';
@@ -449,12 +450,7 @@ export function Look() {
                         <tr key={index}>
                           <th scope="row">{imagenet ? text.classNumber(index) : className(index)}</th>
                           <td>
-                            <span class="share">
-                              <span class="track" aria-hidden="true">
-                                <i style={{ width: `${100 * share}%` }} />
-                              </span>
-                              {brief(100 * share)} %
-                            </span>
+                            <Share share={share} value={`${brief(100 * share)} %`} />
                           </td>
                         </tr>
                       ))}

@@ -182,8 +182,6 @@ export interface JudgedCase {
   /** One line an output. */
   readonly lines: readonly string[];
   readonly causes: readonly string[];
-  readonly done: number;
-  readonly of: number;
 }
 
 export interface MeasureRequest {
@@ -204,15 +202,30 @@ export interface OpTime {
   readonly gradientMs: number | null;
   readonly gflops: number | null;
   readonly imagesPerSecond: number | null;
-  readonly done: number;
-  readonly of: number;
 }
 
-export interface LabEvents {
-  device: string;
-  warning: string;
-  judged: JudgedCase;
-  timed: OpTime;
+export type LabKind = 'judge' | 'measure';
+export interface LabRequests {
+  judge: JudgeRequest;
+  measure: MeasureRequest;
+}
+export interface LabRows {
+  judge: JudgedCase;
+  measure: OpTime;
+}
+
+export type LabEvents = {
+  readonly [K in LabKind as `${K}.device` | `${K}.warning`]: string;
+} & {
+  /** A row, its place and how many there will be; one may be told of again. */
+  readonly [K in LabKind as `${K}.row`]: { readonly row: LabRows[K]; readonly at: number; readonly of: number };
+};
+
+/** How the worker tells of one of the two. */
+export interface LabTold<K extends LabKind> {
+  device(name: string): void;
+  warning(message: string): void;
+  row(row: LabRows[K], at: number, of: number): void;
 }
 
 /** What a worker does when it is asked. */
