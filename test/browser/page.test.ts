@@ -169,6 +169,11 @@ describe.skipIf(!installed)('web', () => {
         const command = await textOf(page, '[data-command]');
         expect(command).toContain('--lr 0.003');
         expect(command).not.toMatch(/flip|freeze|resnet50|threads/);
+        // Nor from a field.
+        await page.fill('[name="batchSize"]', '9999');
+        await page.press('[name="batchSize"]', 'Tab');
+        expect(await page.inputValue('[name="batchSize"]')).toBe('512');
+        expect(await textOf(page, '[data-command]')).toContain('--batch-size 512');
         // Nor does it forget while another view is looked at.
         for (const view of ['Measure', 'Learn']) await page.getByRole('link', { name: view, exact: true }).click();
         expect(await page.inputValue('[name="lr"]')).toBe('0.003');

@@ -45,7 +45,7 @@ interface NumberProps {
   readonly name?: string;
 }
 
-/** Tells only values within its bounds. */
+/** Tells only values within its bounds, and shows what it tells: the nearest of what was typed. */
 export function NumberField({ label, value, min, max, step = 1, onChange, name }: NumberProps) {
   return (
     <label class="field">
@@ -54,9 +54,11 @@ export function NumberField({ label, value, min, max, step = 1, onChange, name }
         type="number"
         inputMode="decimal"
         {...{ name, min, max, step, value }}
-        onChange={(event) => {
-          const { valueAsNumber, validity } = event.currentTarget;
-          if (validity.valid && Number.isFinite(valueAsNumber)) onChange(valueAsNumber);
+        onChange={({ currentTarget: field }) => {
+          const typed = step === 1 ? Math.round(field.valueAsNumber) : field.valueAsNumber;
+          const next = Number.isFinite(typed) ? Math.min(max, Math.max(min, typed)) : value;
+          field.value = String(next);
+          if (next !== value) onChange(next);
         }}
       />
     </label>
