@@ -302,6 +302,7 @@ describe.skipIf(!installed)('web', () => {
         expect(await check()).toEqual([]);
         for (const name of ['Dark', 'Português']) await page.getByRole('button', { name }).click();
         await page.waitForSelector('html[lang="pt-BR"]');
+        expect(await page.title()).toMatch(/^(Aprender|Olhar|Julgar|Medir) · atalho$/);
         expect(await check()).toEqual([]);
         await page.setViewportSize({ width: 390, height: 844 });
         expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(390);
