@@ -6,7 +6,8 @@ import { autoThreads } from './threads.js';
 /** A real GPU; a software one is slower than wasm. */
 async function hasGpu(): Promise<boolean> {
   const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
-  return adapter !== null && adapter !== undefined && !adapter.info.isFallbackAdapter;
+  // Not every browser tells of it.
+  return adapter != null && !adapter.info?.isFallbackAdapter;
 }
 
 export async function makeDevice(
