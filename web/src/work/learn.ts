@@ -111,7 +111,7 @@ export class LearnSession {
     const now = Date.now();
     const record: RunRecord = {
       ...{ id: `run-${now.toString(36)}`, settings, created: now, updated: now, step: 0, totalSteps: 0 },
-      ...{ batchesPerEpoch: 0, losses: [], accuracies: [], tests: [], images: 0, seconds: 0, hash: null, device: '' },
+      ...{ losses: [], accuracies: [], tests: [], images: 0, seconds: 0, hash: null, device: '' },
     };
     return LearnSession.of(record, null, emit);
   }
@@ -166,10 +166,9 @@ export class LearnSession {
     if (checkpoint !== null) {
       restoreCheckpoint(trainer, decodeCheckpoint(checkpoint, record.id), { ...config, shortcuts });
     }
-    const { totalSteps, batchesPerEpoch } = trainer;
     const first = batches(testData, { batchSize: WATCHED, limit: WATCHED, resize, prefetch: 'inline' });
     const watched = (await first.next()).value as { images: Float32Array };
-    const own = { ...record, totalSteps, batchesPerEpoch, device: describeDevice(device) };
+    const own = { ...record, totalSteps: trainer.totalSteps, device: describeDevice(device) };
     const session = new LearnSession(own, emit, device, model, trainer, testData, watched.images);
     emit('blocks', {
       blocks: session.blocks,
@@ -294,12 +293,12 @@ export class LearnSession {
 
   private tellProgress(testing: number | null = null): void {
     this.lastTold = performance.now();
-    const { step, epoch } = this.trainer.state();
+    const { step } = this.trainer.state();
     const images = this.recent.reduce((sum, r) => sum + r.images, 0);
     const seconds = this.recent.reduce((sum, r) => sum + r.seconds, 0);
     const each = this.recent.length === 0 ? 0 : seconds / this.recent.length;
     this.emit('progress', {
-      ...{ step, epoch, testing },
+      testing,
       losses: this.losses.slice(this.told),
       accuracies: this.accuracies.slice(this.told),
       imagesPerSecond: seconds > 0 ? images / seconds : 0,
@@ -330,8 +329,7 @@ export class LearnSession {
       await pause();
     }
     this.tellTest(confusion, watching, false);
-    const labels = this.testData.labels.slice(0, SHOWN) as Uint8Array;
-    this.emit('glimpse', { step, labels, predicted, sure, confusion, images: watching });
+    this.emit('glimpse', { step, predicted, sure, confusion, images: watching });
   }
 
   private tellTest(confusion: Uint32Array, images: number, whole: boolean): void {
@@ -370,7 +368,7 @@ export class LearnSession {
     }
     this.tellTest(confusion, limit, true);
     const none = new Uint8Array(0);
-    this.emit('glimpse', { step, labels: none, predicted: none, sure: new Float32Array(0), confusion, images: limit });
+    this.emit('glimpse', { step, predicted: none, sure: new Float32Array(0), confusion, images: limit });
   }
 
   private async look(): Promise<void> {

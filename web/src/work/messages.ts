@@ -31,7 +31,6 @@ export interface RunRecord {
   readonly updated: number;
   readonly step: number;
   readonly totalSteps: number;
-  readonly batchesPerEpoch: number;
   /** Of each step's batch. */
   readonly losses: readonly number[];
   readonly accuracies: readonly number[];
@@ -49,8 +48,6 @@ export type Phase = 'loading' | 'running' | 'testing' | 'paused' | 'done' | 'fai
 
 /** Where the run is, a few times a second. */
 export interface Progress {
-  readonly step: number;
-  readonly epoch: number;
   /** Of the steps since the last message. */
   readonly losses: readonly number[];
   readonly accuracies: readonly number[];
@@ -64,7 +61,6 @@ export interface Progress {
 /** What the network says of the first test images. */
 export interface Glimpse {
   readonly step: number;
-  readonly labels: Uint8Array;
   readonly predicted: Uint8Array;
   /** Of the predicted class. */
   readonly sure: Float32Array;
