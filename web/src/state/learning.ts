@@ -129,7 +129,11 @@ export function watch(block: string, picture: number): void {
 }
 
 export async function forgetRun(id: string): Promise<void> {
-  await deleteRun(id);
+  try {
+    await deleteRun(id);
+  } catch (error) {
+    learning.update({ warning: error instanceof Error ? error.message : String(error) });
+  }
   await refreshRuns();
 }
 

@@ -96,6 +96,7 @@ export const learnText = dictionary(
     off: 'plain',
     open: 'Open',
     forget: 'Delete',
+    forgetSure: (name: string) => `Delete ${name}, and its checkpoint?`,
     besideLabel: (name: string) => `Draw ${name} in the chart`,
   },
   {
@@ -193,6 +194,7 @@ export const learnText = dictionary(
     off: 'sem atalhos',
     open: 'Abrir',
     forget: 'Apagar',
+    forgetSure: (name: string) => `Apagar ${name}, e seu checkpoint?`,
     besideLabel: (name: string) => `Desenhar ${name} no gráfico`,
   },
 );
