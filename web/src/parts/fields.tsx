@@ -67,17 +67,30 @@ export function NumberField({ label, value, min, max, step = 1, onChange, name }
 
 interface CheckProps {
   readonly label: string;
+  /** The chapter's own word for it, where the page speaks another language. */
+  readonly term?: string;
   readonly checked: boolean;
   readonly onChange: (checked: boolean) => void;
   readonly name?: string;
 }
 
-export function Check({ label, checked, onChange, name }: CheckProps) {
+export function Check({ label, term = '', checked, onChange, name }: CheckProps) {
   return (
     <label class="check">
       <input type="checkbox" {...{ name, checked }} onChange={(event) => onChange(event.currentTarget.checked)} />
-      <span>{label}</span>
+      <span>
+        {label} <Term>{term}</Term>
+      </span>
     </label>
+  );
+}
+
+/** A word of the chapter, which is in Portuguese. */
+export function Term({ children }: { readonly children: string }) {
+  return children === '' ? null : (
+    <i lang="pt-BR" class="term">
+      {children}
+    </i>
   );
 }
 

@@ -50,6 +50,7 @@ function Settings({ settings, change }: { settings: RunSettings; change: (settin
       <Check
         name="shortcuts"
         label={text.shortcuts}
+        term={text.shortcutsTerm}
         checked={shortcuts}
         onChange={(on) => change({ ...settings, shortcuts: on })}
       />

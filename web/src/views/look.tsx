@@ -22,6 +22,7 @@ const texts = dictionary(
     model: 'Network',
     size: 'Image size',
     shortcuts: 'Shortcuts',
+    shortcutsTerm: 'conexões de atalho',
     weights: 'Weights',
     fresh: 'as drawn, seed 0',
     file: (name: string) => `file ${name}`,
@@ -53,6 +54,7 @@ const texts = dictionary(
     model: 'Rede',
     size: 'Tamanho da imagem',
     shortcuts: 'Conexões de atalho',
+    shortcutsTerm: '',
     weights: 'Pesos',
     fresh: 'como sorteados, semente 0',
     file: (name: string) => `arquivo ${name}`,
@@ -337,6 +339,7 @@ export function Look() {
           <Check
             name="shortcuts"
             label={text.shortcuts}
+            term={text.shortcutsTerm}
             checked={shortcuts}
             onChange={(on) => change({ shortcuts: on, run: '' })}
           />
