@@ -259,7 +259,7 @@ export function Look() {
   const [runs, setRuns] = useState<readonly RunRecord[] | null>(null);
   const [own, setOwn] = useState<OwnPicture | null>(null);
   const [file, setFile] = useState<{ readonly name: string; readonly number: number } | null>(null);
-  const [seen, setSeen] = useState<Seen | null>(null);
+  const [latest, setLatest] = useState<{ readonly of: string; readonly seen: Seen } | null>(null);
   const [problem, setProblem] = useState('');
   const asked = useRef(0);
   const files = useRef(0);
@@ -303,6 +303,10 @@ export function Look() {
         : { kind: 'fresh' };
   const sourceKey = source.kind === 'run' ? source.id : source.kind === 'file' ? `file ${source.number}` : '';
 
+  // What another network, or other weights, said is none of this one's.
+  const subject = `${network} ${sourceKey}`;
+  const seen = latest?.of === subject ? latest.seen : null;
+
   useEffect(() => {
     const mine = ++asked.current;
     // A block of the last network is none of the next.
@@ -311,7 +315,7 @@ export function Look() {
     labWorker()
       .call('look.see', { model, shortcuts, size, source }, own ?? state.picture, chosen)
       .then(
-        (found) => mine === asked.current && setSeen(found),
+        (seen) => mine === asked.current && setLatest({ of: subject, seen }),
         (error: Error) => mine === asked.current && setProblem(error.message),
       );
   }, [told, network, runs, chosen, own, state.picture, sourceKey]);
