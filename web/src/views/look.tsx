@@ -45,7 +45,7 @@ const texts = dictionary(
     input: 'As the network gets it',
     own: 'your own',
     block: (name: string) => `Block ${name}`,
-    inBlock: (name: string) => `Layers of ${name}`,
+    inBlock: (block: string) => `${block}; its layers:`,
     working: 'Computing …',
   },
   {
@@ -77,7 +77,7 @@ const texts = dictionary(
     input: 'Como a rede a recebe',
     own: 'a sua',
     block: (name: string) => `Bloco ${name}`,
-    inBlock: (name: string) => `Camadas de ${name}`,
+    inBlock: (block: string) => `${block}; suas camadas:`,
     working: 'Calculando …',
   },
 );
@@ -198,10 +198,17 @@ function Drop({ onPicture }: { readonly onPicture: (picture: OwnPicture) => void
   );
 }
 
-function Tour({ summary, chosen }: { readonly summary: NetworkSummary; readonly chosen: string }) {
+interface TourProps {
+  readonly summary: NetworkSummary;
+  readonly chosen: string;
+  readonly describe: (row: LayerRow) => string;
+}
+
+function Tour({ summary, chosen, describe }: TourProps) {
   const text = useText(texts);
   const { columns } = text;
   const top = summary.layers.filter((l) => l.depth === 1);
+  const block = summary.layers.find((l) => l.name === chosen);
   const within = summary.layers.filter((l) => l.leaf && l.name.startsWith(`${chosen}.`));
   const table = (rows: readonly LayerRow[], caption: string, named: boolean) => (
     <Scroll label={caption} class="spaced">
@@ -241,7 +248,7 @@ function Tour({ summary, chosen }: { readonly summary: NetworkSummary; readonly 
   return (
     <>
       {table(top, text.tour, false)}
-      {within.length > 0 && table(within, text.inBlock(chosen), true)}
+      {block && within.length > 0 && table(within, text.inBlock(describe(block)), true)}
     </>
   );
 }
@@ -408,7 +415,7 @@ export function Look() {
                 />
               )}
             </Scroll>
-            {summary && <Tour summary={summary} chosen={chosen} />}
+            {summary && <Tour {...{ summary, chosen, describe }} />}
           </section>
           <section>
             <h2>{text.sees}</h2>
