@@ -1,5 +1,6 @@
 /** The oracle's suite in this browser, row by row. */
 
+import './judge.css';
 import { useEffect } from 'preact/hooks';
 import { Desk } from '../parts/desk.js';
 import { Check, Select, WhereFields } from '../parts/fields.js';

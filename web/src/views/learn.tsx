@@ -1,5 +1,6 @@
 /** Training: settings, the run as it goes, what it has learnt. */
 
+import './learn.css';
 import { optimizerNames, type TrainConfig } from 'atalho/cli/config.js';
 import { scheduleNames } from 'atalho/train';
 import { useEffect, useMemo } from 'preact/hooks';

@@ -1,5 +1,6 @@
 /** A network to look into: its shapes, its blocks' results for a picture, the chapter's figures. */
 
+import './look.css';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Check, NumberField, Select } from '../parts/fields.js';
 import { Scroll } from '../parts/scroll.js';
