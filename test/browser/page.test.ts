@@ -161,6 +161,20 @@ describe.skipIf(!installed)('web', () => {
         await close(page);
       });
 
+      it('says when the pictures do not come, keeps no threads for it, and starts again', async () => {
+        const page = await open(`learn?${RUN}`);
+        const pictures = '**/data/**';
+        await page.context().route(pictures, (route) => route.abort());
+        await press(page, 'start');
+        await ended(page);
+        expect(await textOf(page, '[data-phase]')).toMatch(/data\/.*ubyte/);
+        await expect.poll(() => page.workers().length).toBe(1);
+        await page.context().unroute(pictures);
+        await press(page, 'step');
+        await page.waitForSelector('[data-phase="paused"][data-step="1"]');
+        await close(page);
+      });
+
       it('takes nothing from an address that it does not do', async () => {
         const page = await open('learn?flip=horizontal&freeze=0&model=resnet50&shortcuts=off&threads=99&lr=0.003');
         expect(await page.inputValue('[name="model"]')).toBe('d2l-resnet-tiny');
@@ -273,6 +287,11 @@ describe.skipIf(!installed)('web', () => {
         // Of the name that the last one had.
         await page.setInputFiles('[name="weightsFile"]', { ...file, name: 'weights.safetensors' });
         await page.waitForSelector('[role="alert"]');
+        // The device's threads go with the view.
+        await page.goto(`${server.url}/#judge`);
+        await expect.poll(() => page.workers().length).toBe(1);
+        await page.goto(`${server.url}/#look?model=resnet50&shortcuts=off&size=32`);
+        await page.waitForSelector('[data-unit="layer1.0"][aria-label*="PlainBlock"]');
         await close(page);
       });
 
