@@ -140,6 +140,60 @@ describe.skipIf(!installed)('web', () => {
         await close(page);
       });
 
+      it('trains where the browser keeps nothing, and says that the run is not saved', async () => {
+        const page = await open('judge');
+        // Of a later version: what the page asks for is refused.
+        await page.evaluate(
+          () =>
+            new Promise<void>((resolve, reject) => {
+              const opening = indexedDB.open('atalho', 2);
+              opening.onerror = () => reject(opening.error);
+              opening.onsuccess = () => resolve(opening.result.close());
+            }),
+        );
+        await page.goto(`${server.url}/#learn?${RUN}`);
+        await press(page, 'step');
+        await ended(page, 'paused');
+        expect(await textOf(page, '[data-phase]')).not.toContain('saved');
+        expect(await textOf(page, '[data-unsaved]')).toContain('does not keep the run');
+        await press(page, 'step');
+        await page.waitForSelector('[data-phase="paused"][data-step="2"]');
+        await close(page);
+      });
+
+      it('says when the pictures do not come, keeps no threads for it, and starts again', async () => {
+        const page = await open(`learn?${RUN}`);
+        const pictures = '**/data/**';
+        await page.context().route(pictures, (route) => route.abort());
+        await press(page, 'start');
+        await ended(page);
+        expect(await textOf(page, '[data-phase]')).toMatch(/data\/.*ubyte/);
+        await expect.poll(() => page.workers().length).toBe(1);
+        await page.context().unroute(pictures);
+        await press(page, 'step');
+        await page.waitForSelector('[data-phase="paused"][data-step="1"]');
+        await close(page);
+      });
+
+      it('takes nothing from an address that it does not do', async () => {
+        const page = await open('learn?flip=horizontal&freeze=0&model=resnet50&shortcuts=off&threads=99&lr=0.003');
+        expect(await page.inputValue('[name="model"]')).toBe('d2l-resnet-tiny');
+        expect(await page.inputValue('[name="threads"]')).toBe('auto');
+        await page.check('[name="shortcuts"]');
+        const command = await textOf(page, '[data-command]');
+        expect(command).toContain('--lr 0.003');
+        expect(command).not.toMatch(/flip|freeze|resnet50|threads/);
+        // Nor from a field.
+        await page.fill('[name="batchSize"]', '9999');
+        await page.press('[name="batchSize"]', 'Tab');
+        expect(await page.inputValue('[name="batchSize"]')).toBe('512');
+        expect(await textOf(page, '[data-command]')).toContain('--batch-size 512');
+        // Nor does it forget while another view is looked at.
+        for (const view of ['Measure', 'Learn']) await page.getByRole('link', { name: view, exact: true }).click();
+        expect(await page.inputValue('[name="lr"]')).toBe('0.003');
+        await close(page);
+      });
+
       it('trains on webgpu as on wasm, but for rounding', async () => {
         const found: number[][] = [];
         for (const device of ['wasm', 'webgpu']) {
@@ -161,36 +215,45 @@ describe.skipIf(!installed)('web', () => {
         const page = await open(`learn?${SHORT}`);
         await press(page, 'start');
         await ended(page);
+        // Of the run, whatever the fields ask for meanwhile.
+        await page.fill('[name="lr"]', '0.02');
         await press(page, 'twin');
         await page.waitForSelector('tr.chosen >> text=plain');
         await ended(page);
         expect(await textOf(page, '.keys')).toMatch(/without shortcuts.*with shortcuts/s);
+        expect(page.url()).toContain('lr=0.01');
         await close(page);
       });
 
       it('judges wasm, and finds a planted mistake', async () => {
         const page = await open('judge');
         await press(page, 'judge');
-        await page.waitForSelector('[data-judging="done"], [data-judging="failed"]', { timeout: 120_000 });
-        expect(await textOf(page, '[data-judging]')).toMatch(/^\d+ passed, 0 failed/);
+        await page.waitForSelector('[data-lab="done"], [data-lab="failed"]', { timeout: 120_000 });
+        expect(await textOf(page, '[data-lab]')).toMatch(/^\d+ passed, 0 failed/);
         expect(await page.locator('tr[data-status="passed"]').count()).toBeGreaterThan(60);
         await page.goto(`${server.url}/#judge?mistake=on`);
         await press(page, 'judge');
-        await page.waitForSelector('[data-judging="done"]', { timeout: 120_000 });
+        await page.waitForSelector('[data-lab="done"]', { timeout: 120_000 });
         expect(await textOf(page, '[data-failures]')).toContain('the bias is missing');
         await close(page);
       });
 
       it('measures, and hands the figures out', async () => {
-        const page = await open('measure');
+        const page = await open('judge?suite=resnet');
+        await press(page, 'judge');
+        await page.waitForSelector('tr[data-status]');
+        // Which takes the processors for itself.
+        await page.getByRole('link', { name: 'Measure' }).click();
         await press(page, 'measure');
-        await page.waitForSelector('[data-measuring="done"], [data-measuring="failed"]', { timeout: 120_000 });
+        await page.waitForSelector('[data-lab="done"], [data-lab="failed"]', { timeout: 120_000 });
         const [download] = await Promise.all([page.waitForEvent('download'), press(page, 'download')]);
         const { times, device } = JSON.parse(readFileSync(await download.path(), 'utf8'));
         expect(device).toMatch(/^wasm/);
         expect(times.length).toBeGreaterThan(30);
         for (const { name, ms } of times) expect(ms, name).toBeGreaterThan(0);
         expect(times.find((t: { kind: string }) => t.kind === 'step').imagesPerSecond).toBeGreaterThan(1);
+        await page.getByRole('link', { name: 'Judge' }).click();
+        await page.waitForSelector('[data-lab="stopped"]');
         await close(page);
       });
 
@@ -203,6 +266,9 @@ describe.skipIf(!installed)('web', () => {
         await page.keyboard.press('Enter');
         await page.waitForSelector('main >> text=256×6×6');
         expect(page.url()).toContain('block=3.0');
+        // A layer without filters, too.
+        await page.click('[data-unit="5"]');
+        await page.waitForSelector('main >> text=512×1×1');
         const says = (): Promise<string> => textOf(page, '[data-classes]');
         await page.selectOption('[name="model"]', 'd2l-resnet-tiny');
         await page.waitForSelector('main >> text=8×7×7');
@@ -218,8 +284,14 @@ describe.skipIf(!installed)('web', () => {
         const file = { name: 'own.png', mimeType: 'image/png', buffer: PNG.sync.write(picture) };
         await page.setInputFiles('[name="picture"]', file);
         await expect.poll(says).not.toBe(learnt);
-        await page.setInputFiles('[name="weightsFile"]', { ...file, name: 'no.safetensors' });
+        // Of the name that the last one had.
+        await page.setInputFiles('[name="weightsFile"]', { ...file, name: 'weights.safetensors' });
         await page.waitForSelector('[role="alert"]');
+        // The device's threads go with the view.
+        await page.goto(`${server.url}/#judge`);
+        await expect.poll(() => page.workers().length).toBe(1);
+        await page.goto(`${server.url}/#look?model=resnet50&shortcuts=off&size=32`);
+        await page.waitForSelector('[data-unit="layer1.0"][aria-label*="PlainBlock"]');
         await close(page);
       });
 
@@ -249,6 +321,7 @@ describe.skipIf(!installed)('web', () => {
         expect(await check()).toEqual([]);
         for (const name of ['Dark', 'Português']) await page.getByRole('button', { name }).click();
         await page.waitForSelector('html[lang="pt-BR"]');
+        expect(await page.title()).toMatch(/^(Aprender|Olhar|Julgar|Medir) · atalho$/);
         expect(await check()).toEqual([]);
         await page.setViewportSize({ width: 390, height: 844 });
         expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(390);

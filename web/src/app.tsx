@@ -55,6 +55,8 @@ export function App() {
   const first = useRef(true);
   useEffect(() => {
     document.title = `${text[view]} · atalho`;
+  }, [view, lang]);
+  useEffect(() => {
     // A new view is where reading goes on, but not when the page opens.
     if (!first.current) {
       main.current?.focus({ preventScroll: true });

@@ -1,4 +1,5 @@
 import './styles/page.css';
+import './styles/parts.css';
 import { render } from 'preact';
 import { App } from './app.js';
 

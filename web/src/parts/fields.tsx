@@ -1,6 +1,7 @@
 /** Form fields: a label and its control. */
 import { dictionary, useText } from '../state/language.js';
-import { DEVICES, type DeviceName, type Threads } from '../work/messages.js';
+import { mathsOf, mostThreads, type Where } from '../state/where.js';
+import { DEVICES, type DeviceName } from '../work/messages.js';
 import { autoThreads } from '../work/threads.js';
 
 export interface Choice {
@@ -44,7 +45,7 @@ interface NumberProps {
   readonly name?: string;
 }
 
-/** Tells only values within its bounds. */
+/** Tells only values within its bounds, and shows what it tells: the nearest of what was typed. */
 export function NumberField({ label, value, min, max, step = 1, onChange, name }: NumberProps) {
   return (
     <label class="field">
@@ -53,9 +54,11 @@ export function NumberField({ label, value, min, max, step = 1, onChange, name }
         type="number"
         inputMode="decimal"
         {...{ name, min, max, step, value }}
-        onChange={(event) => {
-          const { valueAsNumber, validity } = event.currentTarget;
-          if (validity.valid && Number.isFinite(valueAsNumber)) onChange(valueAsNumber);
+        onChange={({ currentTarget: field }) => {
+          const typed = step === 1 ? Math.round(field.valueAsNumber) : field.valueAsNumber;
+          const next = Number.isFinite(typed) ? Math.min(max, Math.max(min, typed)) : value;
+          field.value = String(next);
+          if (next !== value) onChange(next);
         }}
       />
     </label>
@@ -64,17 +67,30 @@ export function NumberField({ label, value, min, max, step = 1, onChange, name }
 
 interface CheckProps {
   readonly label: string;
+  /** The chapter's own word for it, where the page speaks another language. */
+  readonly term?: string;
   readonly checked: boolean;
   readonly onChange: (checked: boolean) => void;
   readonly name?: string;
 }
 
-export function Check({ label, checked, onChange, name }: CheckProps) {
+export function Check({ label, term = '', checked, onChange, name }: CheckProps) {
   return (
     <label class="check">
       <input type="checkbox" {...{ name, checked }} onChange={(event) => onChange(event.currentTarget.checked)} />
-      <span>{label}</span>
+      <span>
+        {label} <Term>{term}</Term>
+      </span>
     </label>
+  );
+}
+
+/** A word of the chapter, which is in Portuguese. */
+export function Term({ children }: { readonly children: string }) {
+  return children === '' ? null : (
+    <i lang="pt-BR" class="term">
+      {children}
+    </i>
   );
 }
 
@@ -95,12 +111,6 @@ const texts = dictionary(
   },
 );
 
-export interface Where {
-  readonly device: DeviceName;
-  readonly threads: Threads;
-  readonly math: string;
-}
-
 /** Where to compute, and how. */
 export function WhereFields({
   device,
@@ -109,9 +119,7 @@ export function WhereFields({
   onChange,
 }: Where & { readonly onChange: (where: Where) => void }) {
   const text = useText(texts);
-  const most = crossOriginIsolated ? navigator.hardwareConcurrency : 1;
-  const counts = Array.from({ length: Math.min(most, 16) }, (_, i) => String(i + 1));
-  const modes = device === 'wasm' || device === 'auto' ? ['exact', 'fast', 'relaxed'] : ['exact', 'fast'];
+  const counts = Array.from({ length: mostThreads() }, (_, i) => String(i + 1));
   const now = { device, threads, math };
   return (
     <>
@@ -120,13 +128,10 @@ export function WhereFields({
         label={text.device}
         value={device}
         choices={DEVICES.map((value) => ({ value, label: text.names[value] }))}
-        onChange={(value) =>
-          onChange({
-            ...now,
-            device: value as DeviceName,
-            math: value !== 'wasm' && value !== 'auto' && math === 'relaxed' ? 'exact' : math,
-          })
-        }
+        onChange={(value) => {
+          const next = value as DeviceName;
+          onChange({ ...now, device: next, math: mathsOf(next).includes(math) ? math : 'exact' });
+        }}
       />
       <div class="pair">
         <Select
@@ -140,7 +145,7 @@ export function WhereFields({
           name="math"
           label={text.math}
           value={math}
-          choices={modes}
+          choices={mathsOf(device)}
           onChange={(value) => onChange({ ...now, math: value })}
         />
       </div>

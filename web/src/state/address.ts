@@ -24,12 +24,16 @@ export const address = new Store<Address>(parse(location.hash));
 /** What each view was left with, so that its link goes back to it. */
 export const lastParams: Partial<Record<View, Readonly<Record<string, string>>>> = {};
 
-addEventListener('hashchange', () => address.set(parse(location.hash)));
+function go(to: Address): void {
+  lastParams[to.view] = to.params;
+  address.set(to);
+}
+go(address.get());
+addEventListener('hashchange', () => go(parse(location.hash)));
 
 /** Writes the view's parameters into the address without a new entry in the history. */
 export function setParams(params: Readonly<Record<string, string>>): void {
   const { view } = address.get();
-  lastParams[view] = params;
   history.replaceState(null, '', hrefOf(view, params));
-  address.set({ view, params });
+  go({ view, params });
 }

@@ -32,7 +32,9 @@ export interface Learning {
   readonly pictures: Tiles | null;
   readonly labels: Uint8Array | null;
   readonly watched: { readonly block: string; readonly picture: number };
+  /** Step of the run's checkpoint in this browser, and why the last one could not be kept. */
   readonly savedStep: number | null;
+  readonly unsaved: string | null;
   readonly runs: readonly RunRecord[];
   /** Runs whose curves are drawn beside. */
   readonly beside: ReadonlySet<string>;
@@ -40,7 +42,7 @@ export interface Learning {
 
 const NOTHING = {
   ...{ message: null, warning: null, progress: null, losses: [], accuracies: [], tests: [] },
-  ...{ glimpse: null, confusion: null, maps: null, savedStep: null },
+  ...{ glimpse: null, confusion: null, maps: null, savedStep: null, unsaved: null },
 };
 
 export const learning = new Store<Learning>({
@@ -66,20 +68,15 @@ export function listen(): void {
   const worker = learnWorker();
   void refreshRuns();
   worker.on('phase', ({ phase, message = null, record }) => {
-    const { losses, record: before } = learning.get();
-    // Messages between may have told of more steps than the record has.
-    const more = record.id !== before?.id || record.losses.length >= losses.length;
-    learning.update({
-      ...{ phase, message, record },
-      ...(more && { losses: record.losses, accuracies: record.accuracies, tests: record.tests }),
-    });
+    const { losses, accuracies, tests } = record;
+    learning.update({ phase, message, record, losses, accuracies, tests });
   });
   worker.on('progress', (progress) => {
     const { losses, accuracies } = learning.get();
     learning.update({
       progress,
-      losses: [...losses, ...progress.losses].slice(0, progress.step),
-      accuracies: [...accuracies, ...progress.accuracies].slice(0, progress.step),
+      losses: [...losses, ...progress.losses],
+      accuracies: [...accuracies, ...progress.accuracies],
     });
   });
   worker.on('test', (test) => learning.update({ tests: [...learning.get().tests, test] }));
@@ -95,9 +92,10 @@ export function listen(): void {
     learning.update({ blocks, pictures, labels, watched: { block: blocks[0].name, picture: 0 } }),
   );
   worker.on('saved', ({ step }) => {
-    learning.update({ savedStep: step });
+    learning.update({ savedStep: step, unsaved: null });
     void refreshRuns();
   });
+  worker.on('unsaved', (unsaved) => learning.update({ unsaved }));
   worker.on('warning', (warning) => learning.update({ warning }));
 }
 
@@ -124,11 +122,18 @@ export const pauseRun = (): void => void learnWorker().call('learn.pause').catch
 
 export function watch(block: string, picture: number): void {
   learning.update({ watched: { block, picture } });
-  void learnWorker().call('learn.watch', block, picture).catch(failed);
+  // That it cannot be shown is no end of the run.
+  learnWorker()
+    .call('learn.watch', block, picture)
+    .catch((error: Error) => learning.update({ warning: error.message }));
 }
 
 export async function forgetRun(id: string): Promise<void> {
-  await deleteRun(id);
+  try {
+    await deleteRun(id);
+  } catch (error) {
+    learning.update({ warning: error instanceof Error ? error.message : String(error) });
+  }
   await refreshRuns();
 }
 

@@ -1,7 +1,8 @@
 /** Settings of a run: presets, the address, the command line that asks for the same. */
-import { FIELD_NAMES, FIELDS, type Field, type TrainConfig } from 'atalho/cli/config.js';
+import { checkTogether, FIELD_NAMES, FIELDS, type Field, type TrainConfig } from 'atalho/cli/config.js';
 import { CHAPTER, PRESETS } from 'atalho/cli/presets.js';
-import { DEVICES, type DeviceName, type RunSettings, type Threads } from '../work/messages.js';
+import type { RunSettings } from '../work/messages.js';
+import { whereOf, whereParams } from './where.js';
 
 /** Small enough to watch: seconds on any machine. */
 const FIRST: TrainConfig = {
@@ -19,7 +20,12 @@ const DEEP: TrainConfig = {
 export const RECIPES = { first: FIRST, deep: DEEP, quick: PRESETS.quick.config, chapter: CHAPTER } as const;
 export type RecipeName = keyof typeof RECIPES;
 
-export const MODELS = ['d2l-resnet18', 'd2l-resnet-tiny', 'cifar-resnet20', 'cifar-resnet56'] as const;
+export const MODELS: readonly string[] = ['d2l-resnet18', 'd2l-resnet-tiny', 'cifar-resnet20', 'cifar-resnet56'];
+
+/** What the command line has for pictures and weights of one's own, and the page has not: as usual, whatever an address says. */
+const NOT_HERE: readonly (keyof TrainConfig)[] = [
+  ...(['channels', 'normalize', 'cropPadding', 'flip', 'weights', 'freeze', 'patience'] as const),
+];
 
 export const USUAL: RunSettings = { config: FIRST, shortcuts: true, device: 'wasm', threads: 'auto' };
 
@@ -42,9 +48,7 @@ export function toParams({ config, shortcuts, device, threads }: RunSettings): R
     if (config[name] !== USUAL.config[name]) params[name] = config[name] === null ? 'all' : String(config[name]);
   }
   if (!shortcuts) params.shortcuts = 'off';
-  if (device !== USUAL.device) params.device = device;
-  if (threads !== USUAL.threads) params.threads = String(threads);
-  return params;
+  return { ...params, ...whereParams({ device, threads, math: config.math }) };
 }
 
 function fieldOf({ numeric, valid }: Field, text: string, usual: unknown): unknown {
@@ -52,17 +56,22 @@ function fieldOf({ numeric, valid }: Field, text: string, usual: unknown): unkno
   return valid(value) ? value : usual;
 }
 
-/** What is no good value is as usual. */
+/** What is no good value is as usual, and all is where the values do not go together. */
 export function fromParams(params: Readonly<Record<string, string>>): RunSettings {
   const config = Object.fromEntries(
     FIELD_NAMES.map((name) => {
       const usual = USUAL.config[name];
-      return [name, name in params ? fieldOf(FIELDS[name], params[name], usual) : usual];
+      return [name, name in params && !NOT_HERE.includes(name) ? fieldOf(FIELDS[name], params[name], usual) : usual];
     }),
   ) as TrainConfig;
-  const device = DEVICES.find((one) => one === params.device) ?? USUAL.device;
-  const threads: Threads = /^[1-9]\d?$/.test(params.threads ?? '') ? Number(params.threads) : 'auto';
-  return { config, shortcuts: params.shortcuts !== 'off', device: device as DeviceName, threads };
+  try {
+    checkTogether(config);
+  } catch {
+    return fromParams({});
+  }
+  const { device, threads, math } = whereOf(params);
+  const model = MODELS.includes(config.model) ? config.model : USUAL.config.model;
+  return { config: { ...config, model, math }, shortcuts: params.shortcuts !== 'off', device, threads };
 }
 
 /** The command that ends with the same weights; null for the plain twin, which the command line does not have. */

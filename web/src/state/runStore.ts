@@ -11,16 +11,26 @@ function done<T>(request: IDBRequest<T>): Promise<T> {
 }
 
 let opened: Promise<IDBDatabase> | null = null;
+/** Opened once, and again after a failure or when the browser has closed it, as when its data are cleared. */
 function open(): Promise<IDBDatabase> {
-  opened ??= new Promise((resolve, reject) => {
-    const request = indexedDB.open(NAME, 1);
-    request.onupgradeneeded = () => {
-      request.result.createObjectStore('runs', { keyPath: 'id' });
-      request.result.createObjectStore('checkpoints');
-    };
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
+  const forget = (): void => {
+    opened = null;
+  };
+  if (opened === null) {
+    opened = new Promise((resolve, reject) => {
+      const request = indexedDB.open(NAME, 1);
+      request.onupgradeneeded = () => {
+        request.result.createObjectStore('runs', { keyPath: 'id' });
+        request.result.createObjectStore('checkpoints');
+      };
+      request.onsuccess = () => {
+        request.result.onclose = forget;
+        resolve(request.result);
+      };
+      request.onerror = () => reject(request.error);
+    });
+    opened.catch(forget);
+  }
   return opened;
 }
 
@@ -31,8 +41,10 @@ async function within<T>(
   const transaction = (await open()).transaction(['runs', 'checkpoints'], mode);
   const ended = new Promise<void>((resolve, reject) => {
     transaction.oncomplete = () => resolve();
-    transaction.onabort = () => reject(transaction.error);
+    transaction.onabort = () => reject(transaction.error ?? new Error('the browser gave up the transaction'));
   });
+  // Where the work itself fails, that is what the caller hears of.
+  ended.catch(() => {});
   const result = await work(transaction.objectStore('runs'), transaction.objectStore('checkpoints'));
   await ended;
   return result;

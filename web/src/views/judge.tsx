@@ -1,13 +1,17 @@
 /** The oracle's suite in this browser, row by row. */
 
-import { useEffect, useState } from 'preact/hooks';
+import './judge.css';
+import { useEffect } from 'preact/hooks';
+import { Desk } from '../parts/desk.js';
 import { Check, Select, WhereFields } from '../parts/fields.js';
 import { Scroll } from '../parts/scroll.js';
+import { Share } from '../parts/share.js';
 import { address, setParams } from '../state/address.js';
+import { LabRun } from '../state/lab.js';
 import { brief, dictionary, useText, whole } from '../state/language.js';
-import { Store, usePart, useStore } from '../state/store.js';
-import { labWorker } from '../work/client.js';
-import { DEVICES, type DeviceName, type JudgedCase, type JudgeRequest, type JudgeSuite } from '../work/messages.js';
+import { useStore } from '../state/store.js';
+import { whereOf, whereParams } from '../state/where.js';
+import type { JudgedCase, JudgeRequest, JudgeSuite } from '../work/messages.js';
 
 const texts = dictionary(
   {
@@ -88,76 +92,30 @@ const texts = dictionary(
   },
 );
 
-interface Judging {
-  readonly phase: 'idle' | 'running' | 'done' | 'stopped' | 'failed';
-  readonly device: string;
-  readonly message: string | null;
-  readonly cases: readonly JudgedCase[];
-}
-
-const judging = new Store<Judging>({ phase: 'idle', device: '', message: null, cases: [] });
-
-let listening = false;
-function listen(): void {
-  if (listening) return;
-  listening = true;
-  const worker = labWorker();
-  worker.on('device', (device) => judging.get().phase === 'running' && judging.update({ device }));
-  worker.on('judged', (found) => {
-    const cases = [...judging.get().cases];
-    const at = cases.findIndex(({ id }) => id === found.id);
-    if (at < 0) cases.push(found);
-    else cases[at] = found;
-    judging.update({ cases });
-  });
-}
-
-async function start(request: JudgeRequest): Promise<void> {
-  judging.set({ phase: 'running', device: '', message: null, cases: [] });
-  try {
-    await labWorker().call('judge.start', request);
-    const { cases } = judging.get();
-    judging.update({ phase: cases.length > 0 && cases.length === cases[0].of ? 'done' : 'stopped' });
-  } catch (error) {
-    judging.update({ phase: 'failed', message: error instanceof Error ? error.message : String(error) });
-  }
-}
+const judging = new LabRun('judge');
 
 const SUITES: readonly JudgeSuite[] = ['smoke', 'edge', 'resnet'];
 
 function requestOf(params: Readonly<Record<string, string>>): JudgeRequest {
   return {
     suite: SUITES.find((one) => one === params.suite) ?? 'smoke',
-    device: DEVICES.find((one) => one === params.device) ?? 'wasm',
-    threads: /^[1-9]\d?$/.test(params.threads ?? '') ? Number(params.threads) : 'auto',
-    math: ['fast', 'relaxed'].find((one) => one === params.math) ?? 'exact',
+    ...whereOf(params),
     mistake: params.mistake === 'on',
   };
 }
 
-function paramsOf({ suite, device, threads, math, mistake }: JudgeRequest): Record<string, string> {
+function paramsOf({ suite, mistake, ...where }: JudgeRequest): Record<string, string> {
   return {
     ...(suite !== 'smoke' && { suite }),
-    ...(device !== 'wasm' && { device: device as DeviceName }),
-    ...(threads !== 'auto' && { threads: String(threads) }),
-    ...(math !== 'exact' && { math }),
+    ...whereParams(where),
     ...(mistake && { mistake: 'on' }),
   };
 }
 
-/** The share of the bound, as a bar that is full at 1. */
-function Share({ share, failed }: { readonly share: number; readonly failed: boolean }) {
+function OfBound({ share, failed }: { readonly share: number; readonly failed: boolean }) {
   const text = useText(texts);
   if (share === 0 && !failed) return <span class="note">{text.exact}</span>;
-  const shown = share > 10 ? text.beyond : `${brief(100 * share)} %`;
-  return (
-    <span class="share">
-      <span class="track" aria-hidden="true">
-        <i class={share > 1 ? 'over' : ''} style={{ width: `${100 * Math.min(1, share)}%` }} />
-      </span>
-      {shown}
-    </span>
-  );
+  return <Share share={share} value={share > 10 ? text.beyond : `${brief(100 * share)} %`} />;
 }
 
 function Rows({ cases }: { readonly cases: readonly JudgedCase[] }) {
@@ -186,7 +144,7 @@ function Rows({ cases }: { readonly cases: readonly JudgedCase[] }) {
                 <span lang="en">{c.title}</span> <span class="note mono">{c.id}</span>
               </td>
               <td>
-                <Share share={c.share} failed={c.status === 'failed'} />
+                <OfBound share={c.share} failed={c.status === 'failed'} />
               </td>
               <td class="number bits">
                 {c.equalBits === null ? '–' : c.elements === 0 ? '–' : `${brief((100 * c.equalBits) / c.elements)} %`}
@@ -230,50 +188,39 @@ function Failures({ cases }: { readonly cases: readonly JudgedCase[] }) {
 }
 
 export function Judge() {
-  useEffect(listen, []);
+  useEffect(() => judging.listen(), []);
   const text = useText(texts);
   const { params } = useStore(address);
   const request = requestOf(params);
   const change = (part: Partial<JudgeRequest>): void => setParams(paramsOf({ ...request, ...part }));
-  const { phase, device, message, cases } = usePart(judging, 'phase', 'device', 'message', 'cases');
-  const [told, setTold] = useState('');
-  const running = phase === 'running';
+  const { phase, rows: cases, of } = useStore(judging.store);
   const count = (status: JudgedCase['status']): number => cases.filter((c) => c.status === status).length;
   const [passed, failed] = [count('passed'), count('failed') + count('error')];
-  const of = cases[0]?.of ?? 0;
   const elements = cases.reduce((sum, c) => sum + c.elements, 0);
   const bits = cases.every((c) => c.equalBits !== null)
     ? cases.reduce((sum, c) => sum + (c.equalBits as number), 0)
     : null;
   const worst = cases.reduce((most, c) => Math.max(most, c.share), 0);
-  const status =
-    phase === 'idle'
-      ? text.status.idle
-      : phase === 'failed'
-        ? (message as string)
-        : phase === 'done'
-          ? text.status.done(passed, failed)
-          : phase === 'stopped'
-            ? text.status.stopped(cases.length, of)
-            : text.status.running(cases.length, of);
-  // A reader of the screen is told of the end, not of every row.
-  useEffect(() => {
-    if (!running) setTold(status);
-  }, [running, status]);
+  const status = {
+    idle: text.status.idle,
+    running: text.status.running(cases.length, of),
+    done: text.status.done(passed, failed),
+    stopped: text.status.stopped(cases.length, of),
+    failed: '',
+  }[phase];
   const { figures } = text;
-  const rows: [string, string][] = [
-    [figures.passed, whole(passed)],
-    [figures.failed, whole(failed)],
-    [figures.elements, whole(elements)],
-    [figures.worst, cases.length === 0 ? '–' : worst > 10 ? text.beyond : `${brief(100 * worst)} %`],
-    [figures.bits, bits === null || elements === 0 ? '–' : `${brief((100 * bits) / elements)} %`],
-  ];
   return (
-    <>
-      <h1>{text.title}</h1>
-      <p class="lead">{text.lead}</p>
-      <div class="desk">
-        <form class="settings" onSubmit={(event) => event.preventDefault()}>
+    <Desk
+      {...{ run: judging, request, text, status }}
+      figures={[
+        [figures.passed, whole(passed)],
+        [figures.failed, whole(failed)],
+        [figures.elements, whole(elements)],
+        [figures.worst, cases.length === 0 ? '–' : worst > 10 ? text.beyond : `${brief(100 * worst)} %`],
+        [figures.bits, bits === null || elements === 0 ? '–' : `${brief((100 * bits) / elements)} %`],
+      ]}
+      fields={
+        <>
           <Select
             name="suite"
             label={text.suite}
@@ -291,47 +238,16 @@ export function Judge() {
             />
             <p class="note">{text.mistakeNote}</p>
           </div>
-          <div class="buttons wide">
-            {running ? (
-              <button type="button" class="plain strong" data-act="stop" onClick={() => void labWorker().call('stop')}>
-                {text.stop}
-              </button>
-            ) : (
-              <button type="button" class="plain strong" data-act="judge" onClick={() => void start(request)}>
-                {text.start}
-              </button>
-            )}
-          </div>
-        </form>
-        <div class="flow">
-          <section aria-label={text.title}>
-            <dl class="figures">
-              {rows.map(([name, value]) => (
-                <div key={name}>
-                  <dt>{name}</dt>
-                  <dd>{value}</dd>
-                </div>
-              ))}
-            </dl>
-            <div class="bar" aria-hidden="true">
-              <i style={{ transform: `scaleX(${of === 0 ? 0 : cases.length / of})` }} />
-            </div>
-            <p class="status" data-judging={phase}>
-              {status} {device !== '' && <span>· {device}</span>}
-            </p>
-            <p class="hidden" role="status">
-              {told}
-            </p>
-          </section>
-          {phase !== 'running' && <Failures cases={cases} />}
-          {cases.length > 0 && (
-            <section>
-              <h2>{text.table}</h2>
-              <Rows cases={cases} />
-            </section>
-          )}
-        </div>
-      </div>
-    </>
+        </>
+      }
+    >
+      {phase !== 'running' && <Failures cases={cases} />}
+      {cases.length > 0 && (
+        <section>
+          <h2>{text.table}</h2>
+          <Rows cases={cases} />
+        </section>
+      )}
+    </Desk>
   );
 }

@@ -1,9 +1,11 @@
 /** Training: settings, the run as it goes, what it has learnt. */
 
+import './learn.css';
 import { optimizerNames, type TrainConfig } from 'atalho/cli/config.js';
 import { scheduleNames } from 'atalho/train';
 import { useEffect, useMemo } from 'preact/hooks';
 import { Check, NumberField, Select, WhereFields } from '../parts/fields.js';
+import { type Figure, FigureList } from '../parts/figures.js';
 import { address, setParams } from '../state/address.js';
 import { bytes, clock, fixed, useText, whole } from '../state/language.js';
 import { goOn, learning, listen, pauseRun, startRun } from '../state/learning.js';
@@ -49,6 +51,7 @@ function Settings({ settings, change }: { settings: RunSettings; change: (settin
       <Check
         name="shortcuts"
         label={text.shortcuts}
+        term={text.shortcutsTerm}
         checked={shortcuts}
         onChange={(on) => change({ ...settings, shortcuts: on })}
       />
@@ -151,7 +154,8 @@ function Buttons({ settings }: { settings: RunSettings }) {
   const { phase, record } = usePart(learning, 'phase', 'record');
   const active = phase === 'running' || phase === 'testing' || phase === 'loading';
   const paused = phase === 'paused';
-  const twin = { ...settings, shortcuts: !settings.shortcuts };
+  // Of the run that is shown: the fields may ask for something else by now.
+  const twin = record && { ...record.settings, shortcuts: !record.settings.shortcuts };
   return (
     <div class="buttons wide">
       {active ? (
@@ -181,7 +185,7 @@ function Buttons({ settings }: { settings: RunSettings }) {
           {text.restart}
         </button>
       )}
-      {phase === 'done' && record !== null && (
+      {phase === 'done' && twin !== null && (
         <button
           type="button"
           class="plain"
@@ -191,7 +195,7 @@ function Buttons({ settings }: { settings: RunSettings }) {
             startRun(twin);
           }}
         >
-          {settings.shortcuts ? text.twinOff : text.twinOn}
+          {twin.shortcuts ? text.twinOn : text.twinOff}
         </button>
       )}
     </div>
@@ -206,7 +210,7 @@ function recentMean(values: readonly number[], count = 20): number | null {
 
 function Figures() {
   const text = useText(learnText);
-  const { phase, message, warning, record, progress, losses, accuracies, tests } = usePart(
+  const { phase, message, warning, record, progress, losses, accuracies, tests, savedStep, unsaved } = usePart(
     learning,
     'phase',
     'message',
@@ -216,6 +220,8 @@ function Figures() {
     'losses',
     'accuracies',
     'tests',
+    'savedStep',
+    'unsaved',
   );
   const total = record?.totalSteps ?? 0;
   const step = losses.length;
@@ -224,7 +230,7 @@ function Figures() {
   const test = tests.at(-1);
   const going = phase === 'running' || phase === 'testing';
   const { figures } = text;
-  const rows: [string, string, string?][] = [
+  const rows: Figure[] = [
     [figures.step, whole(step), total > 0 ? `/ ${whole(total)}` : ''],
     [figures.loss, loss === null ? '–' : fixed(loss, 3)],
     [figures.train, train === null ? '–' : fixed(train, 3)],
@@ -233,28 +239,33 @@ function Figures() {
     [figures.memory, progress ? bytes(progress.memoryBytes) : '–'],
     [figures.left, progress && going ? clock(progress.secondsLeft) : '–'],
   ];
-  const share = total > 0 ? step / total : 0;
   return (
     <section aria-label={text.curves}>
-      <dl class="figures">
-        {rows.map(([name, value, unit]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd>
-              {value} {unit && <small>{unit}</small>}
-            </dd>
-          </div>
-        ))}
-      </dl>
-      <div class="bar" aria-hidden="true">
-        <i style={{ transform: `scaleX(${share})` }} />
-      </div>
+      <FigureList figures={rows} share={total > 0 ? step / total : 0} />
       <p class="status" role="status" data-phase={phase} data-step={step}>
-        {text.phases[phase]} {phase === 'failed' && <span class="bad">{message}</span>}{' '}
-        {phase === 'testing' && progress?.testing != null && `${whole(100 * progress.testing)} %`}
+        {text.phases[phase]}{' '}
+        {phase === 'failed' && (
+          <span lang="en" class="bad">
+            {message}
+          </span>
+        )}
+        {phase === 'testing' && progress?.testing != null && (
+          // A reader of the screen is told that it tests, not of each image.
+          <span aria-hidden="true">{whole(100 * progress.testing)} % </span>
+        )}
+        {(phase === 'paused' || phase === 'done') && savedStep === record?.step && `${text.saved} `}
         {record !== null && phase !== 'failed' && record.device}
       </p>
-      {warning !== null && <p class="notice">{warning}</p>}
+      {unsaved !== null && (
+        <p class="notice" role="alert" data-unsaved>
+          {text.unsaved} <span lang="en">{unsaved}</span>
+        </p>
+      )}
+      {warning !== null && (
+        <p class="notice" lang="en">
+          {warning}
+        </p>
+      )}
     </section>
   );
 }

@@ -1,8 +1,10 @@
 /** A network to look into: its shapes, its blocks' results for a picture, the chapter's figures. */
 
+import './look.css';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Check, NumberField, Select } from '../parts/fields.js';
 import { Scroll } from '../parts/scroll.js';
+import { Share } from '../parts/share.js';
 import { Tile } from '../parts/tile.js';
 import { address, setParams } from '../state/address.js';
 import { brief, classNames, dictionary, useText, whole } from '../state/language.js';
@@ -21,6 +23,7 @@ const texts = dictionary(
     model: 'Network',
     size: 'Image size',
     shortcuts: 'Shortcuts',
+    shortcutsTerm: 'conexões de atalho',
     weights: 'Weights',
     fresh: 'as drawn, seed 0',
     file: (name: string) => `file ${name}`,
@@ -43,7 +46,7 @@ const texts = dictionary(
     input: 'As the network gets it',
     own: 'your own',
     block: (name: string) => `Block ${name}`,
-    inBlock: (name: string) => `Layers of ${name}`,
+    inBlock: (block: string) => `${block}; its layers:`,
     working: 'Computing …',
   },
   {
@@ -52,6 +55,7 @@ const texts = dictionary(
     model: 'Rede',
     size: 'Tamanho da imagem',
     shortcuts: 'Conexões de atalho',
+    shortcutsTerm: '',
     weights: 'Pesos',
     fresh: 'como sorteados, semente 0',
     file: (name: string) => `arquivo ${name}`,
@@ -74,7 +78,7 @@ const texts = dictionary(
     input: 'Como a rede a recebe',
     own: 'a sua',
     block: (name: string) => `Bloco ${name}`,
-    inBlock: (name: string) => `Camadas de ${name}`,
+    inBlock: (block: string) => `${block}; suas camadas:`,
     working: 'Calculando …',
   },
 );
@@ -91,8 +95,6 @@ const MODELS = [
 /** The pictures that a network is for; the chapter's tour is of 224×224. */
 const usualSize = (model: string): number => (/^cifar/.test(model) ? 32 : model === 'd2l-resnet-tiny' ? 28 : 224);
 const SHOWN = 16;
-/** Most pixels of a side that a picture of one's own keeps. */
-const MOST_SIDE = 512;
 
 interface LookState {
   readonly model: string;
@@ -126,14 +128,11 @@ function paramsOf({ model, shortcuts, size, block, picture, run }: LookState): R
   };
 }
 
-async function decode(file: Blob): Promise<OwnPicture> {
-  const bitmap = await createImageBitmap(file);
-  const scale = Math.min(1, MOST_SIDE / Math.max(bitmap.width, bitmap.height));
-  const [width, height] = [bitmap.width, bitmap.height].map((v) => Math.max(1, Math.round(v * scale)));
-  const context = new OffscreenCanvas(width, height).getContext('2d') as OffscreenCanvasRenderingContext2D;
-  context.imageSmoothingQuality = 'high';
-  context.drawImage(bitmap, 0, 0, width, height);
-  return { width, height, rgba: context.getImageData(0, 0, width, height).data };
+/** Taken out of the field, so that the same file can be chosen again. */
+function chosenFile(field: HTMLInputElement): File | undefined {
+  const file = field.files?.[0];
+  field.value = '';
+  return file;
 }
 
 const amount = (value: number): string =>
@@ -144,11 +143,26 @@ function Drop({ onPicture }: { readonly onPicture: (picture: OwnPicture) => void
   const text = useText(texts);
   const [over, setOver] = useState(false);
   const [problem, setProblem] = useState('');
+  const latest = useRef(0);
   const take = (file: Blob | undefined): void => {
     if (!file) return;
+    const mine = ++latest.current;
     setProblem('');
-    decode(file).then(onPicture, (error: Error) => setProblem(error.message));
+    labWorker()
+      .call('look.decode', file)
+      .then(
+        (picture) => mine === latest.current && onPicture(picture),
+        (error: Error) => mine === latest.current && setProblem(error.message),
+      );
   };
+  useEffect(() => {
+    // A picture that is dropped beside would take the place of the page, and of a run that trains in it.
+    const stay = (event: Event): void => event.preventDefault();
+    for (const type of ['dragover', 'drop']) addEventListener(type, stay);
+    return () => {
+      for (const type of ['dragover', 'drop']) removeEventListener(type, stay);
+    };
+  }, []);
   return (
     <div
       class={`drop ${over ? 'over' : ''}`}
@@ -173,18 +187,29 @@ function Drop({ onPicture }: { readonly onPicture: (picture: OwnPicture) => void
           type="file"
           accept="image/*"
           name="picture"
-          onChange={(event) => take(event.currentTarget.files?.[0])}
+          onChange={(event) => take(chosenFile(event.currentTarget))}
         />
       </label>
-      {problem !== '' && <p class="bad">{problem}</p>}
+      {problem !== '' && (
+        <p class="bad" role="alert" lang="en">
+          {problem}
+        </p>
+      )}
     </div>
   );
 }
 
-function Tour({ summary, chosen }: { readonly summary: NetworkSummary; readonly chosen: string }) {
+interface TourProps {
+  readonly summary: NetworkSummary;
+  readonly chosen: string;
+  readonly describe: (row: LayerRow) => string;
+}
+
+function Tour({ summary, chosen, describe }: TourProps) {
   const text = useText(texts);
   const { columns } = text;
   const top = summary.layers.filter((l) => l.depth === 1);
+  const block = summary.layers.find((l) => l.name === chosen);
   const within = summary.layers.filter((l) => l.leaf && l.name.startsWith(`${chosen}.`));
   const table = (rows: readonly LayerRow[], caption: string, named: boolean) => (
     <Scroll label={caption} class="spaced">
@@ -224,7 +249,7 @@ function Tour({ summary, chosen }: { readonly summary: NetworkSummary; readonly 
   return (
     <>
       {table(top, text.tour, false)}
-      {within.length > 0 && table(within, text.inBlock(chosen), true)}
+      {block && within.length > 0 && table(within, text.inBlock(describe(block)), true)}
     </>
   );
 }
@@ -235,63 +260,73 @@ export function Look() {
   const { params } = useStore(address);
   const state = stateOf(params);
   const change = (part: Partial<LookState>): void => setParams(paramsOf({ ...state, ...part }));
-  const [summary, setSummary] = useState<NetworkSummary | null>(null);
+  const [told, setTold] = useState<{ readonly of: string; readonly summary: NetworkSummary } | null>(null);
   const [chapter, setChapter] = useState<NetworkSummary | null>(null);
   const [tests, setTests] = useState<{ pictures: Tiles; labels: Uint8Array } | null>(null);
-  const [runs, setRuns] = useState<readonly RunRecord[]>([]);
+  /** Null while they are not known: weights of one may be asked for. */
+  const [runs, setRuns] = useState<readonly RunRecord[] | null>(null);
   const [own, setOwn] = useState<OwnPicture | null>(null);
-  const [file, setFile] = useState<string | null>(null);
-  const [seen, setSeen] = useState<Seen | null>(null);
+  const [file, setFile] = useState<{ readonly name: string; readonly number: number } | null>(null);
+  const [latest, setLatest] = useState<{ readonly of: string; readonly seen: Seen } | null>(null);
   const [problem, setProblem] = useState('');
   const asked = useRef(0);
+  const files = useRef(0);
   const { model, shortcuts, size, run } = state;
+  const network = [model, shortcuts, size].join();
+  const fail = (error: Error): void => setProblem(error.message);
 
   useEffect(() => {
     const worker = labWorker();
-    void worker.call('look.summary', 'd2l-resnet18', true, 224).then(setChapter);
-    void worker.call('look.pictures', SHOWN).then(setTests);
-    listRuns().then(setRuns, () => {});
+    worker.call('look.summary', 'd2l-resnet18', true, 224).then(setChapter, fail);
+    worker.call('look.pictures', SHOWN).then(setTests, fail);
+    listRuns().then(setRuns, () => setRuns([]));
+    return () => void worker.call('look.close').catch(() => {});
   }, []);
   useEffect(() => {
     let current = true;
     labWorker()
       .call('look.summary', model, shortcuts, size)
       .then(
-        (found) => current && setSummary(found),
-        (error: Error) => setProblem(error.message),
+        (summary) => current && setTold({ of: network, summary }),
+        (error: Error) => current && fail(error),
       );
     return () => {
       current = false;
     };
-  }, [model, shortcuts, size]);
+  }, [network]);
 
+  const summary = told?.summary ?? null;
   const units = summary ? unitsOf(summary.layers) : [];
-  const lookable = new Set(summary?.blocks.map(({ name }) => name));
   const chosen = units.some((u) => u.row.name === state.block)
     ? state.block
     : (units.find((u) => u.block)?.row.name ?? '');
-  const fitting = runs.filter(
+  const fitting = (runs ?? []).filter(
     ({ settings, step }) => settings.config.model === model && settings.shortcuts === shortcuts && step > 0,
   );
   const source: WeightSource =
     file !== null
-      ? { kind: 'file', name: file }
+      ? { kind: 'file', number: file.number }
       : fitting.some(({ id }) => id === run)
         ? { kind: 'run', id: run }
         : { kind: 'fresh' };
-  const sourceKey = source.kind === 'run' ? source.id : source.kind === 'file' ? `file ${source.name}` : '';
+  const sourceKey = source.kind === 'run' ? source.id : source.kind === 'file' ? `file ${source.number}` : '';
+
+  // What another network, or other weights, said is none of this one's.
+  const subject = `${network} ${sourceKey}`;
+  const seen = latest?.of === subject ? latest.seen : null;
 
   useEffect(() => {
-    if (summary === null || !lookable.has(chosen)) return;
     const mine = ++asked.current;
+    // A block of the last network is none of the next.
+    if (told?.of !== network || runs === null || chosen === '') return;
     setProblem('');
     labWorker()
       .call('look.see', { model, shortcuts, size, source }, own ?? state.picture, chosen)
       .then(
-        (found) => mine === asked.current && setSeen(found),
+        (seen) => mine === asked.current && setLatest({ of: subject, seen }),
         (error: Error) => mine === asked.current && setProblem(error.message),
       );
-  }, [summary, chosen, own, state.picture, sourceKey]);
+  }, [told, network, runs, chosen, own, state.picture, sourceKey]);
 
   const describe = (l: LayerRow): string =>
     text.describe(`${l.name} ${l.type}`, shapeText(l.output), amount(l.parameters), amount(l.macs));
@@ -316,6 +351,7 @@ export function Look() {
           <Check
             name="shortcuts"
             label={text.shortcuts}
+            term={text.shortcutsTerm}
             checked={shortcuts}
             onChange={(on) => change({ shortcuts: on, run: '' })}
           />
@@ -336,7 +372,7 @@ export function Look() {
                 value: r.id,
                 label: `${r.settings.config.resize}², ${r.step}/${r.totalSteps}, ${r.hash?.slice(0, 8) ?? ''}`,
               })),
-              ...(file !== null ? [{ value: `file ${file}`, label: text.file(file) }] : []),
+              ...(file !== null ? [{ value: sourceKey, label: text.file(file.name) }] : []),
             ]}
             onChange={(value) => {
               if (!value.startsWith('file ')) setFile(null);
@@ -352,10 +388,14 @@ export function Look() {
               accept=".safetensors"
               name="weightsFile"
               onChange={async (event) => {
-                const given = event.currentTarget.files?.[0];
+                const given = chosenFile(event.currentTarget);
                 if (!given) return;
-                await labWorker().call('look.file', new Uint8Array(await given.arrayBuffer()));
-                setFile(given.name);
+                try {
+                  await labWorker().call('look.file', new Uint8Array(await given.arrayBuffer()));
+                  setFile({ name: given.name, number: ++files.current });
+                } catch (error) {
+                  fail(error as Error);
+                }
               }}
             />
           </label>
@@ -376,7 +416,7 @@ export function Look() {
                 />
               )}
             </Scroll>
-            {summary && <Tour summary={summary} chosen={chosen} />}
+            {summary && <Tour {...{ summary, chosen, describe }} />}
           </section>
           <section>
             <h2>{text.sees}</h2>
@@ -401,12 +441,12 @@ export function Look() {
               </div>
             )}
             {problem !== '' && (
-              <p class="notice bad" role="alert">
+              <p class="notice bad" role="alert" lang="en">
                 {problem}
               </p>
             )}
             {seen === null ? (
-              <p class="note">{text.working}</p>
+              problem === '' && <p class="note">{text.working}</p>
             ) : (
               <div class="columns">
                 <div>
@@ -425,12 +465,7 @@ export function Look() {
                         <tr key={index}>
                           <th scope="row">{imagenet ? text.classNumber(index) : className(index)}</th>
                           <td>
-                            <span class="share">
-                              <span class="track" aria-hidden="true">
-                                <i style={{ width: `${100 * share}%` }} />
-                              </span>
-                              {brief(100 * share)} %
-                            </span>
+                            <Share share={share} value={`${brief(100 * share)} %`} />
                           </td>
                         </tr>
                       ))}

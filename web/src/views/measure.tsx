@@ -1,13 +1,18 @@
 /** Times of ops, convolutions and a training step in this browser. */
 
-import { useEffect, useState } from 'preact/hooks';
+import type { ComponentChildren } from 'preact';
+import { useEffect } from 'preact/hooks';
+import { Desk } from '../parts/desk.js';
 import { Select, WhereFields } from '../parts/fields.js';
 import { Scroll } from '../parts/scroll.js';
+import { Share } from '../parts/share.js';
 import { address, setParams } from '../state/address.js';
+import { type Lab, LabRun } from '../state/lab.js';
 import { brief, dictionary, duration, fixed, useText } from '../state/language.js';
-import { Store, usePart, useStore } from '../state/store.js';
-import { labWorker } from '../work/client.js';
-import { DEVICES, type MeasureRequest, type OpTime } from '../work/messages.js';
+import { learning } from '../state/learning.js';
+import { usePart, useStore } from '../state/store.js';
+import { whereOf, whereParams } from '../state/where.js';
+import type { MeasureRequest, OpTime } from '../work/messages.js';
 
 const texts = dictionary(
   {
@@ -24,6 +29,7 @@ const texts = dictionary(
       done: 'Measured.',
       stopped: 'Stopped.',
     },
+    training: 'A run is training in this page: until it pauses, the times are longer.',
     step: 'One training step',
     stepNote: (name: string, shape: string) => `${name} on ${shape}: forward, loss, gradients, plain SGD`,
     figures: { speed: 'Images/s', ms: 'A step', best: 'Fastest', calls: 'Steps timed' },
@@ -39,7 +45,6 @@ const texts = dictionary(
       gradient: 'Gradient',
       calls: 'Calls',
       rate: 'GFLOP/s',
-      ms: 'Forward',
     },
   },
   {
@@ -56,6 +61,7 @@ const texts = dictionary(
       done: 'Medido.',
       stopped: 'Parado.',
     },
+    training: 'Uma execução está em treinamento nesta página: até que pause, os tempos são maiores.',
     step: 'Um passo de treinamento',
     stepNote: (name: string, shape: string) => `${name} em ${shape}: passagem direta, perda, gradientes, SGD simples`,
     figures: { speed: 'Imagens/s', ms: 'Um passo', best: 'O mais rápido', calls: 'Passos medidos' },
@@ -71,61 +77,28 @@ const texts = dictionary(
       gradient: 'Gradiente',
       calls: 'Chamadas',
       rate: 'GFLOP/s',
-      ms: 'Direta',
     },
   },
 );
 
-interface Measuring {
-  readonly phase: 'idle' | 'running' | 'done' | 'stopped' | 'failed';
-  readonly device: string;
-  readonly message: string | null;
-  readonly request: MeasureRequest | null;
-  readonly times: readonly OpTime[];
-}
-
-const measuring = new Store<Measuring>({ phase: 'idle', device: '', message: null, request: null, times: [] });
-
-let listening = false;
-function listen(): void {
-  if (listening) return;
-  listening = true;
-  const worker = labWorker();
-  worker.on('device', (device) => measuring.get().phase === 'running' && measuring.update({ device }));
-  worker.on('timed', (time) => measuring.update({ times: [...measuring.get().times, time] }));
-}
-
-async function start(request: MeasureRequest): Promise<void> {
-  measuring.set({ phase: 'running', device: '', message: null, request, times: [] });
-  try {
-    await labWorker().call('measure.start', request);
-    const { times } = measuring.get();
-    measuring.update({ phase: times.length > 0 && times.length === times[0].of ? 'done' : 'stopped' });
-  } catch (error) {
-    measuring.update({ phase: 'failed', message: error instanceof Error ? error.message : String(error) });
-  }
-}
+const measuring = new LabRun('measure');
 
 function requestOf(params: Readonly<Record<string, string>>): MeasureRequest {
   return {
     size: params.size === 'chapter' ? 'chapter' : 'small',
-    device: DEVICES.find((one) => one === params.device) ?? 'wasm',
-    threads: /^[1-9]\d?$/.test(params.threads ?? '') ? Number(params.threads) : 'auto',
-    math: ['fast', 'relaxed'].find((one) => one === params.math) ?? 'exact',
+    ...whereOf(params),
   };
 }
 
-function paramsOf({ size, device, threads, math }: MeasureRequest): Record<string, string> {
+function paramsOf({ size, ...where }: MeasureRequest): Record<string, string> {
   return {
     ...(size !== 'small' && { size }),
-    ...(device !== 'wasm' && { device }),
-    ...(threads !== 'auto' && { threads: String(threads) }),
-    ...(math !== 'exact' && { math }),
+    ...whereParams(where),
   };
 }
 
 /** The results as a file. */
-function download({ request, device, times }: Measuring): void {
+function download({ request, device, rows: times }: Lab<'measure'>): void {
   const what = {
     ...{ library: `atalho ${__VERSION__}`, date: new Date().toISOString(), userAgent: navigator.userAgent },
     ...{ processors: navigator.hardwareConcurrency, isolated: crossOriginIsolated, device, request, times },
@@ -138,35 +111,41 @@ function download({ request, device, times }: Measuring): void {
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
-/** A row of a bar chart: name, bar, number. */
-function Bar({ share, value }: { readonly share: number; readonly value: string }) {
-  return (
-    <span class="share">
-      <span class="track" aria-hidden="true">
-        <i style={{ width: `${100 * share}%` }} />
-      </span>
-      {value}
-    </span>
-  );
+interface Column {
+  readonly head: string;
+  readonly number?: boolean;
+  readonly of: (time: OpTime) => ComponentChildren;
 }
 
-function Convolutions({ times }: { readonly times: readonly OpTime[] }) {
+/** Times under a title, one a row by name, their operands last. */
+function Times({
+  title,
+  note,
+  times,
+  columns,
+}: {
+  readonly title: string;
+  readonly note: string;
+  readonly times: readonly OpTime[];
+  readonly columns: readonly Column[];
+}) {
   const text = useText(texts);
-  const most = Math.max(...times.map((t) => t.gflops ?? 0));
+  if (times.length === 0) return null;
   return (
     <section>
-      <h2>{text.convolutions}</h2>
-      <p class="note">{text.convolutionsNote}</p>
-      <Scroll label={text.convolutions}>
+      <h2>{title}</h2>
+      <p class="note">{note}</p>
+      <Scroll label={title}>
         <table>
-          <caption class="hidden">{text.convolutions}</caption>
+          <caption class="hidden">{title}</caption>
           <thead>
             <tr>
               <th scope="col">{text.columns.op}</th>
-              <th scope="col">{text.columns.rate}</th>
-              <th scope="col" class="number">
-                {text.columns.ms}
-              </th>
+              {columns.map(({ head, number }) => (
+                <th key={head} scope="col" class={number ? 'number' : undefined}>
+                  {head}
+                </th>
+              ))}
               <th scope="col">{text.columns.shape}</th>
             </tr>
           </thead>
@@ -174,52 +153,11 @@ function Convolutions({ times }: { readonly times: readonly OpTime[] }) {
             {times.map((t) => (
               <tr key={t.name}>
                 <th scope="row">{t.name}</th>
-                <td>
-                  <Bar share={(t.gflops ?? 0) / most} value={brief(t.gflops ?? 0)} />
-                </td>
-                <td class="number">{duration(t.ms)}</td>
-                <td class="note mono">{t.shape}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </Scroll>
-    </section>
-  );
-}
-
-function Ops({ times }: { readonly times: readonly OpTime[] }) {
-  const text = useText(texts);
-  const most = Math.max(...times.map((t) => t.ms + (t.gradientMs ?? 0)));
-  return (
-    <section>
-      <h2>{text.ops}</h2>
-      <p class="note">{text.opsNote}</p>
-      <Scroll label={text.ops}>
-        <table>
-          <caption class="hidden">{text.ops}</caption>
-          <thead>
-            <tr>
-              <th scope="col">{text.columns.op}</th>
-              <th scope="col">{text.columns.forward}</th>
-              <th scope="col" class="number">
-                {text.columns.gradient}
-              </th>
-              <th scope="col" class="number">
-                {text.columns.calls}
-              </th>
-              <th scope="col">{text.columns.shape}</th>
-            </tr>
-          </thead>
-          <tbody>
-            {times.map((t) => (
-              <tr key={t.name} data-op={t.name}>
-                <th scope="row">{t.name}</th>
-                <td>
-                  <Bar share={t.ms / most} value={duration(t.ms)} />
-                </td>
-                <td class="number">{t.gradientMs === null ? '–' : duration(t.gradientMs)}</td>
-                <td class="number">{t.calls}</td>
+                {columns.map(({ head, number, of }) => (
+                  <td key={head} class={number ? 'number' : undefined}>
+                    {of(t)}
+                  </td>
+                ))}
                 <td class="note mono">{t.shape}</td>
               </tr>
             ))}
@@ -231,29 +169,40 @@ function Ops({ times }: { readonly times: readonly OpTime[] }) {
 }
 
 export function Measure() {
-  useEffect(listen, []);
+  useEffect(() => measuring.listen(), []);
   const text = useText(texts);
   const { params } = useStore(address);
   const request = requestOf(params);
   const change = (part: Partial<MeasureRequest>): void => setParams(paramsOf({ ...request, ...part }));
-  const now = usePart(measuring, 'phase', 'device', 'message', 'times', 'request');
-  const { phase, device, message, times } = now;
-  const [told, setTold] = useState('');
-  const running = phase === 'running';
-  const of = times[0]?.of ?? 0;
-  const status =
-    phase === 'running' ? text.status.running(times.length, of) : phase === 'failed' ? message : text.status[phase];
-  useEffect(() => {
-    if (!running) setTold(status ?? '');
-  }, [running, status]);
+  const { phase, rows: times, of } = useStore(measuring.store);
+  const { phase: training } = usePart(learning, 'phase');
   const step = times.find((t) => t.kind === 'step');
-  const { figures } = text;
+  const convolutions = times.filter((t) => t.kind === 'convolution');
+  const ops = times.filter((t) => t.kind === 'op');
+  const most = (value: (time: OpTime) => number, all: readonly OpTime[]): number => Math.max(...all.map(value));
+  const mostFlops = most((t) => t.gflops ?? 0, convolutions);
+  const longest = most((t) => t.ms, ops);
+  const { figures, columns } = text;
   return (
-    <>
-      <h1>{text.title}</h1>
-      <p class="lead">{text.lead}</p>
-      <div class="desk">
-        <form class="settings" onSubmit={(event) => event.preventDefault()}>
+    <Desk
+      {...{ run: measuring, request, text }}
+      status={
+        phase === 'running' ? text.status.running(times.length, of) : phase === 'failed' ? '' : text.status[phase]
+      }
+      head={
+        <>
+          <h2>{text.step}</h2>
+          <p class="note">{step ? text.stepNote(step.name, step.shape) : '\u00a0'}</p>
+        </>
+      }
+      figures={[
+        [figures.speed, step ? fixed(step.imagesPerSecond ?? 0, 1) : '–'],
+        [figures.ms, step ? duration(step.ms) : '–'],
+        [figures.best, step ? duration(step.best) : '–'],
+        [figures.calls, step ? String(step.calls) : '–'],
+      ]}
+      fields={
+        <>
           <Select
             name="size"
             label={text.size}
@@ -262,62 +211,40 @@ export function Measure() {
             onChange={(size) => change({ size: size as MeasureRequest['size'] })}
           />
           <WhereFields {...request} onChange={change} />
-          <div class="buttons wide">
-            {running ? (
-              <button type="button" class="plain strong" data-act="stop" onClick={() => void labWorker().call('stop')}>
-                {text.stop}
-              </button>
-            ) : (
-              <button type="button" class="plain strong" data-act="measure" onClick={() => void start(request)}>
-                {text.start}
-              </button>
-            )}
-            <button
-              type="button"
-              class="plain"
-              data-act="download"
-              disabled={times.length === 0 || running}
-              onClick={() => download(measuring.get())}
-            >
-              {text.save}
-            </button>
-          </div>
-        </form>
-        <div class="flow">
-          <section>
-            <h2>{text.step}</h2>
-            <p class="note">{step ? text.stepNote(step.name, step.shape) : '\u00a0'}</p>
-            <dl class="figures">
-              {(
-                [
-                  [figures.speed, step ? fixed(step.imagesPerSecond ?? 0, 1) : '–'],
-                  [figures.ms, step ? duration(step.ms) : '–'],
-                  [figures.best, step ? duration(step.best) : '–'],
-                  [figures.calls, step ? String(step.calls) : '–'],
-                ] as const
-              ).map(([name, value]) => (
-                <div key={name}>
-                  <dt>{name}</dt>
-                  <dd>{value}</dd>
-                </div>
-              ))}
-            </dl>
-            <div class="bar" aria-hidden="true">
-              <i style={{ transform: `scaleX(${of === 0 ? 0 : times.length / of})` }} />
-            </div>
-            <p class="status" data-measuring={phase}>
-              {status} {device !== '' && <span>· {device}</span>}
-            </p>
-            <p class="hidden" role="status">
-              {told}
-            </p>
-          </section>
-          {times.some((t) => t.kind === 'convolution') && (
-            <Convolutions times={times.filter((t) => t.kind === 'convolution')} />
-          )}
-          {times.some((t) => t.kind === 'op') && <Ops times={times.filter((t) => t.kind === 'op')} />}
-        </div>
-      </div>
-    </>
+          {(training === 'running' || training === 'testing') && <p class="note">{text.training}</p>}
+        </>
+      }
+      buttons={
+        <button
+          type="button"
+          class="plain"
+          data-act="download"
+          disabled={times.length === 0 || phase === 'running'}
+          onClick={() => download(measuring.store.get())}
+        >
+          {text.save}
+        </button>
+      }
+    >
+      <Times
+        title={text.convolutions}
+        note={text.convolutionsNote}
+        times={convolutions}
+        columns={[
+          { head: columns.rate, of: (t) => <Share share={(t.gflops ?? 0) / mostFlops} value={brief(t.gflops ?? 0)} /> },
+          { head: columns.forward, number: true, of: (t) => duration(t.ms) },
+        ]}
+      />
+      <Times
+        title={text.ops}
+        note={text.opsNote}
+        times={ops}
+        columns={[
+          { head: columns.forward, of: (t) => <Share share={t.ms / longest} value={duration(t.ms)} /> },
+          { head: columns.gradient, number: true, of: (t) => (t.gradientMs === null ? '–' : duration(t.gradientMs)) },
+          { head: columns.calls, number: true, of: (t) => t.calls },
+        ]}
+      />
+    </Desk>
   );
 }

@@ -8,9 +8,13 @@ export class WorkerClient {
   private readonly waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
   private readonly listeners = new Map<string, Set<(value: never) => void>>();
   private next = 0;
+  private heard = false;
+  /** Why the worker never came to be: nothing would answer. */
+  private broken: Error | null = null;
 
   constructor() {
     this.worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
+      this.heard = true;
       if ('event' in data) {
         for (const listener of this.listeners.get(data.event) ?? []) listener(data.value as never);
         return;
@@ -21,13 +25,16 @@ export class WorkerClient {
       else waiting?.reject(new Error(data.error));
     };
     this.worker.onerror = (event) => {
-      for (const { reject } of this.waiting.values()) reject(new Error(event.message || 'the worker did not load'));
+      const error = new Error(event.message || 'the worker did not load');
+      if (!this.heard) this.broken = error;
+      for (const { reject } of this.waiting.values()) reject(error);
       this.waiting.clear();
     };
     this.worker.postMessage({ base: document.baseURI });
   }
 
   call<C extends CallName>(call: C, ...args: Parameters<Calls[C]>): Promise<ReturnType<Calls[C]>> {
+    if (this.broken !== null) return Promise.reject(this.broken);
     const id = this.next++;
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve: resolve as (value: unknown) => void, reject });

@@ -13,7 +13,9 @@ export function setBase(url: string): void {
 /** The first `count` bytes of what the file holds, unpacked. A server may have unpacked it on the way: the first bytes tell. */
 async function firstBytes(name: string, count: number): Promise<Uint8Array> {
   const url = new URL(`data/${name}.gz`, base);
-  const response = await fetch(url);
+  const response = await fetch(url).catch((error: Error) => {
+    throw new Error(`${url.pathname}: ${error.message}`);
+  });
   if (!response.ok || response.body === null) throw new Error(`${url.pathname}: ${response.status}`);
   const source = response.body.getReader();
   const first = await source.read();

@@ -6,7 +6,8 @@ import { autoThreads } from './threads.js';
 /** A real GPU; a software one is slower than wasm. */
 async function hasGpu(): Promise<boolean> {
   const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
-  return adapter !== null && adapter !== undefined && !adapter.info.isFallbackAdapter;
+  // Not every browser tells of it.
+  return adapter != null && !adapter.info?.isFallbackAdapter;
 }
 
 export async function makeDevice(
@@ -19,8 +20,8 @@ export async function makeDevice(
     return webgpu({ math: math === 'fast' ? 'fast' : 'direct' });
   }
   if (name === 'reference') return reference({ math: math === 'fast' ? 'fast' : 'exact' });
-  // Where there can be only one, the library's own 'auto' says why.
-  const own = threads === 'auto' && crossOriginIsolated ? autoThreads() : threads;
+  // Where there can be only one, the library's own 'auto' says why. So a run saved with more goes on there: the bits are the same.
+  const own = !crossOriginIsolated ? 'auto' : threads === 'auto' ? autoThreads() : threads;
   return wasm({ threads: own, math: math as WasmMath, onWarning });
 }
 

@@ -1,10 +1,10 @@
 /** What goes on inside a network: a block's result for a picture, its filters, and what is said of the picture. */
-import { type Device, type Module, noGrad, type Tensor, tensor } from 'atalho';
+import { Conv2d, type Device, type Module, noGrad, type Tensor, tensor } from 'atalho';
 import type { Maps } from './messages.js';
 import { modulesOf } from './networks.js';
 import { filterTiles, mapTiles } from './tiles.js';
 
-/** Runs `model` in eval mode on one picture `[1, C, H, W]`; the result of the block called `name`, and the logits. */
+/** Runs `model` in eval mode on one picture `[1, C, H, W]`; the result of the block or layer called `name`, and the logits. */
 export async function lookInside(
   model: Module,
   device: Device,
@@ -38,16 +38,16 @@ export async function lookInside(
   try {
     const values = (await result.data()) as Float32Array;
     const [, channels, height = 1, width = 1] = result.shape;
-    const conv = ('conv1' in block ? block.conv1 : block) as { weight: Tensor };
-    const weight = (await conv.weight.data()) as Float32Array;
+    const conv = 'conv1' in block ? block.conv1 : block;
+    const weight = conv instanceof Conv2d ? conv.weight : null;
     return {
       maps: {
         block: name,
-        picture: 0,
         shape: result.shape,
-        filterShape: conv.weight.shape,
+        filterShape: weight?.shape ?? null,
         maps: mapTiles(values, channels, height, width),
-        filters: conv.weight.shape[2] > 1 ? filterTiles(weight, conv.weight.shape) : null,
+        filters:
+          weight && weight.shape[2] > 1 ? filterTiles((await weight.data()) as Float32Array, weight.shape) : null,
       },
       logits: (await logits.data()) as Float32Array,
     };

@@ -11,9 +11,7 @@ import {
   WEBGPU_FAST,
 } from 'atalho/oracle';
 import { describeDevice, makeDevice } from './devices.js';
-import type { JudgedCase, JudgeRequest } from './messages.js';
-
-type Emit = (event: string, value: unknown) => void;
+import type { JudgedCase, JudgeRequest, LabTold } from './messages.js';
 
 /** The arithmetic that the bounds assume. */
 function precisionOf(device: Device, math: string): Precision {
@@ -27,11 +25,11 @@ function plantMistake({ kernels }: Device): void {
   kernels.conv2d = (o) => conv2d.call(kernels, { ...o, bias: null });
 }
 
-function told(verdict: CaseVerdict, done: number, of: number): JudgedCase {
+function rowOf(verdict: CaseVerdict): JudgedCase {
   const { id, title, op, status, outputs, message, diagnosis = [] } = verdict;
   const bits = outputs.map(({ equalBits }) => equalBits);
   return {
-    ...{ id, title, op, status, done, of },
+    ...{ id, title, op, status },
     share: Math.max(0, ...outputs.map(({ probableShare }) => probableShare)),
     elements: outputs.reduce((sum, o) => sum + o.elements, 0),
     equalBits: bits.some((b) => b === null) ? null : bits.reduce<number>((sum, b) => sum + (b as number), 0),
@@ -42,24 +40,24 @@ function told(verdict: CaseVerdict, done: number, of: number): JudgedCase {
 
 class Stopped extends Error {}
 
-export async function judgeRun(request: JudgeRequest, emit: Emit, signal: AbortSignal): Promise<void> {
+export async function judgeRun(request: JudgeRequest, told: LabTold<'judge'>, signal: AbortSignal): Promise<void> {
   const { suite, device: name, threads, math, mistake } = request;
-  const device = await makeDevice(name, threads, math, (message) => emit('warning', message));
-  emit('device', describeDevice(device));
+  const device = await makeDevice(name, threads, math, told.warning);
+  told.device(describeDevice(device));
   if (mistake) plantMistake(device);
   try {
     const options = { suite, precision: precisionOf(device, math), bits: math === 'exact' && device.name !== 'webgpu' };
     const report = await judgeDevice(device, {
       ...options,
       async onCase(verdict, done, of) {
-        emit('judged', told(verdict, done, of));
+        told.row(rowOf(verdict), done - 1, of);
         await new Promise((resolve) => setTimeout(resolve));
         if (signal.aborted) throw new Stopped();
       },
     });
     // Failures are looked into once all are known.
     report.cases.forEach((verdict, i) => {
-      if (verdict.status === 'failed') emit('judged', told(verdict, i + 1, report.cases.length));
+      if (verdict.status === 'failed') told.row(rowOf(verdict), i, report.cases.length);
     });
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;

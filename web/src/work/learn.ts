@@ -18,7 +18,7 @@ import { loadRun, saveRun } from '../state/runStore.js';
 import { loadImages } from './dataset.js';
 import { describeDevice, makeDevice } from './devices.js';
 import { lookInside, shares } from './insight.js';
-import type { LearnEvents, Phase, RunRecord, RunSettings, TestPoint } from './messages.js';
+import type { BlockInfo, LearnEvents, Phase, RunRecord, RunSettings, TestPoint } from './messages.js';
 import { blocksOf, makeNetwork } from './networks.js';
 import { imageTiles } from './tiles.js';
 
@@ -68,7 +68,8 @@ export class LearnSession {
   private readonly showing = new Budget(SHOWING_SHARE, 500);
   private readonly looking = new Budget(SHOWING_SHARE, 700);
   private readonly saving = new Budget(SAVING_SHARE, SAVE_MS);
-  private watched = { block: '', picture: 0 };
+  private readonly blocks: readonly BlockInfo[];
+  private watched: { readonly block: string; readonly picture: number };
   private inner = new AbortController();
   private stopping = false;
   private single = false;
@@ -92,6 +93,8 @@ export class LearnSession {
     this.accuracies = [...record.accuracies];
     this.tests = [...record.tests];
     this.hash = record.hash;
+    this.blocks = blocksOf(model);
+    this.watched = { block: this.blocks[0].name, picture: 0 };
     this.told = this.losses.length;
     ({ correct: this.correct, count: this.count } = trainer.state());
     const step = trainer.optimizer.step.bind(trainer.optimizer);
@@ -108,7 +111,7 @@ export class LearnSession {
     const now = Date.now();
     const record: RunRecord = {
       ...{ id: `run-${now.toString(36)}`, settings, created: now, updated: now, step: 0, totalSteps: 0 },
-      ...{ batchesPerEpoch: 0, losses: [], accuracies: [], tests: [], images: 0, seconds: 0, hash: null, device: '' },
+      ...{ losses: [], accuracies: [], tests: [], images: 0, seconds: 0, hash: null, device: '' },
     };
     return LearnSession.of(record, null, emit);
   }
@@ -117,17 +120,38 @@ export class LearnSession {
   static async open(id: string, emit: Emit): Promise<LearnSession> {
     const saved = await loadRun(id);
     if (saved === null) throw new Error(`there is no saved run ${id}`);
-    return LearnSession.of(saved.record, saved.checkpoint, emit);
+    const session = await LearnSession.of(saved.record, saved.checkpoint, emit);
+    emit('saved', { step: saved.record.step });
+    return session;
   }
 
   private static async of(record: RunRecord, checkpoint: Uint8Array | null, emit: Emit): Promise<LearnSession> {
     emit('phase', { phase: 'loading', record });
-    const { config, shortcuts, device: name, threads } = record.settings;
-    const [device, trainData, testData] = await Promise.all([
-      makeDevice(name, threads, config.math, (message) => emit('warning', message)),
-      loadImages('train', config.limit),
-      loadImages('test', Math.max(WATCHED, config.testLimit ?? 10_000)),
-    ]);
+    const { config, device: name, threads } = record.settings;
+    const making = makeDevice(name, threads, config.math, (message) => emit('warning', message));
+    try {
+      const [device, trainData, testData] = await Promise.all([
+        making,
+        loadImages('train', config.limit),
+        loadImages('test', Math.max(WATCHED, config.testLimit ?? 10_000)),
+      ]);
+      return await LearnSession.on(device, trainData, testData, record, checkpoint, emit);
+    } catch (error) {
+      // Its threads and its memory would stay.
+      (await making.catch(() => null))?.dispose();
+      throw error;
+    }
+  }
+
+  private static async on(
+    device: Device,
+    trainData: ImageDataset,
+    testData: ImageDataset,
+    record: RunRecord,
+    checkpoint: Uint8Array | null,
+    emit: Emit,
+  ): Promise<LearnSession> {
+    const { config, shortcuts } = record.settings;
     const generator = new Generator(config.seed);
     const numClasses = fashionMnistClasses.length;
     const model = makeNetwork(config.model, shortcuts, { device, generator, inChannels: config.channels, numClasses });
@@ -142,15 +166,12 @@ export class LearnSession {
     if (checkpoint !== null) {
       restoreCheckpoint(trainer, decodeCheckpoint(checkpoint, record.id), { ...config, shortcuts });
     }
-    const { totalSteps, batchesPerEpoch } = trainer;
     const first = batches(testData, { batchSize: WATCHED, limit: WATCHED, resize, prefetch: 'inline' });
     const watched = (await first.next()).value as { images: Float32Array };
-    const own = { ...record, totalSteps, batchesPerEpoch, device: describeDevice(device) };
+    const own = { ...record, totalSteps: trainer.totalSteps, device: describeDevice(device) };
     const session = new LearnSession(own, emit, device, model, trainer, testData, watched.images);
-    const blocks = blocksOf(model);
-    session.watched.block = blocks[0].name;
     emit('blocks', {
-      blocks,
+      blocks: session.blocks,
       pictures: imageTiles(testData.images, SHOWN),
       labels: testData.labels.slice(0, SHOWN) as Uint8Array,
     });
@@ -163,8 +184,10 @@ export class LearnSession {
     return { ...this.record, updated: Date.now(), step, images, seconds, losses, accuracies, tests, hash };
   }
 
-  private phase(phase: Phase, message?: string): void {
-    this.emit('phase', { phase, message, record: this.snapshot() });
+  /** The record has all losses; what `tellProgress` tells comes after them. */
+  private phase(phase: Phase, message?: string, hash = this.hash): void {
+    this.told = this.losses.length;
+    this.emit('phase', { phase, message, record: { ...this.snapshot(), hash } });
   }
 
   get finished(): boolean {
@@ -175,28 +198,44 @@ export class LearnSession {
   go(single: boolean): Promise<void> {
     this.stopping = false;
     this.single = single;
-    this.busy = this.busy.then(() => this.work());
+    this.busy = this.busy.then(() => this.telling(() => this.work()));
     return this.busy;
   }
 
   async pause(): Promise<void> {
     this.stopping = true;
+    // Not even the test after a single step goes on.
+    this.single = false;
     this.inner.abort();
     await this.busy;
   }
 
   watch(block: string, picture: number): Promise<void> {
+    // The page may still show another run's blocks.
+    if (!this.blocks.some(({ name }) => name === block)) return Promise.resolve();
     this.watched = { block, picture };
     // While it trains, the next step shows them.
-    const idle = this.stopping || this.finished;
-    return idle ? this.busy.then(() => this.look()) : Promise.resolve();
+    if (!this.stopping && !this.finished) return Promise.resolve();
+    const looked = this.busy.then(() => this.look());
+    // A run that goes on, or ends, waits for it; whoever asked is told of what goes wrong.
+    this.busy = looked.catch(() => {});
+    return looked;
   }
 
   /** Tells where it stands, as after a pause. */
   show(): Promise<void> {
     this.stopping = true;
-    this.busy = this.busy.then(() => this.tellStanding(false));
+    this.busy = this.busy.then(() => this.telling(() => this.tellStanding(false)));
     return this.busy;
+  }
+
+  /** What goes wrong ends the run, and is told: a later call finds `busy` kept. */
+  private async telling(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.phase('failed', error instanceof Error ? error.message : String(error));
+    }
   }
 
   async dispose(): Promise<void> {
@@ -205,28 +244,19 @@ export class LearnSession {
   }
 
   private async work(): Promise<void> {
-    try {
-      for (;;) {
-        await this.testIfDue();
-        if (this.stopping || this.finished) break;
-        this.phase('running');
-        this.inner = new AbortController();
-        await this.trainer.run({
-          signal: this.inner.signal,
-          onStep: (event) => this.onStep(event),
-          // Between two epochs this class tests, and sees what is said of each image.
-          onEpoch: () => this.inner.abort(),
-          onPoint: async ({ testAcc, epoch }) => {
-            if (testAcc === null && !Number.isInteger(epoch) && this.showing.due) {
-              await this.showing.spend(() => this.glimpse());
-            }
-          },
-        });
-      }
-      await this.tellStanding(true);
-    } catch (error) {
-      this.phase('failed', error instanceof Error ? error.message : String(error));
+    for (;;) {
+      await this.testIfDue();
+      if (this.stopping || this.finished) break;
+      this.phase('running');
+      this.inner = new AbortController();
+      await this.trainer.run({
+        signal: this.inner.signal,
+        onStep: (event) => this.onStep(event),
+        // Between two epochs this class tests, and sees what is said of each image.
+        onEpoch: () => this.inner.abort(),
+      });
     }
+    await this.tellStanding(true);
   }
 
   private async tellStanding(saving: boolean): Promise<void> {
@@ -238,7 +268,7 @@ export class LearnSession {
     // Of weights on the way it is told, not saved.
     if (done) this.hash = hash;
     if (saving) await this.save();
-    this.emit('phase', { phase: done ? 'done' : 'paused', record: { ...this.snapshot(), hash } });
+    this.phase(done ? 'done' : 'paused', undefined, hash);
   }
 
   private async onStep(event: StepEvent): Promise<void> {
@@ -263,12 +293,12 @@ export class LearnSession {
 
   private tellProgress(testing: number | null = null): void {
     this.lastTold = performance.now();
-    const { step, epoch } = this.trainer.state();
+    const { step } = this.trainer.state();
     const images = this.recent.reduce((sum, r) => sum + r.images, 0);
     const seconds = this.recent.reduce((sum, r) => sum + r.seconds, 0);
     const each = this.recent.length === 0 ? 0 : seconds / this.recent.length;
     this.emit('progress', {
-      ...{ step, epoch, testing },
+      testing,
       losses: this.losses.slice(this.told),
       accuracies: this.accuracies.slice(this.told),
       imagesPerSecond: seconds > 0 ? images / seconds : 0,
@@ -299,8 +329,7 @@ export class LearnSession {
       await pause();
     }
     this.tellTest(confusion, watching, false);
-    const labels = this.testData.labels.slice(0, SHOWN) as Uint8Array;
-    this.emit('glimpse', { step, labels, predicted, sure, confusion, images: watching });
+    this.emit('glimpse', { step, predicted, sure, confusion, images: watching });
   }
 
   private tellTest(confusion: Uint32Array, images: number, whole: boolean): void {
@@ -308,7 +337,8 @@ export class LearnSession {
     for (let c = 0; c < 10; c++) correct += confusion[c * 11];
     const { step } = this.trainer.state();
     const last = this.tests.at(-1);
-    if (last?.step === step && last.images >= images) return;
+    // The whole test counts beside an earlier look at as many: a run that has none is tested again.
+    if (last?.step === step && !(whole && !last.whole) && last.images >= images) return;
     const test = { step, accuracy: correct / images, images, whole };
     this.tests.push(test);
     this.emit('test', test);
@@ -338,7 +368,7 @@ export class LearnSession {
     }
     this.tellTest(confusion, limit, true);
     const none = new Uint8Array(0);
-    this.emit('glimpse', { step, labels: none, predicted: none, sure: new Float32Array(0), confusion, images: limit });
+    this.emit('glimpse', { step, predicted: none, sure: new Float32Array(0), confusion, images: limit });
   }
 
   private async look(): Promise<void> {
@@ -347,7 +377,7 @@ export class LearnSession {
     const size = resize * resize;
     const image = this.watchedImages.subarray(picture * size, (picture + 1) * size);
     const { maps } = await lookInside(this.model, this.device, image, [1, 1, resize, resize], block);
-    this.emit('maps', { ...maps, picture });
+    this.emit('maps', maps);
   }
 
   private async save(): Promise<void> {
@@ -356,10 +386,10 @@ export class LearnSession {
     const record = this.snapshot();
     try {
       await saveRun(record, bytes);
-      this.emit('saved', { id: record.id, step: record.step });
+      this.emit('saved', { step: record.step });
     } catch (error) {
       // A browser without room for it trains all the same.
-      this.emit('warning', `${record.id}: ${error instanceof Error ? error.message : String(error)}`);
+      this.emit('unsaved', error instanceof Error ? error.message : String(error));
     }
   }
 }

@@ -18,7 +18,7 @@ import { loadRun } from '../state/runStore.js';
 import { loadImages } from './dataset.js';
 import { lookInside, shares } from './insight.js';
 import type { LookRequest, NetworkSummary, OwnPicture, Seen, Tiles } from './messages.js';
-import { blocksOf, makeNetwork, modulesOf } from './networks.js';
+import { makeNetwork, modulesOf } from './networks.js';
 import { autoThreads } from './threads.js';
 import { imageTiles, mapTiles } from './tiles.js';
 
@@ -79,11 +79,29 @@ function kernelOf(module: Module | undefined): string {
   return side === 0 ? '' : `${side}×${side}${stride > 1 ? `, /${stride}` : ''}`;
 }
 
+/** Most pixels of a side that a picture of one's own keeps. */
+const MOST_SIDE = 512;
+
+/** Here and not on the page, which a large photograph would hold up. */
+export async function decodePicture(file: Blob): Promise<OwnPicture> {
+  const bitmap = await createImageBitmap(file);
+  const scale = Math.min(1, MOST_SIDE / Math.max(bitmap.width, bitmap.height));
+  const [width, height] = [bitmap.width, bitmap.height].map((v) => Math.max(1, Math.round(v * scale)));
+  const context = new OffscreenCanvas(width, height).getContext('2d') as OffscreenCanvasRenderingContext2D;
+  context.imageSmoothingQuality = 'high';
+  context.drawImage(bitmap, 0, 0, width, height);
+  bitmap.close();
+  return { width, height, rgba: context.getImageData(0, 0, width, height).data };
+}
+
 export class Looker {
   private device: WasmDevice | null = null;
   /** A safetensors file to take weights from. */
   file: Uint8Array | null = null;
   private open: { key: string; net: Sequential } | null = null;
+  /** One picture after the other: the network of one would be taken away while another is computed. */
+  private busy: Promise<unknown> = Promise.resolve();
+  private asked = 0;
 
   static async summary(model: string, shortcuts: boolean, size: number): Promise<NetworkSummary> {
     const device = meta();
@@ -92,9 +110,9 @@ export class Looker {
     const modules = modulesOf(net);
     const { layers, parameters, macs } = summarize(net, { inputShape: [1, sizes.inChannels, size, size] });
     return {
-      ...{ parameters, macs, blocks: blocksOf(net) },
+      ...{ parameters, macs },
       layers: layers.map((l) => ({
-        ...{ name: l.name, type: l.type, depth: l.depth, input: l.inputShape, output: l.outputShape },
+        ...{ name: l.name, type: l.type, depth: l.depth, output: l.outputShape },
         ...{ parameters: l.parameters, macs: l.macs, leaf: l.leaf, kernel: kernelOf(modules.get(l.name)) },
       })),
     };
@@ -105,7 +123,25 @@ export class Looker {
     return { pictures: imageTiles(data.images, count), labels: data.labels.slice(0, count) as Uint8Array };
   }
 
-  async see(request: LookRequest, picture: number | OwnPicture, block: string): Promise<Seen> {
+  /** @throws Error where something else was asked for before its turn came */
+  see(request: LookRequest, picture: number | OwnPicture, block: string): Promise<Seen> {
+    const mine = ++this.asked;
+    const seen = this.busy.then(() => {
+      if (mine !== this.asked) throw new Error('something else is asked for by now');
+      return this.compute(request, picture, block);
+    });
+    this.busy = seen.catch(() => {});
+    return seen;
+  }
+
+  /** Gives the device back. */
+  async close(): Promise<void> {
+    this.asked++;
+    await this.busy;
+    this.device?.dispose();
+  }
+
+  private async compute(request: LookRequest, picture: number | OwnPicture, block: string): Promise<Seen> {
     const net = await this.network(request);
     const { size, model } = request;
     const { inChannels } = sizesOf(model);
@@ -138,18 +174,23 @@ export class Looker {
 
   /** Kept while the same is asked for. */
   private async network({ model, shortcuts, source }: LookRequest): Promise<Sequential> {
-    const detail = source.kind === 'run' ? source.id : source.kind === 'file' ? source.name : '';
+    const detail = source.kind === 'run' ? source.id : source.kind === 'file' ? source.number : '';
     const key = [model, shortcuts, source.kind, detail].join('|');
     if (this.open?.key === key) return this.open.net;
     this.device ??= await wasm({ threads: autoThreads(), math: 'fast' });
     this.open?.net.dispose();
     this.open = null;
     const net = makeNetwork(model, shortcuts, { device: this.device, generator: new Generator(0), ...sizesOf(model) });
-    if (source.kind === 'run') {
-      const saved = await loadRun(source.id);
-      if (saved === null) throw new Error(`there is no saved run ${source.id}`);
-      loadModel(net, decodeCheckpoint(saved.checkpoint, source.id));
-    } else if (source.kind === 'file' && this.file !== null) net.loadStateDict(readSafetensors(this.file));
+    try {
+      if (source.kind === 'run') {
+        const saved = await loadRun(source.id);
+        if (saved === null) throw new Error(`there is no saved run ${source.id}`);
+        loadModel(net, decodeCheckpoint(saved.checkpoint, source.id));
+      } else if (source.kind === 'file' && this.file !== null) net.loadStateDict(readSafetensors(this.file));
+    } catch (error) {
+      net.dispose();
+      throw error;
+    }
     this.open = { key, net };
     return net;
   }

@@ -14,9 +14,7 @@ import {
 import { makeModel } from 'atalho/cli/models.js';
 import { cases, conv2dCase, numbers, type OpCase, seededDraw, type Trial } from 'atalho/oracle';
 import { describeDevice, makeDevice } from './devices.js';
-import type { MeasureRequest, OpTime } from './messages.js';
-
-type Emit = (event: string, value: unknown) => void;
+import type { LabTold, MeasureRequest, OpTime } from './messages.js';
 
 const SALT = 5;
 const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
@@ -101,7 +99,7 @@ function tasks(size: MeasureRequest['size']): Task[] {
 const SAMPLE_MS = 0.5;
 
 /** Samples until so much time has passed, and at least so many; each of as many calls as make it long enough. Sorted, ms a call. */
-async function time(work: () => void, ready: () => Promise<unknown>, least = 3, ms = 120): Promise<number[]> {
+async function timed(work: () => void, ready: () => Promise<unknown>, least = 3, ms = 120): Promise<number[]> {
   work();
   await ready();
   const from = performance.now();
@@ -131,12 +129,12 @@ async function timeOp(device: Device, trial: Trial, inPlace: boolean, ready: () 
   const run = (): void => {
     device.scope(() => noGrad(() => void trial.run(tensors)));
   };
-  const forward = await time(run, ready);
+  const forward = await timed(run, ready);
   const xs = tensors.filter((t) => t.requiresGrad);
   let both: number[] | null = null;
   if (xs.length > 0 && !inPlace) {
     const dy = tensor(numbers(SALT, 'dy', sizeOf(trial.shape), -1, 1), trial.shape, { device });
-    both = await time(() => device.scope(() => void grad(trial.run(tensors) as Tensor, xs, dy)), ready);
+    both = await timed(() => device.scope(() => void grad(trial.run(tensors) as Tensor, xs, dy)), ready);
     dy.dispose();
   }
   for (const t of tensors) t.dispose();
@@ -160,44 +158,47 @@ async function timeStep(device: Device, name: string, batch: number, side: numbe
       optimizer.step(grad(crossEntropy(net.forward(x), labels), params));
     });
   };
-  const found = await time(run, ready, 3, 1500);
+  const found = await timed(run, ready, 3, 1500);
   x.dispose();
   net.dispose();
   return { found, shape: shape.join('×') };
 }
 
-export async function measureRun(request: MeasureRequest, emit: Emit, signal: AbortSignal): Promise<void> {
+export async function measureRun(
+  request: MeasureRequest,
+  told: LabTold<'measure'>,
+  signal: AbortSignal,
+): Promise<void> {
   const { device: name, threads, math, size } = request;
-  const device = await makeDevice(name, threads, math, (message) => emit('warning', message));
-  emit('device', describeDevice(device));
+  const device = await makeDevice(name, threads, math, told.warning);
+  told.device(describeDevice(device));
   const gpu = 'finished' in device ? (device as WebgpuDevice) : null;
   const ready = async (): Promise<void> => gpu?.finished();
   try {
     const all = tasks(size);
-    let done = 0;
-    for (const { kind, name, row, trial } of all) {
+    for (const [at, { kind, name, row, trial }] of all.entries()) {
       if (signal.aborted) return;
-      const place = { done: ++done, of: all.length };
+      let time: OpTime;
       if (trial === null) {
         const [batch, side] = size === 'chapter' ? [8, 96] : [4, 28];
         const { found, shape } = await timeStep(device, name, batch, side, ready);
         const ms = median(found);
-        const rate = (batch * 1000) / ms;
-        emit('timed', {
+        time = {
           ...{ kind, name, shape, ms, best: found[0], calls: found.length, gradientMs: null, gflops: null },
-          ...{ imagesPerSecond: rate, ...place },
-        } satisfies OpTime);
+          imagesPerSecond: (batch * 1000) / ms,
+        };
       } else {
         const made = trial();
         const { forward, both, shape } = await timeOp(device, made, row?.op === null, ready);
         const ms = median(forward);
-        emit('timed', {
+        time = {
           ...{ kind, name, shape, ms, best: forward[0], calls: forward.length },
           gradientMs: both === null ? null : Math.max(0, median(both) - ms),
           gflops: made.flops > 0 && kind === 'convolution' ? made.flops / ms / 1e6 : null,
-          ...{ imagesPerSecond: null, ...place },
-        } satisfies OpTime);
+          imagesPerSecond: null,
+        };
       }
+      told.row(time, at, all.length);
       await new Promise((resolve) => setTimeout(resolve));
     }
   } finally {

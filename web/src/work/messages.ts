@@ -31,7 +31,6 @@ export interface RunRecord {
   readonly updated: number;
   readonly step: number;
   readonly totalSteps: number;
-  readonly batchesPerEpoch: number;
   /** Of each step's batch. */
   readonly losses: readonly number[];
   readonly accuracies: readonly number[];
@@ -49,8 +48,6 @@ export type Phase = 'loading' | 'running' | 'testing' | 'paused' | 'done' | 'fai
 
 /** Where the run is, a few times a second. */
 export interface Progress {
-  readonly step: number;
-  readonly epoch: number;
   /** Of the steps since the last message. */
   readonly losses: readonly number[];
   readonly accuracies: readonly number[];
@@ -64,7 +61,6 @@ export interface Progress {
 /** What the network says of the first test images. */
 export interface Glimpse {
   readonly step: number;
-  readonly labels: Uint8Array;
   readonly predicted: Uint8Array;
   /** Of the predicted class. */
   readonly sure: Float32Array;
@@ -86,9 +82,9 @@ export interface Tiles {
 
 export interface Maps {
   readonly block: string;
-  readonly picture: number;
   readonly shape: readonly number[];
-  readonly filterShape: readonly number[];
+  /** Null for a layer without filters. */
+  readonly filterShape: readonly number[] | null;
   readonly maps: Tiles;
   readonly filters: Tiles | null;
 }
@@ -105,8 +101,11 @@ export interface LearnEvents {
   test: TestPoint;
   glimpse: Glimpse;
   maps: Maps;
-  blocks: { blocks: BlockInfo[]; pictures: Tiles; labels: Uint8Array };
-  saved: { id: string; step: number };
+  blocks: { blocks: readonly BlockInfo[]; pictures: Tiles; labels: Uint8Array };
+  /** The checkpoint that the browser keeps is of this step. */
+  saved: { step: number };
+  /** Why it could not be kept. */
+  unsaved: string;
   warning: string;
 }
 
@@ -114,7 +113,6 @@ export interface LayerRow {
   readonly name: string;
   readonly type: string;
   readonly depth: number;
-  readonly input: readonly number[];
   readonly output: readonly number[];
   readonly parameters: number;
   readonly macs: number;
@@ -127,14 +125,13 @@ export interface NetworkSummary {
   readonly layers: LayerRow[];
   readonly parameters: number;
   readonly macs: number;
-  readonly blocks: BlockInfo[];
 }
 
 export type WeightSource =
   | { readonly kind: 'fresh' }
   | { readonly kind: 'run'; readonly id: string }
-  /** The file that was handed over last. */
-  | { readonly kind: 'file'; readonly name: string };
+  /** The file that was handed over last: files of one name are told apart by their number. */
+  | { readonly kind: 'file'; readonly number: number };
 
 export interface LookRequest {
   readonly model: string;
@@ -181,8 +178,6 @@ export interface JudgedCase {
   /** One line an output. */
   readonly lines: readonly string[];
   readonly causes: readonly string[];
-  readonly done: number;
-  readonly of: number;
 }
 
 export interface MeasureRequest {
@@ -203,15 +198,30 @@ export interface OpTime {
   readonly gradientMs: number | null;
   readonly gflops: number | null;
   readonly imagesPerSecond: number | null;
-  readonly done: number;
-  readonly of: number;
 }
 
-export interface LabEvents {
-  device: string;
-  warning: string;
-  judged: JudgedCase;
-  timed: OpTime;
+export type LabKind = 'judge' | 'measure';
+export interface LabRequests {
+  judge: JudgeRequest;
+  measure: MeasureRequest;
+}
+export interface LabRows {
+  judge: JudgedCase;
+  measure: OpTime;
+}
+
+export type LabEvents = {
+  readonly [K in LabKind as `${K}.device` | `${K}.warning`]: string;
+} & {
+  /** A row, its place and how many there will be; one may be told of again. */
+  readonly [K in LabKind as `${K}.row`]: { readonly row: LabRows[K]; readonly at: number; readonly of: number };
+};
+
+/** How the worker tells of one of the two. */
+export interface LabTold<K extends LabKind> {
+  device(name: string): void;
+  warning(message: string): void;
+  row(row: LabRows[K], at: number, of: number): void;
 }
 
 /** What a worker does when it is asked. */
@@ -223,8 +233,10 @@ export interface Calls {
   'learn.watch': (block: string, picture: number) => void;
   'look.summary': (model: string, shortcuts: boolean, size: number) => NetworkSummary;
   'look.pictures': (count: number) => { pictures: Tiles; labels: Uint8Array };
+  'look.decode': (file: Blob) => OwnPicture;
   'look.file': (bytes: Uint8Array) => void;
   'look.see': (request: LookRequest, picture: number | OwnPicture, block: string) => Seen;
+  'look.close': () => void;
   'judge.start': (request: JudgeRequest) => void;
   'measure.start': (request: MeasureRequest) => void;
   stop: () => void;

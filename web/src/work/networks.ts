@@ -2,7 +2,8 @@
 import {
   BasicBlock,
   type BatchNorm2d,
-  type Conv2d,
+  Bottleneck,
+  Conv2d,
   type Device,
   type Generator,
   initXavierUniform,
@@ -13,29 +14,33 @@ import {
 } from 'atalho';
 import { makeModel } from 'atalho/cli/models.js';
 
-/** A block without its shortcut: relu(bn2(conv2(relu(bn1(conv1(x)))))). */
+/** A block without its shortcut: relu(bn2(conv2(relu(bn1(conv1(x)))))), and a third time for a bottleneck. */
 export class PlainBlock extends Module {
   readonly conv1: Conv2d;
   readonly bn1: BatchNorm2d;
   readonly conv2: Conv2d;
   readonly bn2: BatchNorm2d;
+  readonly conv3: Conv2d | null;
+  readonly bn3: BatchNorm2d | null;
 
-  constructor({ conv1, bn1, conv2, bn2 }: Residual | BasicBlock) {
+  constructor(block: Residual | BasicBlock | Bottleneck) {
     super();
-    this.conv1 = conv1;
-    this.bn1 = bn1;
-    this.conv2 = conv2;
-    this.bn2 = bn2;
+    this.conv1 = block.conv1;
+    this.bn1 = block.bn1;
+    this.conv2 = block.conv2;
+    this.bn2 = block.bn2;
+    [this.conv3, this.bn3] = block instanceof Bottleneck ? [block.conv3, block.bn3] : [null, null];
   }
 
   override forward(x: Tensor): Tensor {
-    return this.bn2.forwardRelu(this.conv2.forward(this.bn1.forwardRelu(this.conv1.forward(x))));
+    const y = this.bn2.forwardRelu(this.conv2.forward(this.bn1.forwardRelu(this.conv1.forward(x))));
+    return this.conv3 && this.bn3 ? this.bn3.forwardRelu(this.conv3.forward(y)) : y;
   }
 }
 
 /** The network with its very layers, nothing added to what a block computes; a shortcut's own convolution is left out. */
 function withoutShortcuts(module: Module): Module {
-  if (module instanceof Residual || module instanceof BasicBlock) {
+  if (module instanceof Residual || module instanceof BasicBlock || module instanceof Bottleneck) {
     const shortcut = module instanceof Residual ? module.conv3 : module.downsample;
     shortcut?.dispose();
     return new PlainBlock(module);
@@ -77,18 +82,10 @@ export function modulesOf(module: Module, prefix = ''): Map<string, Module> {
 /** The first convolution and every block: what may be looked into. */
 export function blocksOf(net: Module): { name: string; type: string }[] {
   const all = [...modulesOf(net)];
-  const isBlock = (m: Module): boolean => /^(Residual|BasicBlock|Bottleneck|PlainBlock)$/.test(typeName(m));
-  const stem = all.find(([, m]) => typeName(m) === 'Conv2d');
-  return [...(stem ? [stem] : []), ...all.filter(([, m]) => isBlock(m))].map(([name, m]) => ({
-    name,
-    type: typeName(m),
-  }));
-}
-
-/** Class names do not survive minification; these layers are told by what they are. */
-export function typeName(m: Module): string {
-  if (m instanceof Residual) return 'Residual';
-  if (m instanceof BasicBlock) return 'BasicBlock';
-  if (m instanceof PlainBlock) return 'PlainBlock';
-  return m.constructor.name;
+  const kinds = [Residual, BasicBlock, Bottleneck, PlainBlock];
+  const stem = all.find(([, m]) => m instanceof Conv2d);
+  return [...(stem ? [stem] : []), ...all.filter(([, m]) => kinds.some((kind) => m instanceof kind))].map(
+    // The build keeps the names of classes.
+    ([name, m]) => ({ name, type: m.constructor.name }),
+  );
 }

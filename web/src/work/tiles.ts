@@ -4,14 +4,18 @@ import type { Tiles } from './messages.js';
 /** Most pictures of one kind that are sent to the page. */
 export const MOST_TILES = 32;
 
-/** Planes `[count, height, width]` of numbers from 0 up, each brightened by its own largest. */
+/** Planes `[count, height, width]` of numbers from 0 up, each brightened by its own largest; single pixels by the largest of all. */
 export function mapTiles(values: ArrayLike<number>, of: number, height: number, width: number): Tiles {
   const count = Math.min(of, MOST_TILES);
   const size = height * width;
   const pixels = new Uint8Array(count * size);
-  for (let c = 0; c < count; c++) {
+  const largest = (from: number, to: number): number => {
     let most = 0;
-    for (let i = 0; i < size; i++) most = Math.max(most, values[c * size + i]);
+    for (let i = from; i < to; i++) most = Math.max(most, values[i]);
+    return most;
+  };
+  for (let c = 0; c < count; c++) {
+    const most = size === 1 ? largest(0, of) : largest(c * size, (c + 1) * size);
     const scale = most > 0 ? 255 / most : 0;
     for (let i = 0; i < size; i++) pixels[c * size + i] = Math.max(0, values[c * size + i]) * scale;
   }

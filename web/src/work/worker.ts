@@ -2,9 +2,9 @@
 import { setBase } from './dataset.js';
 import { judgeRun } from './judging.js';
 import { LearnSession } from './learn.js';
-import { Looker } from './looking.js';
+import { decodePicture, Looker } from './looking.js';
 import { measureRun } from './measuring.js';
-import type { Calls, FromWorker, ToWorker } from './messages.js';
+import type { Calls, FromWorker, LabKind, LabTold, ToWorker } from './messages.js';
 
 const post = (message: FromWorker, transfer: Transferable[] = []): void => self.postMessage(message, { transfer });
 const emit = (event: string, value: unknown): void => post({ event, value });
@@ -13,7 +13,9 @@ let session: LearnSession | null = null;
 /** A run asked for while another is being made waits for it. */
 let making: Promise<void> = Promise.resolve();
 let looker: Looker | null = null;
+/** What is judged or measured now, and its end. */
 let stop = new AbortController();
+let alone: Promise<void> = Promise.resolve();
 
 const learning = (): LearnSession => {
   if (session === null) throw new Error('no run is open');
@@ -29,6 +31,20 @@ function replace(make: () => Promise<LearnSession>): Promise<void> {
       session = await make();
     });
   return making;
+}
+
+/** One at a time, so that a measurement has the processors for itself: what runs is stopped. */
+function inLab<K extends LabKind>(kind: K, work: (told: LabTold<K>, signal: AbortSignal) => Promise<void>) {
+  stop.abort();
+  stop = new AbortController();
+  const { signal } = stop;
+  const told: LabTold<K> = {
+    device: (name) => emit(`${kind}.device`, name),
+    warning: (message) => emit(`${kind}.warning`, message),
+    row: (row, at, of) => emit(`${kind}.row`, { row, at, of }),
+  };
+  alone = alone.catch(() => {}).then(() => (signal.aborted ? undefined : work(told, signal)));
+  return alone;
 }
 
 const calls: {
@@ -49,9 +65,13 @@ const calls: {
     await making;
     await learning().pause();
   },
-  'learn.watch': (block, picture) => learning().watch(block, picture),
+  'learn.watch': async (block, picture) => {
+    await making;
+    await learning().watch(block, picture);
+  },
   'look.summary': (...args) => Looker.summary(...args),
   'look.pictures': (count) => Looker.pictures(count),
+  'look.decode': decodePicture,
   'look.file': (bytes) => {
     looker ??= new Looker();
     looker.file = bytes;
@@ -60,14 +80,13 @@ const calls: {
     looker ??= new Looker();
     return looker.see(...args);
   },
-  'judge.start': (request) => {
-    stop = new AbortController();
-    return judgeRun(request, emit, stop.signal);
+  'look.close': async () => {
+    const old = looker;
+    looker = null;
+    await old?.close();
   },
-  'measure.start': (request) => {
-    stop = new AbortController();
-    return measureRun(request, emit, stop.signal);
-  },
+  'judge.start': (request) => inLab('judge', (told, signal) => judgeRun(request, told, signal)),
+  'measure.start': (request) => inLab('measure', (told, signal) => measureRun(request, told, signal)),
   stop: () => stop.abort(),
 };
 

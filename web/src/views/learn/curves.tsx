@@ -104,7 +104,10 @@ export function Curves() {
       </div>
       <Keys
         lines={[
-          ...kinds.map((on, i) => [colors[i], 'line', on ? text.beside : text.besideOff] as const),
+          ...kinds
+            .map((on, i) => [colors[i], 'line', on ? text.with : text.without] as const)
+            // Two runs of one kind beside are drawn alike.
+            .filter(([color, , label], i, all) => all.findIndex((l) => l[0] === color && l[2] === label) === i),
           ['soft', 'line', text.trainAcc],
           ['soft', 'dashed', text.testAcc],
           ['soft', 'points', text.epochEnd],

@@ -10,11 +10,12 @@ export function HashSection({ settings }: { readonly settings: RunSettings }) {
   const text = useText(learnText);
   const { phase, record } = usePart(learning, 'phase', 'record');
   const asked = record?.settings ?? settings;
-  const published = publishedHash(asked);
+  const gpu = asked.device === 'webgpu' || record?.device.startsWith('webgpu') === true;
+  // `auto` may have come to a GPU, whose bits no published hash is of.
+  const published = gpu ? null : publishedHash(asked);
   const command = commandOf(asked);
   const hash = record?.hash ?? null;
   const done = phase === 'done';
-  const gpu = asked.device === 'webgpu' || record?.device.startsWith('webgpu');
   return (
     <section>
       <h2>{text.hashTitle}</h2>
@@ -44,7 +45,9 @@ export function HashSection({ settings }: { readonly settings: RunSettings }) {
       </dl>
       {gpu && <p class="note">{text.gpu}</p>}
       {asked.config.math === 'relaxed' && <p class="note">{text.relaxed}</p>}
-      <p class="note">{command === null ? text.noCommand : text.command}</p>
+      <p class="note">
+        {command === null ? text.noCommand : gpu || asked.config.math === 'relaxed' ? text.alike : text.command}
+      </p>
       {command !== null && (
         <pre class="command" data-command>
           {command}

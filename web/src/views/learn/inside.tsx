@@ -12,7 +12,12 @@ export function BlockTiles({ maps }: { readonly maps: Maps }) {
   const text = useText(learnText);
   const mapText = text.maps(maps.maps.count, maps.maps.of, maps.shape.slice(1).join('×'));
   const { filters, filterShape } = maps;
-  const filterText = filters ? text.filters(filters.count, filters.of, filterShape.join('×')) : text.pointwise;
+  const filterText =
+    filterShape === null
+      ? ''
+      : filters
+        ? text.filters(filters.count, filters.of, filterShape.join('×'))
+        : text.pointwise;
   return (
     <>
       <p class="label">{mapText}</p>

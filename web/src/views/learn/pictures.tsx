@@ -5,8 +5,6 @@ import { learning, watch } from '../../state/learning.js';
 import { usePart } from '../../state/store.js';
 import { learnText } from '../learnText.js';
 
-const SHOWN = 30;
-
 export function Pictures() {
   const text = useText(learnText);
   const names = useText(classNames);
@@ -17,7 +15,7 @@ export function Pictures() {
       <h2>{text.pictures}</h2>
       <p class="note">{text.picturesLead}</p>
       <ul class="pictures">
-        {Array.from({ length: Math.min(SHOWN, pictures.count) }, (_, i) => {
+        {Array.from({ length: pictures.count }, (_, i) => {
           const is = names[labels[i]];
           const said = glimpse === null ? '' : names[glimpse.predicted[i]];
           const sure = glimpse === null ? '' : `${whole(100 * glimpse.sure[i])} %`;

@@ -83,7 +83,7 @@ export function Runs() {
                         type="button"
                         class="quiet"
                         disabled={run.id === record?.id}
-                        onClick={() => void forgetRun(run.id)}
+                        onClick={() => confirm(text.forgetSure(nameOf(run))) && forgetRun(run.id)}
                       >
                         {text.forget}
                         <span class="hidden"> {nameOf(run)}</span>

@@ -1,5 +1,6 @@
 /** The chapter's four figures. The blocks and the network are drawn from the layers that the code tells of. */
 import type { ComponentChildren } from 'preact';
+import { Term } from '../../parts/fields.js';
 import { dictionary, useText } from '../../state/language.js';
 import type { LayerRow } from '../../work/messages.js';
 import { unitsOf } from './plates.js';
@@ -14,6 +15,12 @@ const texts = dictionary(
       'In a regular block (left), the part within the dotted line must learn the mapping f(x). In a residual block (right) it needs to learn the residual mapping f(x) − x.',
     block: 'ResNet block with and without the 1×1 convolution, which brings the input to the shape of the sum.',
     network: 'The ResNet-18 architecture: four modules of two residual blocks.',
+    terms: {
+      classes: 'classes de função aninhadas',
+      residual: 'bloco residual, mapeamento residual',
+      block: 'bloco ResNet, convolução 1×1',
+      network: 'arquitetura ResNet-18',
+    },
     nonNested: 'Non-nested function classes',
     nested: 'Nested function classes',
     regular: 'Regular block',
@@ -38,6 +45,7 @@ const texts = dictionary(
       'Em um bloco regular (esquerda), a parte dentro da linha pontilhada deve aprender o mapeamento f(x). Em um bloco residual (direita), precisa aprender o mapeamento residual f(x) − x.',
     block: 'Bloco ResNet com e sem convolução 1×1, que leva a entrada à forma da soma.',
     network: 'A arquitetura ResNet-18: quatro módulos de dois blocos residuais.',
+    terms: { classes: '', residual: '', block: '', network: '' },
     nonNested: 'Classes de função não aninhadas',
     nested: 'Classes de função aninhadas',
     regular: 'Bloco regular',
@@ -349,19 +357,27 @@ export function Figures({ layers }: { readonly layers: readonly LayerRow[] }) {
       <div class="gallery">
         <figure>
           <Classes />
-          <figcaption>{text.classes}</figcaption>
+          <figcaption>
+            {text.classes} <Term>{text.terms.classes}</Term>
+          </figcaption>
         </figure>
         <figure>
           <ResidualFigure />
-          <figcaption>{text.residual}</figcaption>
+          <figcaption>
+            {text.residual} <Term>{text.terms.residual}</Term>
+          </figcaption>
         </figure>
         <figure>
           <BlockFigure layers={layers} />
-          <figcaption>{text.block}</figcaption>
+          <figcaption>
+            {text.block} <Term>{text.terms.block}</Term>
+          </figcaption>
         </figure>
         <figure>
           <NetworkFigure layers={layers} />
-          <figcaption>{text.network}</figcaption>
+          <figcaption>
+            {text.network} <Term>{text.terms.network}</Term>
+          </figcaption>
         </figure>
       </div>
     </section>
