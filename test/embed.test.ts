@@ -285,7 +285,9 @@ describe('the build that only infers', () => {
     const empty = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]);
     await expect(inferBuild.wasm({ module: empty })).rejects.toThrow(/module is not the binary of this build/);
     await expect(inferBuild.wasm({ module: empty })).rejects.toBeInstanceOf(inferBuild.ArgumentError);
-    await expect(embed.wasm({ module: bytes })).rejects.toThrow(/^wasm: module is not the binary of this build: it has no \w+$/);
+    await expect(embed.wasm({ module: bytes })).rejects.toThrow(
+      /^wasm: module is not the binary of this build: it has no \w+$/,
+    );
     await expect(embed.wasm({ module: new Uint8Array(3) })).rejects.toBeInstanceOf(embed.DeviceError);
   });
 });
