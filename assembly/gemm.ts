@@ -2,7 +2,11 @@
  * The register tile that every sum of products goes through: 4 rows × 8 columns, k ascending, a rounded multiply then a
  * rounded add, lanes across columns. Its shape is what V8 compiles well: k not unrolled, an end pointer and no counter,
  * one function for "start at zero" and one for "go on", the loop over row panels inside the function (a call a tile costs
- * an eighth of the speed), nothing after the k loop but the stores.
+ * an eighth of the speed), nothing after the k loop but the stores, and no argument too many: on a core of six instructions a
+ * cycle (Zen 4) those around the arithmetic are what bounds it, and a bias among the arguments cost 7 %.
+ *
+ * Hence, too, a `while` around each loop that it leaves after one turn: V8 unrolls an innermost loop of this size once for each
+ * loop that it lies in, and three times are 7 % faster than two.
  */
 import { transpose4 } from './pack';
 

@@ -29,7 +29,7 @@ export class WasmContext {
   private scratchAddress = 0;
   private scratchBytes = 0;
   /** Least work of a part, in `split`'s units, about a nanosecond each: less is not worth handing out. */
-  grain = 40_000;
+  grain = 10_000;
 
   constructor(
     public exports: WasmExports,
