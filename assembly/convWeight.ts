@@ -1,9 +1,9 @@
 /**
- * The weight gradient: a register tile of four taps by eight output channels, with q = (image, row, column) as k. The input
- * is read as it lies, tap by tap; a block of the output gradient is packed once for all taps. Blocks of 512 q are summed in
- * float32, the blocks in float64.
+ * The weight gradient: a register tile of four taps by eight output channels, with q = (image, row, column) as k. A block of
+ * the output gradient is packed once for all taps; the input is packed a few taps at a time where these meet several panels of
+ * channels, and otherwise read as it lies, tap by tap. Blocks of 512 q are summed in float32, the blocks in float64.
  */
-import { TILE_BYTES, tileTaps, tileTapsHalf } from './gemm';
+import { TILE_BYTES, tilePackedTaps, tileTaps, tileTapsHalf } from './gemm';
 import { padPlanes, subsamplePlanes } from './im2col';
 import { transpose4 } from './pack';
 import { high, low } from './reduce';
@@ -15,6 +15,9 @@ const PANEL_BYTES: usize = 16384;
 
 /** Taps that meet a panel of channels, which stays in the first-level cache, before the next panel. */
 const GROUP: i32 = 32;
+/** Panels of channels from which on taps are packed, and bytes of four of them over a block. */
+const PACK_FROM: i32 = 2;
+const QUAD_BYTES: usize = 8192;
 
 const COPY_PADDED: i32 = 1;
 
@@ -76,9 +79,10 @@ function hasHalf(m: i32): bool {
   return (m & 7) > 0 && (m & 7) <= 4;
 }
 
-/** Bytes of scratch for m rows: pixel table, tiles, a block of the output gradient. */
+/** Bytes of scratch for m rows: pixel table, tiles, a block of the output gradient, a group of taps. */
 export function weightGemmScratch(m: i32): f64 {
-  return <f64>(BLOCK * 4 + GROUP * 32) + <f64>((m + 7) >> 3) * <f64>(<i32>PANEL_BYTES);
+  const packed = wholePanels(m) < PACK_FROM ? 0 : (GROUP >> 2) * <i32>QUAD_BYTES;
+  return <f64>(BLOCK * 4 + GROUP * 32 + packed) + <f64>((m + 7) >> 3) * <f64>(<i32>PANEL_BYTES);
 }
 
 /** Bytes of the float64 sums. */
@@ -138,19 +142,26 @@ function addBlock(g: WeightGemm, q0: i32, count: i32): void {
   packGradient(g, q0, count, columns);
 
   const outRow: usize = (<usize>g.k) << 2;
+  const packed: usize = columns + <usize>((g.m + 7) >> 3) * PANEL_BYTES;
+  const columnsEnd: usize = columns + ((<usize>count) << 5);
   let sum: usize = g.sums;
   for (let t = 0; t < g.k; t += GROUP) {
     const taps: usize = g.taps + ((<usize>t) << 2);
     const quads = quadsOf(g.k - t);
+    const packs = whole >= PACK_FROM;
+    if (packs) packTaps(taps, quads, bases, count, packed);
     for (let p = 0; p < whole; p++) {
       const b = columns + <usize>p * PANEL_BYTES;
       // Whole tiles of the only block are stored straight; the rest waits in scratch.
       const straight = sum === 0 && (p << 3) + 8 <= g.m ? min(quads, (g.k - t) >> 2) : 0;
       const out = g.dweight + <usize>p * (outRow << 3) + ((<usize>t) << 2);
       const rest = quads - straight;
-      tileTaps(taps, straight, bases, basesEnd, b, out, outRow, 16);
+      const bEnd = columnsEnd + <usize>p * PANEL_BYTES;
+      if (packs) tilePackedTaps(packed, QUAD_BYTES, straight, b, bEnd, out, outRow, 16);
+      else tileTaps(taps, straight, bases, basesEnd, b, out, outRow, 16);
       if (rest === 0) continue;
-      tileTaps(taps + ((<usize>straight) << 4), rest, bases, basesEnd, b, tiles, 16, TILE_BYTES);
+      if (packs) tilePackedTaps(packed + <usize>straight * QUAD_BYTES, QUAD_BYTES, rest, b, bEnd, tiles, 16, TILE_BYTES);
+      else tileTaps(taps + ((<usize>straight) << 4), rest, bases, basesEnd, b, tiles, 16, TILE_BYTES);
       if (sum === 0) {
         storeTiles(g, tiles, t + (straight << 2), rest, p);
         continue;
@@ -170,6 +181,36 @@ function addBlock(g: WeightGemm, q0: i32, count: i32): void {
     }
     widen(tiles, TILE_BYTES, sum, q0 === 0);
     sum += TILE_BYTES << 1;
+  }
+}
+
+/** Taps as rows: [quad][q][4], `QUAD_BYTES` from one quad to the next. `bases`: where `count` pixels are read. */
+function packTaps(taps: usize, quads: i32, bases: usize, count: i32, out: usize): void {
+  for (; quads > 0; quads--) {
+    const t0: usize = load<i32>(taps);
+    const t1: usize = load<i32>(taps, 4);
+    const t2: usize = load<i32>(taps, 8);
+    const t3: usize = load<i32>(taps, 12);
+    let to = out;
+    for (let i = 0; i < count; ) {
+      const p = bases + ((<usize>i) << 2);
+      const x: usize = load<u32>(p);
+      // Four neighbours at once.
+      if (i + 4 <= count && load<u32>(p, 12) - <u32>x === 12) {
+        transpose4(v128.load(x + t0), v128.load(x + t1), v128.load(x + t2), v128.load(x + t3), to, 16);
+        i += 4;
+        to += 64;
+      } else {
+        store<u32>(to, load<u32>(x + t0));
+        store<u32>(to, load<u32>(x + t1), 4);
+        store<u32>(to, load<u32>(x + t2), 8);
+        store<u32>(to, load<u32>(x + t3), 12);
+        i++;
+        to += 16;
+      }
+    }
+    taps += 16;
+    out += QUAD_BYTES;
   }
 }
 

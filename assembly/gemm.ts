@@ -525,6 +525,47 @@ export function tileTaps(taps: usize, quads: i32, bases: usize, basesEnd: usize,
   }
 }
 
+/**
+ * The same on taps that are packed: panels of [q][4], `aStep` bytes apart, against panel `b` up to `bEnd`. What a tile of taps as
+ * they lie spends on addresses is an eighth of its time.
+ */
+export function tilePackedTaps(a: usize, aStep: usize, quads: i32, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize): void {
+  while (quads > 0) for (; quads > 0; quads--) {
+    let pa = a;
+    let pb = b;
+    let c00 = f32x4.splat(0);
+    let c01 = c00;
+    let c10 = c00;
+    let c11 = c00;
+    let c20 = c00;
+    let c21 = c00;
+    let c30 = c00;
+    let c31 = c00;
+    do {
+      const b0 = v128.load(pb);
+      const b1 = v128.load(pb, 16);
+      let s = v128.load32_splat(pa);
+      c00 = madd(c00, s, b0);
+      c01 = madd(c01, s, b1);
+      s = v128.load32_splat(pa, 4);
+      c10 = madd(c10, s, b0);
+      c11 = madd(c11, s, b1);
+      s = v128.load32_splat(pa, 8);
+      c20 = madd(c20, s, b0);
+      c21 = madd(c21, s, b1);
+      s = v128.load32_splat(pa, 12);
+      c30 = madd(c30, s, b0);
+      c31 = madd(c31, s, b1);
+      pa += 16;
+      pb += 32;
+    } while (pb < bEnd);
+    transpose4(c00, c10, c20, c30, c, ldc);
+    transpose4(c01, c11, c21, c31, c + (ldc << 2), ldc);
+    a += aStep;
+    c += cStep;
+  }
+}
+
 /** Eight taps of a last panel of at most four channels, of which it reads the first half: four rows of eight floats. */
 export function tileTapsHalf(taps: usize, bases: usize, basesEnd: usize, pb: usize, c: usize, ldc: usize): void {
   const t0: usize = load<i32>(taps);

@@ -5,6 +5,7 @@
 import { fork } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join, relative } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { median } from '../measure.mjs';
@@ -16,6 +17,9 @@ const many = availableParallelism();
 const ATALHO = ['atalho exact', 'atalho fast', 'atalho relaxed'];
 /** Largest difference from the exact mode's outputs, relative to the largest of them: rounding, no more. */
 const TOLERANCE = 1e-4;
+
+/** Between turns of several threads: those of the last contestant may spin on after its run, in the next one's way. */
+const PAUSE_MS = 50;
 
 /** What takes turns with what, and for how many rounds. */
 const GROUPS = [
@@ -162,6 +166,7 @@ for (const group of GROUPS) {
     for (let i = 0; i < all.length; i++) {
       // Everyone goes first in turn, and the peak is taken beside each.
       const one = all[(round + i) % all.length];
+      if (group.threads > 1) await pause(PAUSE_MS);
       peaks.push(peak.sample());
       const { ms, cpuMs } = await one.run();
       one.ms.push(ms);

@@ -347,7 +347,7 @@ export function drawConv(d: Draw, kind: ConvKind): ConvOptions {
         ...plain,
         batch: d.int(2, 4),
         inChannels: 8 * groups,
-        outChannels: groups * d.int(1, 9),
+        outChannels: groups * d.pick([1, 3, 4, 7, 8, 9, 16]),
         height: d.int(15, 18),
         width: d.int(18, 22),
         kernel: square(2, 3),
