@@ -36,7 +36,7 @@ const PACKED: i32 = 0;
 const RAW: i32 = 1;
 const FILTERS: i32 = 2;
 
-/** Fields in the order in which `device/wasm/conv2d.ts` writes them; addresses and strides in bytes. */
+/** Fields in the order in which `device/wasm/convProduct.ts` writes them; addresses and strides in bytes. */
 @unmanaged
 export class ImplicitGemm {
   /** Pixels of (image, row, column) from `from`, a multiple of 8, to `to`. */

@@ -21,7 +21,7 @@ const QUAD_BYTES: usize = 8192;
 
 const COPY_PADDED: i32 = 1;
 
-/** Fields in the order in which `device/wasm/conv2d.ts` writes them; addresses and strides in bytes. */
+/** Fields in the order in which `device/wasm/conv2dBackward.ts` writes them; addresses and strides in bytes. */
 @unmanaged
 export class WeightGemm {
   rows: i32;

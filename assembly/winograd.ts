@@ -14,7 +14,7 @@ const KC: i32 = 512;
 /** Bytes of weights that meet several panels of columns; they should stay in the second-level cache. */
 const CACHED_WEIGHTS: i32 = 131072;
 
-/** Fields in the order in which `device/wasm/winograd.ts` writes them; addresses and strides in bytes. */
+/** Fields in the order in which `device/wasm/winogradPlan.ts` writes them; addresses and strides in bytes. */
 @unmanaged
 export class WinogradConv {
   /** m of F(m, 3). */

@@ -11,7 +11,7 @@ import { writeConstants } from './winogradLines';
 import { INPUT, OUTPUT_GRADIENT, stridedFilterGradient, stridedTiles } from './winogradStrided';
 import { filterGradientTile, inputTiles, outputGradientTiles, TILE_SCRATCH } from './winogradTiles';
 
-/** Fields in the order in which `device/wasm/winograd.ts` writes them; addresses and strides in bytes. */
+/** Fields in the order in which `device/wasm/winogradBackward.ts` writes them; addresses and strides in bytes. */
 @unmanaged
 export class WinogradWeight {
   /** m of F(m, 3), and the stride, 1 or 2. */
