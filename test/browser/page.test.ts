@@ -325,6 +325,10 @@ describe.skipIf(!installed)('web', () => {
         expect(await check()).toEqual([]);
         await page.setViewportSize({ width: 390, height: 844 });
         expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(390);
+        // In one column the settings scroll away; they must not lie on what follows.
+        expect(
+          await page.evaluate(() => getComputedStyle(document.querySelector('.settings') as Element).position),
+        ).toBe('static');
         expect(await check()).toEqual([]);
         await close(page);
       });
