@@ -5,8 +5,8 @@
  * an eighth of the speed), nothing after the k loop but the stores, and no argument too many: on a core of six instructions a
  * cycle (Zen 4) those around the arithmetic are what bounds it, and a bias among the arguments cost 7 %.
  *
- * Hence, too, a `while` around each loop that it leaves after one turn: V8 unrolls an innermost loop of this size once for each
- * loop that it lies in, and three times are 7 % faster than two.
+ * Hence, too, two `while`s around each loop that they leave after one turn: the more loops an innermost one lies in, the more often V8
+ * unrolls it. Three times are 7 % faster than two, and shared memory makes its loop larger, so that one `while` gave it but two.
  */
 import { transpose4 } from './pack';
 
@@ -22,7 +22,7 @@ export function madd(c: v128, a: v128, b: v128): v128 {
  * up to `bEnd`; `c`: tiles `cStep` bytes apart, each 4 rows of 8 floats `ldc` bytes apart.
  */
 export function tileRowsZero(a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
-  while (panels > 0) for (; panels > 0; panels--) {
+  while (panels > 0) while (panels > 0) for (; panels > 0; panels--) {
     let pa = a;
     let pb = b;
     let q = c;
@@ -70,7 +70,7 @@ export function tileRowsZero(a: usize, aStep: usize, b: usize, bEnd: usize, c: u
 
 /** The same, going on from what C holds: blocking over k keeps the order. */
 export function tileRowsContinue(a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
-  while (panels > 0) for (; panels > 0; panels--) {
+  while (panels > 0) while (panels > 0) for (; panels > 0; panels--) {
     let pa = a;
     let pb = b;
     let q = c;
@@ -122,7 +122,7 @@ export function tileRowsContinue(a: usize, aStep: usize, b: usize, bEnd: usize, 
 
 /** The same from zero, whose sums are then added to what C holds: tiles of four rows of 8 floats, one after the other. */
 export function tileRowsAdd(a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, cStep: usize, panels: i32): void {
-  while (panels > 0) for (; panels > 0; panels--) {
+  while (panels > 0) while (panels > 0) for (; panels > 0; panels--) {
     let pa = a;
     let pb = b;
     let c00 = f32x4.splat(0);
@@ -263,7 +263,7 @@ export function tilePackContinue(a: usize, left: usize, right: usize, taps: usiz
 
 /** `tileRowsZero` on rows as they lie, `aRow` bytes apart: for weights that are met too seldom to be worth packing. */
 export function tileRawZero(a: usize, aRow: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
-  while (panels > 0) for (; panels > 0; panels--) {
+  while (panels > 0) while (panels > 0) for (; panels > 0; panels--) {
     let p0 = a;
     let p1 = a + aRow;
     let p2 = p1 + aRow;
@@ -317,7 +317,7 @@ export function tileRawZero(a: usize, aRow: usize, b: usize, bEnd: usize, c: usi
 
 /** The same, going on from what C holds. */
 export function tileRawContinue(a: usize, aRow: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
-  while (panels > 0) for (; panels > 0; panels--) {
+  while (panels > 0) while (panels > 0) for (; panels > 0; panels--) {
     let p0 = a;
     let p1 = a + aRow;
     let p2 = p1 + aRow;
@@ -378,7 +378,7 @@ export function tileRawContinue(a: usize, aRow: usize, b: usize, bEnd: usize, c:
  * `offsets` tells for each k where its output channel and tap lie.
  */
 export function tileFilterZero(a: usize, offsets: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
-  while (panels > 0) for (; panels > 0; panels--) {
+  while (panels > 0) while (panels > 0) for (; panels > 0; panels--) {
     let p = offsets;
     let pb = b;
     let q = c;
@@ -427,7 +427,7 @@ export function tileFilterZero(a: usize, offsets: usize, b: usize, bEnd: usize, 
 
 /** The same, going on from what C holds. */
 export function tileFilterContinue(a: usize, offsets: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
-  while (panels > 0) for (; panels > 0; panels--) {
+  while (panels > 0) while (panels > 0) for (; panels > 0; panels--) {
     let p = offsets;
     let pb = b;
     let q = c;
@@ -484,7 +484,7 @@ export function tileFilterContinue(a: usize, offsets: usize, b: usize, bEnd: usi
  * each stored by channel: eight rows of four floats, `ldc` bytes apart.
  */
 export function tileTaps(taps: usize, quads: i32, bases: usize, basesEnd: usize, b: usize, c: usize, ldc: usize, cStep: usize): void {
-  while (quads > 0) for (; quads > 0; quads--) {
+  while (quads > 0) while (quads > 0) for (; quads > 0; quads--) {
     const t0: usize = load<i32>(taps);
     const t1: usize = load<i32>(taps, 4);
     const t2: usize = load<i32>(taps, 8);
@@ -530,7 +530,7 @@ export function tileTaps(taps: usize, quads: i32, bases: usize, basesEnd: usize,
  * they lie spends on addresses is an eighth of its time.
  */
 export function tilePackedTaps(a: usize, aStep: usize, quads: i32, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize): void {
-  while (quads > 0) for (; quads > 0; quads--) {
+  while (quads > 0) while (quads > 0) for (; quads > 0; quads--) {
     let pa = a;
     let pb = b;
     let c00 = f32x4.splat(0);
@@ -609,7 +609,7 @@ export function tileTapsHalf(taps: usize, bases: usize, basesEnd: usize, pb: usi
  * `kStep`. `c`: tiles `cStep` bytes apart, rows 32 bytes apart, of which the second halves stay as they are.
  */
 export function tileHalfZero(a: usize, aStep: usize, apart: usize, kStep: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
-  while (pairs > 0) for (; pairs > 0; pairs--) {
+  while (pairs > 0) while (pairs > 0) for (; pairs > 0; pairs--) {
     let pa = a;
     let pb = b;
     let c00 = f32x4.splat(0);
@@ -647,7 +647,7 @@ export function tileHalfZero(a: usize, aStep: usize, apart: usize, kStep: usize,
 
 /** The same, going on from what C holds. */
 export function tileHalfContinue(a: usize, aStep: usize, apart: usize, kStep: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
-  while (pairs > 0) for (; pairs > 0; pairs--) {
+  while (pairs > 0) while (pairs > 0) for (; pairs > 0; pairs--) {
     let pa = a;
     let pb = b;
     // Rows turned into columns where they lie.
@@ -689,7 +689,7 @@ export function tileHalfContinue(a: usize, aStep: usize, apart: usize, kStep: us
 
 /** `tileHalfZero` on rows as they lie. */
 export function tileRawHalfZero(a: usize, aRow: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
-  while (pairs > 0) for (; pairs > 0; pairs--) {
+  while (pairs > 0) while (pairs > 0) for (; pairs > 0; pairs--) {
     let p0 = a;
     let p1 = a + aRow;
     let p2 = p1 + aRow;
@@ -743,7 +743,7 @@ export function tileRawHalfZero(a: usize, aRow: usize, b: usize, bEnd: usize, c:
 
 /** The same, going on from what C holds. */
 export function tileRawHalfContinue(a: usize, aRow: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
-  while (pairs > 0) for (; pairs > 0; pairs--) {
+  while (pairs > 0) while (pairs > 0) for (; pairs > 0; pairs--) {
     let p0 = a;
     let p1 = a + aRow;
     let p2 = p1 + aRow;
@@ -797,7 +797,7 @@ export function tileRawHalfContinue(a: usize, aRow: usize, b: usize, bEnd: usize
 
 /** `tileHalfZero` on 3×3 filters as they lie. */
 export function tileFilterHalfZero(a: usize, offsets: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
-  while (pairs > 0) for (; pairs > 0; pairs--) {
+  while (pairs > 0) while (pairs > 0) for (; pairs > 0; pairs--) {
     let p = offsets;
     let pb = b;
     const c4 = c + cStep;
@@ -838,7 +838,7 @@ export function tileFilterHalfZero(a: usize, offsets: usize, b: usize, bEnd: usi
 
 /** The same, going on from what C holds. */
 export function tileFilterHalfContinue(a: usize, offsets: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
-  while (pairs > 0) for (; pairs > 0; pairs--) {
+  while (pairs > 0) while (pairs > 0) for (; pairs > 0; pairs--) {
     let p = offsets;
     let pb = b;
     const c4 = c + cStep;
