@@ -24,46 +24,70 @@ export function padPlanes(
   const topBytes: usize = <usize>min(padTop, paddedHeight) * pitch;
   const bottomBytes: usize = <usize>max(paddedHeight - padTop - height, 0) * pitch;
   const rows = max(min(height, paddedHeight - padTop), 0);
+  const end = out + <usize>planes * <usize>paddedHeight * pitch;
   for (let p = 0; p < planes; p++) {
-    zero(out, topBytes);
-    out += topBytes;
-    for (let r = 0; r < rows; r++) {
-      if (phases === 1) padRow(x, out, width, padLeft, phaseLength);
-      else if (phases === 2) padRowHalves(x, out, width, padLeft, phaseLength);
-      else padRowPhases(x, out, width, padLeft, phases, phaseLength);
-      x += (<usize>width) << 2;
-      out += pitch;
+    out = zero(out, topBytes);
+    if (phases === 1) {
+      // What is right of one row and left of the next is zeroed at once.
+      const left = min(padLeft, phaseLength);
+      const copied = min(width, phaseLength - left);
+      out = zero(out, rows > 0 ? (<usize>left) << 2 : 0);
+      for (let r = 0; r < rows; r++) {
+        out = copyRow(x, out, copied);
+        const gap: usize = (<usize>(phaseLength - copied - (r === rows - 1 ? left : 0))) << 2;
+        out = out + ((gap + 15) & ~15) <= end ? zeroFours(out, gap) : zero(out, gap);
+        x += (<usize>width) << 2;
+      }
+    } else {
+      for (let r = 0; r < rows; r++) {
+        if (phases === 2) padRowHalves(x, out, width, padLeft, phaseLength);
+        else padRowPhases(x, out, width, padLeft, phases, phaseLength);
+        x += (<usize>width) << 2;
+        out += pitch;
+      }
     }
     x += (<usize>(height - rows) * <usize>width) << 2;
-    zero(out, bottomBytes);
-    out += bottomBytes;
+    out = zero(out, bottomBytes);
   }
 }
 
-function zero(p: usize, bytes: usize): void {
+/** Where the zeros end. */
+function zero(p: usize, bytes: usize): usize {
   const end = p + bytes;
   const z = f32x4.splat(0);
   for (; p + 16 <= end; p += 16) v128.store(p, z);
   for (; p < end; p += 4) store<f32>(p, 0);
+  return end;
 }
 
-function padRow(x: usize, out: usize, width: i32, padLeft: i32, length: i32): void {
-  const left = min(padLeft, length);
-  zero(out, (<usize>left) << 2);
-  out += (<usize>left) << 2;
-  const copied = min(width, length - left);
-  let i = 0;
-  for (; i + 4 <= copied; i += 4) {
+/** The same four at a time, beyond the end if need be: what lies there is written later. */
+@inline
+function zeroFours(p: usize, bytes: usize): usize {
+  const end = p + bytes;
+  const z = f32x4.splat(0);
+  for (; p < end; p += 16) v128.store(p, z);
+  return end;
+}
+
+/** `width` floats; the last four once more rather than what is left one by one. Where they end. */
+@inline
+function copyRow(x: usize, out: usize, width: i32): usize {
+  const bytes: usize = (<usize>width) << 2;
+  const end = out + bytes;
+  if (width < 4) {
+    for (; out < end; out += 4) {
+      store<u32>(out, load<u32>(x));
+      x += 4;
+    }
+    return end;
+  }
+  const last = v128.load(x + bytes - 16);
+  for (; out + 16 < end; out += 16) {
     v128.store(out, v128.load(x));
     x += 16;
-    out += 16;
   }
-  for (; i < copied; i++) {
-    store<f32>(out, load<f32>(x));
-    x += 4;
-    out += 4;
-  }
-  zero(out, (<usize>(length - left - copied)) << 2);
+  v128.store(end - 16, last);
+  return end;
 }
 
 /** Stride 2: even padded columns, then odd ones. */
