@@ -19,5 +19,5 @@ export {
 } from './pool';
 export { expand, sum } from './reduce';
 export { crossEntropy, crossEntropyBackward, softmax, softmaxBackward } from './softmax';
-export { winogradConv, winogradFilterBytes, winogradFilters, winogradFilterXi, winogradScratch } from './winograd';
+export { winogradColumns, winogradConv, winogradFilterBytes, winogradFilters, winogradFilterXi, winogradScratch } from './winograd';
 export { winogradWeight, winogradWeightScratch } from './winogradWeight';

@@ -9,4 +9,4 @@ export { packRows } from './pack';
 export { adaptiveAvgPool2d, avgPool2d, maxPool2d } from './pool';
 export { expand, sum } from './reduce';
 export { softmax } from './softmax';
-export { winogradConv, winogradFilterBytes, winogradFilters, winogradFilterXi, winogradScratch } from './winograd';
+export { winogradColumns, winogradConv, winogradFilterBytes, winogradFilters, winogradFilterXi, winogradScratch } from './winograd';

@@ -52,6 +52,13 @@ export class WinogradConv {
   /** The way from the result to what is added to it, or 0; then relu, if not 0. */
   residualFrom: usize;
   relu: i32;
+  /**
+   * Where the transformed tiles of one block lie for all threads, or 0: each has its own. Then a call transforms those of channels
+   * from `kFrom` to `kTo`, and multiplies if there are rows; all channels must have been transformed.
+   */
+  columns: usize;
+  kFrom: i32;
+  kTo: i32;
 }
 
 /** Bytes from one element of the transformed tiles to the next: not a multiple of the cache's sets. */
@@ -60,12 +67,15 @@ function spread(bytes: usize): usize {
   return bytes + 64;
 }
 
-/** Bytes of scratch for blocks of `block` tiles. */
-export function winogradScratch(tile: i32, stride: i32, block: i32, k: i32, m: i32): f64 {
-  const panels: f64 = block >> 3;
-  const columns = panels * <f64>(k << 5) + 64;
-  const sums = panels * <f64>((m + 3) >> 2) * <f64>TILE_BYTES + 64;
-  return <f64>TILE_SCRATCH + <f64>(block << 4) + <f64>products(tile, stride) * (columns + sums);
+/** Bytes of scratch for blocks of `block` tiles, their columns not counted. */
+export function winogradScratch(tile: i32, stride: i32, block: i32, m: i32): f64 {
+  const sums = <f64>(block >> 3) * <f64>((m + 3) >> 2) * <f64>TILE_BYTES + 64;
+  return <f64>TILE_SCRATCH + <f64>(block << 4) + <f64>products(tile, stride) * sums;
+}
+
+/** Bytes of the transformed tiles of a block; they follow a thread's scratch, unless all threads share them. */
+export function winogradColumns(tile: i32, stride: i32, block: i32, k: i32): f64 {
+  return <f64>products(tile, stride) * (<f64>(block >> 3) * <f64>(k << 5) + 64);
 }
 
 /** Elements of a transformed tile. */
@@ -106,7 +116,7 @@ export function winogradConv(g: WinogradConv, thread: i32): void {
   const sources: usize = constants + TILE_SCRATCH;
   // Four outputs and their extents, as outputTiles wants them.
   const outputs: usize = sources + ((<usize>g.block) << 2);
-  const columns: usize = outputs + ((<usize>g.block) << 3) + ((<usize>g.block) << 2);
+  const sums: usize = outputs + ((<usize>g.block) << 3) + ((<usize>g.block) << 2);
   const m = g.tile;
   const k = g.k;
   const strided = g.stride === 2;
@@ -116,6 +126,8 @@ export function winogradConv(g: WinogradConv, thread: i32): void {
   const panelBytes: usize = (<usize>k) << 5;
   const rowBytes: usize = (<usize>k) << 4;
   const outRow: usize = (<usize>g.width) << 2;
+  const channels = g.kTo - g.kFrom;
+  const skipped: usize = <usize>g.kFrom * g.sourcePlane;
   /** Extents of a tile, in the source and in the result. */
   const from = strided && !g.transposed ? 2 * m : m;
   const wide = strided && g.transposed ? 2 * m : m;
@@ -128,9 +140,9 @@ export function winogradConv(g: WinogradConv, thread: i32): void {
     const count = min(g.block, g.to - t0);
     const panels = (count + 7) >> 3;
     const columnXi: usize = spread(<usize>panels * panelBytes);
-    const sums = columns + <usize>xis * columnXi;
     const tileStep: usize = <usize>panels * TILE_BYTES;
     const sumXi: usize = spread(<usize>rowPanels * tileStep);
+    const columns = g.columns !== 0 ? g.columns : sums + <usize>xis * sumXi;
     for (let i = 0; i < panels << 3; i++) {
       const quad: usize = outputs + ((<usize>(i >> 2)) << 5) + ((<usize>(i & 3)) << 2);
       if (i < count) {
@@ -154,18 +166,19 @@ export function winogradConv(g: WinogradConv, thread: i32): void {
         store<u32>(quad, 0, 16);
       }
     }
-    for (let i = 0; i < count; i += 4) {
+    for (let i = 0; i < count && channels > 0; i += 4) {
       const four: usize = sources + ((<usize>i) << 2);
-      const to = columns + <usize>(i >> 3) * panelBytes + ((<usize>(i & 4)) << 2);
-      const p0: usize = load<u32>(four);
-      const p1: usize = load<u32>(four, 4);
-      const p2: usize = load<u32>(four, 8);
-      const p3: usize = load<u32>(four, 12);
+      const to = columns + <usize>(i >> 3) * panelBytes + ((<usize>(i & 4)) << 2) + ((<usize>g.kFrom) << 5);
+      const p0: usize = <usize>load<u32>(four) + skipped;
+      const p1: usize = <usize>load<u32>(four, 4) + skipped;
+      const p2: usize = <usize>load<u32>(four, 8) + skipped;
+      const p3: usize = <usize>load<u32>(four, 12) + skipped;
       if (strided) {
         const kind = g.transposed ? GRADIENT_INPUT : INPUT;
-        stridedTiles(kind, m, p0, p1, p2, p3, g.sourceRow, g.sourcePlane, to, 32, columnXi, k, constants);
-      } else inputTiles(m, p0, p1, p2, p3, g.sourceRow, g.sourcePlane, to, 32, columnXi, k, constants);
+        stridedTiles(kind, m, p0, p1, p2, p3, g.sourceRow, g.sourcePlane, to, 32, columnXi, channels, constants);
+      } else inputTiles(m, p0, p1, p2, p3, g.sourceRow, g.sourcePlane, to, 32, columnXi, channels, constants);
     }
+    if (g.m === 0) continue;
     for (let e = 0; e < xis; e++) {
       multiply(g.weight + <usize>filterElement(e, m, side) * g.weightXi, rowBytes, g.weightK, columns + <usize>e * columnXi, panelBytes, sums + <usize>e * sumXi, k, rowPanels, count);
     }

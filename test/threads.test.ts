@@ -1,11 +1,14 @@
 /** Several threads: the same bits at any number of them, no thread or memory left behind, and workers that die. */
 import { readdirSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
+import fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { WasmContext } from '../src/device/wasm/context.js';
 import { Team } from '../src/device/wasm/team.js';
 import {
   ArgumentError,
+  Conv2d,
+  compile,
   conv2d,
   crossEntropy,
   type Device,
@@ -13,14 +16,19 @@ import {
   d2lResnet,
   Generator,
   grad,
+  linear,
+  matmul,
   reference,
   relu,
   sgd,
+  type Tensor,
   tensor,
   type WasmMath,
   wasm,
 } from '../src/index.js';
+import { numbers } from '../src/oracle/index.js';
 import { hashWeights } from '../src/train/index.js';
+import { SEED } from './table.js';
 
 /** The context of a device, whose grain decides what is worth handing out. */
 const contextOf = (device: Device): WasmContext => {
@@ -83,6 +91,81 @@ describe('threads', () => {
       expect(await trained(await team(threads, undefined, 'fast')), `${threads} threads`).toBe(expected);
     }
     expect(await trained(await wasm())).not.toBe(expected);
+  });
+
+  it.each(['exact', 'fast'] as const)(
+    'divide a convolution of any shape, and give the bits of one: %s',
+    async (math) => {
+      const one = await wasm({ math });
+      const several = await Promise.all([2, 3, 7].map((threads) => team(threads, undefined, math)));
+      /** Each result's elements, the compiled model's among them. */
+      const results = ([batch, k, rows, height, width, stride, padding]: number[], device: Device): unknown[] =>
+        device.scope(() => {
+          const [x, w] = [
+            [batch, k, height, width],
+            [rows, k, 3, 3],
+          ].map((shape) => {
+            const size = shape.reduce((a, b) => a * b);
+            return tensor(numbers(1, `${shape}`, size, -1, 1), shape, { device, requiresGrad: true });
+          });
+          const y = conv2d(x, w, null, { stride, padding });
+          const dy = tensor(numbers(1, 'dy', y.size, -1, 1), y.shape, { device });
+          const net = new Conv2d(k, rows, 3, { stride, padding, device, generator: new Generator(1) });
+          const compiled = compile(net, { inputShape: x.shape });
+          const all: Tensor[] = [y, ...grad(y, [x, w], dy), compiled.run(x)];
+          const elements = all.map((t) => Float32Array.from(t.dataSync() as Float32Array));
+          compiled.dispose();
+          net.dispose();
+          return elements;
+        });
+      const shape = fc.tuple(
+        ...[fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 70 }), fc.integer({ min: 1, max: 70 })],
+        ...[fc.integer({ min: 3, max: 30 }), fc.integer({ min: 3, max: 30 })],
+        ...[fc.constantFrom(1, 1, 2), fc.constantFrom(0, 1, 1, 2)],
+      );
+      fc.assert(
+        fc.property(shape, (drawn) => {
+          const expected = results(drawn, one);
+          for (const device of several) expect(results(drawn, device)).toEqual(expected);
+        }),
+        {
+          numRuns: Number(process.env.ATALHO_RUNS ?? 40),
+          examples: [
+            [[1, 64, 64, 28, 28, 1, 1]],
+            [[1, 37, 50, 14, 14, 1, 1]],
+            [[2, 64, 70, 13, 9, 1, 1]],
+            [[2, 64, 64, 16, 32, 2, 1]],
+            [[1, 128, 64, 7, 7, 1, 1]],
+          ],
+          ...SEED,
+        },
+      );
+      for (const device of [one, ...several]) device.dispose();
+    },
+    120_000,
+  );
+
+  it('divide a matrix product, and give the bits of one', async () => {
+    const one = await wasm();
+    const several = await Promise.all([2, 3, 7].map((threads) => team(threads)));
+    const product = ([batch, m, n, k]: number[], device: Device): unknown =>
+      device.scope(() => {
+        const a = tensor(numbers(1, 'a', batch * m * k, -1, 1), [batch, m, k], { device });
+        const b = tensor(numbers(1, 'b', batch * n * k, -1, 1), [batch, k, n], { device });
+        const weight = tensor(numbers(1, 'weight', n * k, -1, 1), [n, k], { device });
+        const bias = tensor(numbers(1, 'bias', n, -1, 1), [n], { device });
+        const row = tensor(numbers(1, 'row', k, -1, 1), [1, k], { device });
+        return [matmul(a, b), linear(row, weight, bias)].map((t) => Float32Array.from(t.dataSync() as Float32Array));
+      });
+    const shape = fc.tuple(...[5, 40, 40, 40].map((max) => fc.integer({ min: 1, max })));
+    fc.assert(
+      fc.property(shape, (drawn) => {
+        const expected = product(drawn, one);
+        for (const device of several) expect(product(drawn, device)).toEqual(expected);
+      }),
+      { numRuns: Number(process.env.ATALHO_RUNS ?? 40), examples: [[[4100, 2, 1, 3]], [[1, 1, 1000, 64]]], ...SEED },
+    );
+    for (const device of [one, ...several]) device.dispose();
   });
 
   it('take their share', async () => {

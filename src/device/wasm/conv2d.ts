@@ -86,7 +86,15 @@ export function convForward(w: WasmContext): ConvForward {
           for (let n = first; n < last; n += chunk) {
             const images = Math.min(chunk, last - n);
             if (s.copied)
-              list.push(copyWork(w, x + n * inImage, copied, images * inChannels, o.inHeight, o.inWidth, s, o));
+              list.push(
+                copyWork(
+                  w,
+                  { from: x + n * inImage, to: copied, height: o.inHeight, width: o.inWidth },
+                  images * inChannels,
+                  s,
+                  o,
+                ),
+              );
             const source = s.copied ? copied : x + n * inImage;
             for (let g = 0; g < groups; g++) {
               list.push(

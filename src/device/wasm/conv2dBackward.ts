@@ -57,7 +57,8 @@ export function convBackward(w: WasmContext): ConvBackward {
           table[plan.phase.top * strideWidth + plan.phase.left] = denseOf(plan) + first * plan.plane;
         }
         const at = structs.write(table);
-        return ['mergePhases', at, to + first * bytes, last - first, inHeight, inWidth, strideHeight, strideWidth];
+        const sizes = [last - first, inHeight, inWidth, strideHeight, strideWidth];
+        return [['mergePhases', at, to + first * bytes, ...sizes]];
       });
     };
 
@@ -177,7 +178,8 @@ export function convBackward(w: WasmContext): ConvBackward {
           const images = Math.min(chunk, last - n);
           const from = dy + n * outChannels * outPlane;
           const to = dx + n * inChannels * inPlane;
-          if (s.copied) list.push(copyWork(w, from, copied, images * outChannels, o.outHeight, o.outWidth, s, o));
+          const planes = { from, to: copied, height: o.outHeight, width: o.outWidth };
+          if (s.copied) list.push(copyWork(w, planes, images * outChannels, s, o));
           const source = s.copied ? copied : from;
           for (const plan of plans) {
             const { phase, k, plane, atTaps, atWeights } = plan;

@@ -52,7 +52,7 @@ export const productWork =
     const blocks = w.split(pixels, pixels <= BLOCK_PIXELS ? 0 : work, 8, most);
     const panels = w.split(o.m, blocks.length > 1 ? 0 : work, 4);
     return blocks.flatMap(([from, to]) =>
-      panels.map(([first, last]): Step => {
+      panels.map(([first, last]): Step[] => {
         // The order of fields of ImplicitGemm.
         const struct = structs.write([
           ...[from, to, o.rows, o.cols, o.source, o.sourceImage, o.sourceRow, o.sourceCol, o.taps, o.k, last - first],
@@ -62,7 +62,7 @@ export const productWork =
           ...[o.outImage, o.outPlane, o.outRow, o.outCol, o.scratch, o.scratchStep],
           ...[o.norm ? o.norm + first * NORM_BYTES : 0, o.residualFrom ?? 0, Number(o.relu ?? false)],
         ]);
-        return ['implicitGemm', struct];
+        return [['implicitGemm', struct]];
       }),
     );
   };

@@ -23,8 +23,8 @@ export function imagesPerChunk(batch: number, imageBytes: number): number {
   return Math.max(1, Math.min(batch, fit > 8 && fit < batch ? fit - (fit % 8) : fit));
 }
 
-/** Steps that write to different places: one, or several for the threads to share. */
-export type Work = (divide: boolean) => Step[];
+/** Programs that write to different places: one, or several for the threads to share. */
+export type Work = (divide: boolean) => Step[][];
 
 /** Structs and tables for the kernels, one after the other in a piece of memory; only counted at address 0. */
 export class Structs {
@@ -54,28 +54,34 @@ export class Structs {
 export const structBytes = (threads: number, blocks: number, works: number): number =>
   STRUCT_BYTES * (works + Math.ceil(blocks) + 2 * threads);
 
-/** Copies planes of the input, or of the output gradient, as `s` says. */
+/** Copies a range of planes of the input, or of the output gradient, as `s` says. */
+export const copyStep = (
+  { from, to, height, width }: Planes,
+  [first, last]: readonly [number, number],
+  s: Source,
+  g: ConvGeometry,
+): Step => [
+  s.subsampled ? 'subsamplePlanes' : 'padPlanes',
+  ...[from + first * height * width * 4, to + first * s.planeBytes, last - first, height, width],
+  ...(s.subsampled
+    ? [g.outHeight, g.outWidth, g.strideHeight, g.strideWidth]
+    : [s.padTop, s.padLeft, s.height, s.phases, s.phaseLength]),
+];
+
+/** Planes to copy, and where to. */
+export interface Planes {
+  readonly from: number;
+  readonly to: number;
+  readonly height: number;
+  readonly width: number;
+}
+
+/** Copies all of them, for the threads to share. */
 export const copyWork =
-  (
-    w: WasmContext,
-    from: number,
-    to: number,
-    planes: number,
-    height: number,
-    width: number,
-    s: Source,
-    g: ConvGeometry,
-  ): Work =>
+  (w: WasmContext, planes: Planes, count: number, s: Source, g: ConvGeometry): Work =>
   (divide) => {
-    const plane = height * width * 4;
-    const ranges = divide ? w.split(planes, (planes * s.planeBytes) / 20) : [[0, planes] as const];
-    return ranges.map(([first, last]) => [
-      s.subsampled ? 'subsamplePlanes' : 'padPlanes',
-      ...[from + first * plane, to + first * s.planeBytes, last - first, height, width],
-      ...(s.subsampled
-        ? [g.outHeight, g.outWidth, g.strideHeight, g.strideWidth]
-        : [s.padTop, s.padLeft, s.height, s.phases, s.phaseLength]),
-    ]);
+    const ranges = divide ? w.split(count, (count * s.planeBytes) / 8) : [[0, count] as const];
+    return ranges.map((range) => [copyStep(planes, range, s, g)]);
   };
 
 /**
@@ -97,12 +103,11 @@ export function imageRanges(
 
 /** Runs each range's works in their order: ranges side by side, or the works of the only one divided. */
 export function runRanges(w: WasmContext, ranges: readonly Work[][], structs: Structs): void {
-  if (ranges.length > 1) w.run(ranges.map((works) => works.flatMap((work) => work(false))));
+  if (ranges.length > 1) w.run(ranges.map((works) => works.flatMap((work) => work(false).flat())));
   else {
     for (const work of ranges[0]) {
       structs.clear();
-      const steps = work(true);
-      w.run(w.threads === 1 ? [steps] : steps.map((step) => [step]));
+      w.run(work(true));
     }
   }
 }
@@ -172,9 +177,9 @@ export class PreparedConv {
 
   private describe(scratch: number, structs: Structs): Step[][][] {
     const ranges = this.plan.works(this.lasting, scratch, structs);
-    if (ranges.length > 1) return [ranges.map((works) => works.flatMap((work) => work(false)))];
+    if (ranges.length > 1) return [ranges.map((works) => works.flatMap((work) => work(false).flat()))];
     const jobs = ranges[0].map((work) => work(true));
-    return this.w.threads === 1 ? [[jobs.flat()]] : jobs.map((steps) => steps.map((step) => [step]));
+    return this.w.threads === 1 ? [[jobs.flat(2)]] : jobs;
   }
 
   run(): void {

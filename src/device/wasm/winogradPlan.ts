@@ -4,6 +4,7 @@ import { ScratchLayout, type WasmContext } from './context.js';
 import { tiledSource } from './convSource.js';
 import {
   type ConvPlan,
+  copyStep,
   copyWork,
   type Epilogue,
   imageRanges,
@@ -17,6 +18,8 @@ import type { Step } from './team.js';
 /** A block's transformed tiles and their sums should stay in the second-level cache, but weights should be met often. */
 const BLOCK_BYTES = 1 << 20;
 const [LEAST_BLOCK, MOST_BLOCK] = [32, 128];
+/** The part of the threads' time that dividing the tiles must use. */
+const LEAST_EVEN = 0.95;
 /** Bytes of constants and lines that a thread needs to transform filters: TILE_SCRATCH of assembly/winogradTiles.ts. */
 const TILE_SCRATCH = 3136;
 
@@ -27,8 +30,26 @@ export const elements = (m: number, stride: number): number => (stride === 2 ? 2
 function blockTiles(m: number, stride: number, tiles: number, k: number, rows: number): number {
   const fit = Math.floor(BLOCK_BYTES / (elements(m, stride) * 4 * (k + rows)));
   const block = Math.min(Math.max(fit - (fit % 8), LEAST_BLOCK), MOST_BLOCK);
-  return Math.min(block, Math.ceil(tiles / 8) * 8);
+  return Math.min(block, wholePanels(tiles));
 }
+
+const wholePanels = (tiles: number): number => Math.ceil(tiles / 8) * 8;
+
+/**
+ * Whether the threads transform the tiles together, each some channels, before each multiplies them by some of the filters. Else they
+ * divide the tiles, where these are many and come out even, or each transforms them all.
+ */
+function sharesColumns(w: WasmContext, { m, stride, groups, k, rows }: Plain, tiles: number): boolean {
+  const panels = tiles / 8;
+  const even = panels / (w.threads * Math.ceil(panels / w.threads));
+  if (w.threads === 1 || groups > 1 || tiles === 0 || tiles > MOST_BLOCK) return false;
+  if (panels >= 2 * w.threads && even >= LEAST_EVEN) return false;
+  return productTime(m, stride, tiles, k, rows) >= 2 * w.grain && Math.min(k, rows / 2) >= 4 * w.threads;
+}
+
+/** Of the products, in nanoseconds or so. */
+const productTime = (m: number, stride: number, tiles: number, k: number, rows: number): number =>
+  (tiles * elements(m, stride) * k * rows) / 16;
 
 /** A convolution with 3×3 filters: the forward pass, or the input gradient as one of the output's gradient. */
 export interface Plain {
@@ -71,8 +92,11 @@ export function winogradPlan(w: WasmContext, o: Plain, geometry: ConvGeometry, e
   const ranges = imageRanges(w, batch, o.height * o.width, chunk, groups + 1);
   const longest = Math.max(...ranges.map(([from, to]) => to - from));
   const images = Math.min(chunk, longest);
-  const block = blockTiles(m, stride, images * tilesOfImage, k, rows);
-  const scratchStep = Math.ceil(exports.winogradScratch(m, stride, block, k, rows) / 64) * 64;
+  const shared = sharesColumns(w, o, ranges.length === 1 ? images * tilesOfImage : 0);
+  const block = shared ? wholePanels(images * tilesOfImage) : blockTiles(m, stride, images * tilesOfImage, k, rows);
+  const columnBytes = exports.winogradColumns(m, stride, block, k);
+  const scratchBytes = exports.winogradScratch(m, stride, block, rows) + (shared ? 0 : columnBytes);
+  const scratchStep = Math.ceil(scratchBytes / 64) * 64;
   const xi = exports.winogradFilterXi(rows, k);
   // Filters that meet at most half a panel of tiles are read once, from memory: in one stream, two row panels side by side.
   const kStep = batch * tilesOfImage <= 4 && rows % 8 === 0 ? 32 : 16;
@@ -85,6 +109,7 @@ export function winogradPlan(w: WasmContext, o: Plain, geometry: ConvGeometry, e
   const copyBytes = images * sourceChannels * s.planeBytes;
   const atCopy = layout.take(ranges.length * copyBytes);
   const atScratch = layout.take(w.threads * scratchStep);
+  const atColumns = shared ? layout.take(columnBytes) : 0;
   const works = ranges.length === 1 ? 1 : ranges.length * Math.ceil(longest / chunk) * groups;
   const sourceImage = sourceChannels * o.sourceHeight * o.sourceWidth * 4;
   const outPlane = o.height * o.width * 4;
@@ -109,31 +134,38 @@ export function winogradPlan(w: WasmContext, o: Plain, geometry: ConvGeometry, e
       }
     },
     works(base, scratch, structs) {
+      /** Tiles of `count` images at `from`, group g: channels to transform, rows to multiply them by. */
+      const convStep = (
+        { from, to, g }: { from: number; to: number; g: number },
+        [firstTile, lastTile]: readonly [number, number],
+        [first, last]: readonly [number, number],
+        [kFrom, kTo]: readonly [number, number],
+      ): Step => {
+        // The order of fields of WinogradConv.
+        const struct = structs.write([
+          ...[m, stride, Number(o.transposed), firstTile, lastTile, block],
+          ...[o.tilesHigh, o.tilesWide, o.height, o.width],
+          ...[from + g * k * s.planeBytes, sourceChannels * s.planeBytes, s.planeBytes, s.rowBytes, k],
+          ...[base + atFilters + g * filterBytes + first * 4 * k, xi, kStep, last - first],
+          ...[o.bias === 0 ? 0 : o.bias + 4 * (g * rows + first)],
+          ...[to + (g * rows + first) * outPlane, outImage, outPlane, scratch + atScratch, scratchStep],
+          ...[epilogue.residual === 0 ? 0 : epilogue.residual - o.out, Number(epilogue.relu)],
+          ...[shared ? scratch + atColumns : 0, kFrom, kTo],
+        ]);
+        return ['winogradConv', struct];
+      };
       const product =
-        (count: number, from: number, to: number, g: number): Work =>
+        (count: number, at: { from: number; to: number; g: number }): Work =>
         (divide) => {
           const tiles = count * tilesOfImage;
-          const work = divide ? (tiles * elements(m, stride) * k * rows) / 16 : 0;
+          const work = divide ? productTime(m, stride, tiles, k, rows) : 0;
+          if (shared) return w.split(rows, work, 8).map((range) => [convStep(at, [0, tiles], range, [0, 0])]);
           // Few tiles: every thread transforms them all, for some of the rows.
           const byTiles = tiles >= 16 * w.threads;
           const most = Math.max(1, Math.floor(Math.min(tiles / block, MOST_STEPS) / w.threads));
           const tileRanges = w.split(tiles, byTiles ? work : 0, 8, most);
           const rowRanges = w.split(rows, byTiles ? 0 : work, 8);
-          return tileRanges.flatMap(([firstTile, lastTile]) =>
-            rowRanges.map(([first, last]): Step => {
-              // The order of fields of WinogradConv.
-              const struct = structs.write([
-                ...[m, stride, Number(o.transposed), firstTile, lastTile, block],
-                ...[o.tilesHigh, o.tilesWide, o.height, o.width],
-                ...[from + g * k * s.planeBytes, sourceChannels * s.planeBytes, s.planeBytes, s.rowBytes, k],
-                ...[base + atFilters + g * filterBytes + first * 4 * k, xi, kStep, last - first],
-                ...[o.bias === 0 ? 0 : o.bias + 4 * (g * rows + first)],
-                ...[to + (g * rows + first) * outPlane, outImage, outPlane, scratch + atScratch, scratchStep],
-                ...[epilogue.residual === 0 ? 0 : epilogue.residual - o.out, Number(epilogue.relu)],
-              ]);
-              return ['winogradConv', struct];
-            }),
-          );
+          return tileRanges.flatMap((range) => rowRanges.map((some) => [convStep(at, range, some, [0, k])]));
         };
       const worksOf = ([first, last]: readonly [number, number], range: number): Work[] => {
         const list: Work[] = [];
@@ -141,8 +173,22 @@ export function winogradPlan(w: WasmContext, o: Plain, geometry: ConvGeometry, e
         for (let n = first; n < last; n += chunk) {
           const count = Math.min(chunk, last - n);
           const [from, planes] = [o.source + n * sourceImage, count * sourceChannels];
-          list.push(copyWork(w, from, copied, planes, o.sourceHeight, o.sourceWidth, s, geometry));
-          for (let g = 0; g < groups; g++) list.push(product(count, copied, o.out + n * outImage, g));
+          const source = { from, to: copied, height: o.sourceHeight, width: o.sourceWidth };
+          const to = o.out + n * outImage;
+          if (shared) {
+            const tiles = [0, count * tilesOfImage] as const;
+            list.push(() =>
+              w
+                .ranges(k, w.threads, 4)
+                .map((range) => [
+                  ...Array.from({ length: count }, (_, i) =>
+                    copyStep(source, [i * k + range[0], i * k + range[1]], s, geometry),
+                  ),
+                  convStep({ from: copied, to, g: 0 }, tiles, [0, 0], range),
+                ]),
+            );
+          } else list.push(copyWork(w, source, planes, s, geometry));
+          for (let g = 0; g < groups; g++) list.push(product(count, { from: copied, to, g }));
         }
         return list;
       };
