@@ -1,5 +1,5 @@
 /** Pooling over planes. Windows are clipped once, so that the loops meet only elements that exist. */
-import { clearLanes, foldLanes } from './reduce';
+import { addToLanes, clearLanes, foldLanes } from './reduce';
 
 /** Fields in the order in which `device/wasm/pool.ts` writes them. */
 @unmanaged
@@ -27,6 +27,7 @@ function firstInside(start: i32, dilation: i32): i32 {
   return start >= 0 ? start : start + ((-start + dilation - 1) / dilation) * dilation;
 }
 
+/** `indices` may be 0: nobody asks for them. */
 export function maxPool2d(g: Pool, x: usize, out: usize, indices: usize): void {
   const plane: usize = (<usize>(g.inHeight * g.inWidth)) << 2;
   // Outputs whose windows lie inside the row, and whose vectors of inputs do too, are taken four at a time.
@@ -39,12 +40,12 @@ export function maxPool2d(g: Pool, x: usize, out: usize, indices: usize): void {
   const rest = again ? last + 4 : from + (fours << 2);
   for (let p = 0; p < g.planes; p++) {
     for (let oh = 0; oh < g.outHeight; oh++) {
-      for (let ow = 0; ow < from; ow++) maxOfOne(g, x, oh, ow, out, indices);
-      if (fours > 0) maxOfFours(g, x, oh, from, fours, out, indices);
-      if (again) maxOfFours(g, x, oh, last, 1, out, indices);
-      for (let ow = rest; ow < g.outWidth; ow++) maxOfOne(g, x, oh, ow, out, indices);
+      const at: usize = indices === 0 ? 0 : indices + ((<usize>((p * g.outHeight + oh) * g.outWidth)) << 2);
+      for (let ow = 0; ow < from; ow++) maxOfOne(g, x, oh, ow, out, at);
+      if (fours > 0) maxOfFours(g, x, oh, from, fours, out, at);
+      if (again) maxOfFours(g, x, oh, last, 1, out, at);
+      for (let ow = rest; ow < g.outWidth; ow++) maxOfOne(g, x, oh, ow, out, at);
       out += (<usize>g.outWidth) << 2;
-      indices += (<usize>g.outWidth) << 2;
     }
     x += plane;
   }
@@ -71,7 +72,7 @@ function maxOfOne(g: Pool, x: usize, oh: i32, ow: i32, out: usize, indices: usiz
     }
   }
   store<f32>(out + ((<usize>ow) << 2), best);
-  store<i32>(indices + ((<usize>ow) << 2), at);
+  if (indices !== 0) store<i32>(indices + ((<usize>ow) << 2), at);
 }
 
 /** `fours` times four neighbouring outputs from `ow`, stride 1 or 2, no window beyond the row's ends. */
@@ -86,6 +87,24 @@ function maxOfFours(g: Pool, x: usize, oh: i32, ow: i32, fours: i32, out: usize,
   const step: usize = (<usize>g.dilationWidth) << 2;
   const reach: usize = <usize>g.kernelWidth * step;
   out += (<usize>ow) << 2;
+  if (indices === 0) {
+    for (let n = 0, startW = ow * stride - g.padLeft; n < fours; n++) {
+      let best = f32x4.splat(-Infinity);
+      let row = x + ((<usize>(fromH * width + startW)) << 2);
+      for (let h = fromH; h < toH; h += rows) {
+        for (let p = row, end = row + reach; p < end; p += step) {
+          let v = v128.load(p);
+          if (stride === 2) v = v128.shuffle<f32>(v, v128.load(p, 12), 0, 2, 5, 7);
+          best = v128.bitselect(v, best, v128.or(f32x4.gt(v, best), f32x4.ne(v, v)));
+        }
+        row += (<usize>(rows * width)) << 2;
+      }
+      v128.store(out, best);
+      out += 16;
+      startW += stride << 2;
+    }
+    return;
+  }
   indices += (<usize>ow) << 2;
   for (let n = 0, startW = ow * stride - g.padLeft; n < fours; n++) {
     let first = fromH * width + startW;
@@ -223,7 +242,9 @@ export function adaptiveAvgPool2d(g: Pool, x: usize, out: usize, scratch: usize,
         const toW = adaptiveEnd(ow, g.inWidth, g.outWidth);
         clearLanes(lanes);
         let term: usize = 0;
-        for (let h = fromH; h < toH; h++) {
+        if (toW - fromW === g.inWidth) {
+          addToLanes(lanes, x + ((<usize>(fromH * g.inWidth)) << 2), (toH - fromH) * g.inWidth);
+        } else for (let h = fromH; h < toH; h++) {
           for (let w = fromW; w < toW; w++) {
             const lane = lanes + ((term++ & 7) << 3);
             store<f64>(lane, load<f64>(lane) + <f64>load<f32>(x + ((<usize>(h * g.inWidth + w)) << 2)));

@@ -21,6 +21,8 @@ export interface ForwardContext<I extends readonly (Tensor | null)[]> {
   readonly inputs: BuffersOf<I>;
   /** Where the result goes, already allocated. */
   readonly out: Buffer;
+  /** Whether a backward pass may follow; if not, nothing needs saving. */
+  readonly recorded: boolean;
   /** Memory that the backward pass will find as `saved[i]`, i counting calls. Freed by the graph. */
   save(size: number, dtype: DType): Buffer;
   /** Memory in the device's dtype until the forward pass ends. */
@@ -203,6 +205,7 @@ export function defineOp<I extends readonly (Tensor | null)[], O, P extends Plan
             kernels: device.kernels,
             inputs: inputs.map((input) => input?.buffer ?? null) as unknown as BuffersOf<I>,
             out,
+            recorded,
             save(size, dtype) {
               const buffer = device.alloc(size, dtype);
               saved.push(buffer);

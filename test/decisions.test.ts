@@ -27,6 +27,7 @@ function watch(device: Device, given?: Decisions): Decisions {
     },
     maxPool2d(o: Parameters<typeof maxPool2d>[0]) {
       maxPool2d(o);
+      if (o.indices === null) return;
       seen.pool = device.readSync?.(o.indices) as Int32Array;
       if (given) device.write(o.indices, given.pool);
     },

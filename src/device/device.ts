@@ -241,10 +241,10 @@ export interface Kernels {
 
   /**
    * First maximum of each window in row order; a NaN beats everything and a later NaN an earlier one
-   * (PyTorch's loop). Padding never wins. `indices` (int32): flat position in the input plane; a window of padding
-   * alone gives −∞ and −1.
+   * (PyTorch's loop). Padding never wins. `indices` (int32): flat position in the input plane, or null where
+   * nobody asks; a window of padding alone gives −∞ and −1.
    */
-  maxPool2d(o: PoolGeometry & { x: Buffer; out: Buffer; indices: Buffer }): void;
+  maxPool2d(o: PoolGeometry & { x: Buffer; out: Buffer; indices: Buffer | null }): void;
   /** dx = 0, then dx[indices[i]] += dy[i] for i ascending, one rounding each; an index of −1 has no gradient. */
   maxPool2dBackward(o: PoolGeometry & { dy: Buffer; indices: Buffer; dx: Buffer }): void;
 

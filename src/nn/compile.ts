@@ -284,7 +284,7 @@ function generic(device: Device, step: Step, bufferOf: (value: Value) => Buffer)
         memory[next] ??= device.alloc(size, dtype);
         return memory[next++];
       };
-      const context = { device, kernels: device.kernels, out, save: take, scratch: take };
+      const context = { device, kernels: device.kernels, out, recorded: false, save: take, scratch: take };
       node.call.forward({ ...context, inputs: inputs as unknown as BuffersOf<readonly (Tensor | null)[]> });
     },
     release() {

@@ -20,8 +20,8 @@ const op = defineOp({
   name: 'maxPool2d',
   inputs: ['x'],
   plan: ([x]: readonly [Tensor], o: WindowOptions) => poolPlan('maxPool2d', x.shape, o),
-  forward({ kernels, inputs: [x], out, save }, { shape, geometry }) {
-    kernels.maxPool2d({ ...geometry, x, out, indices: save(sizeOf(shape), 'int32') });
+  forward({ kernels, inputs: [x], out, recorded, save }, { shape, geometry }) {
+    kernels.maxPool2d({ ...geometry, x, out, indices: recorded ? save(sizeOf(shape), 'int32') : null });
   },
   needs: { inputs: false, out: false },
   backward({ kernels, saved: [indices], dy, grad }, { geometry }) {

@@ -75,7 +75,7 @@ export function pool(host: Host): Pool {
       const { planes, inHeight, inWidth, outHeight, outWidth, dilationHeight, dilationWidth } = o;
       const x = host.floats('maxPool2d', 'x', o.x, inputSize(o));
       const out = host.floats('maxPool2d', 'out', o.out, outputSize(o));
-      const indices = host.ints('maxPool2d', 'indices', o.indices, outputSize(o));
+      const indices = o.indices && host.ints('maxPool2d', 'indices', o.indices, outputSize(o));
       let at = 0;
       for (let plane = 0; plane < planes; plane++) {
         const first = plane * inHeight * inWidth;
@@ -98,7 +98,7 @@ export function pool(host: Host): Pool {
               }
             }
             out[at] = best;
-            indices[at] = index;
+            if (indices) indices[at] = index;
             at++;
           }
         }

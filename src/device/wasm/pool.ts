@@ -56,7 +56,11 @@ export function poolKernels(w: WasmContext): Pick<Kernels, 'maxPool2d' | 'avgPoo
       pool(w, 'maxPool2d', o, [
         [w.address(o.x, o.planes * inPlane), inPlane],
         [w.address(o.out, o.planes * outPlane), outPlane],
-        [w.address(o.indices, o.planes * outPlane, 'int32'), outPlane],
+        // At address 0 there are none.
+        [
+          o.indices === null ? 0 : w.address(o.indices, o.planes * outPlane, 'int32'),
+          o.indices === null ? 0 : outPlane,
+        ],
       ]);
     },
     avgPool2d(o) {

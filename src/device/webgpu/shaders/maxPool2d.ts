@@ -36,7 +36,7 @@ ${flat(`
     }
   }
   out[i] = best;
-  indices[i] = index;`)}`,
+  if (has_indices) { indices[i] = index; }`)}`,
 });
 
 /** dx = Σ dy of the windows whose maximum it was, in output order. One invocation an input. */
