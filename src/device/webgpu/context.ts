@@ -19,6 +19,9 @@ export const MOST_GROUPS = 65535;
 /** Bind groups that are kept; past it all are made anew. */
 const MOST_BIND_GROUPS = 16384;
 
+/** Rows, columns and terms from which on a block of workgroup memory is filled well enough. */
+const LEAST_BLOCKED = 16;
+
 const MAP_READ = 1;
 const COMPUTE_STAGE = 4;
 
@@ -37,6 +40,9 @@ const HOLDS: Readonly<Record<string, readonly Held[]>> = {
   words: ['float32', 'float64', 'int32', 'int64'],
 };
 
+/** A GPU, or a processor that acts as one: which shaders are chosen. */
+export type AdapterKind = 'gpu' | 'software';
+
 /** How a call is spread over the GPU: the elements of a `flat` shader, or workgroups along three axes. */
 export type Extent = { readonly elements: number } | { readonly groups: readonly [number, number, number] };
 
@@ -54,6 +60,8 @@ export class WebgpuContext {
   readonly memory: GpuMemory;
   /** Workgroups from which on the adapter has enough to do: many, unless it is a processor that acts as a GPU. */
   readonly busy: number;
+  /** Rows, columns and terms from which on a product is computed in workgroup memory; never where barriers are dear. */
+  readonly leastBlocked: number;
   readonly counts: WebgpuCounts = { dispatches: 0, submits: 0, reads: 0 };
   private readonly pipelines = new Map<string, Pipeline>();
   private readonly layouts = new Map<string, GPUBindGroupLayout>();
@@ -81,8 +89,11 @@ export class WebgpuContext {
     /** Held as long as this is: without its instance Dawn's device would end. */
     readonly host: unknown,
     private readonly profiler: Profiler | null = null,
+    /** What the adapter is; by default as it tells. */
+    kind: AdapterKind = gpu.adapterInfo?.isFallbackAdapter ? 'software' : 'gpu',
   ) {
-    this.busy = gpu.adapterInfo?.isFallbackAdapter ? 4 : 512;
+    this.busy = kind === 'software' ? 4 : 512;
+    this.leastBlocked = kind === 'software' ? Infinity : LEAST_BLOCKED;
     this.memory = new GpuMemory(
       gpu,
       maxBytes,
