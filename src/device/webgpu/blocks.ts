@@ -2,7 +2,7 @@
  * Which block of workgroup memory a product gets, and into how many parts its sum is split: by its size alone, never by measuring, so
  * that two runs on one adapter have the same sums.
  */
-import { blockLanes, DEPTH } from './shaders/block.js';
+import { blockBytes, blockLanes, DEPTH } from './shaders/block.js';
 
 /** Rows and columns of a workgroup, and parts of `share` steps each. */
 export interface Block {
@@ -23,23 +23,30 @@ export interface BlockedProduct {
   readonly most: number;
 }
 
-/** A large GPU, whose cycles are counted: its processors, and the lanes that each computes at once. */
+/**
+ * A large GPU, as an NVIDIA H200 was measured: its processors, the lanes that each computes at once, and the invocations from which on none
+ * of them waits.
+ */
 const PROCESSORS = 132;
 const LANES = 128;
-/** Invocations of a processor from which on none of its lanes waits. */
 const ENOUGH = 384;
+/** Invocations that a processor holds, by their results. */
+const HELD: Readonly<Record<number, number>> = { 64: 512, 32: 768, 16: 1024 };
 /** Beside its multiply-adds an invocation spends on a term: for four rows or columns read, and for an element brought. */
-const READ = 4;
-const BRING = 6;
+const READ = 16;
+const BRING = 14;
 /** Cycles of a workgroup's begin and end, of a pass more, and the elements that memory moves in one. */
 const AROUND = 2500;
-const PASS = 5000;
-const MOVED = 500;
+const PASS = 8000;
+const MOVED = 350;
 
 /** Steps that a part should at least have. */
 const LEAST_SHARE = 8;
 const SIDES = [128, 64, 32];
-const BLOCKS = SIDES.flatMap((ROWS) => SIDES.map((COLUMNS) => ({ ROWS, COLUMNS, lanes: blockLanes(ROWS, COLUMNS) })));
+const MOST_BYTES = 16384;
+const BLOCKS = SIDES.flatMap((ROWS) =>
+  SIDES.map((COLUMNS) => ({ ROWS, COLUMNS, lanes: blockLanes(ROWS, COLUMNS) })),
+).filter(({ ROWS, COLUMNS }) => blockBytes(ROWS, COLUMNS) <= MOST_BYTES);
 
 /** The block that takes the fewest cycles. */
 export function blockFor({ rows, columns, steps, count, most }: BlockedProduct): Block {
@@ -50,13 +57,16 @@ export function blockFor({ rows, columns, steps, count, most }: BlockedProduct):
     const sides = results === 64 ? 4 : results === 32 ? 3 : 2;
     const term = results + READ * sides + (BRING * (ROWS + COLUMNS)) / lanes;
     const groups = Math.ceil(rows / ROWS) * Math.ceil(columns / COLUMNS) * count;
+    const held = HELD[results] / lanes;
     for (let parts = 1; parts === 1 || (parts <= most && parts * LEAST_SHARE <= steps); parts++) {
       const share = Math.ceil(steps / parts);
       if (Math.ceil(steps / share) < parts) continue;
       const each = Math.ceil((groups * parts) / PROCESSORS);
-      const filled = Math.min(1, (each * lanes) / ENOUGH);
+      // The last workgroups of a processor may leave it half idle.
+      const rest = each % held;
+      const turns = each - rest + (rest === 0 ? 0 : Math.max(rest, ENOUGH / lanes));
       const passes = parts > 1 ? PASS + (2 * parts * rows * columns * count) / MOVED : 0;
-      const cycles = AROUND + (each * lanes * share * DEPTH * term) / (LANES * filled) + passes;
+      const cycles = AROUND + (turns * lanes * share * DEPTH * term) / LANES + passes;
       if (cycles < least) {
         least = cycles;
         best = { ROWS, COLUMNS, parts, share };

@@ -60,6 +60,8 @@ export class WebgpuContext {
   readonly memory: GpuMemory;
   /** Workgroups from which on the adapter has enough to do: many, unless it is a processor that acts as a GPU. */
   readonly busy: number;
+  /** Workgroups of 256 from which on reductions read as fast as the memory gives; 1 where they are not to be split for it. */
+  readonly busyReducing: number;
   /** Rows, columns and terms from which on a product is computed in workgroup memory; never where barriers are dear. */
   readonly leastBlocked: number;
   readonly counts: WebgpuCounts = { dispatches: 0, submits: 0, reads: 0 };
@@ -93,6 +95,7 @@ export class WebgpuContext {
     kind: AdapterKind = gpu.adapterInfo?.isFallbackAdapter ? 'software' : 'gpu',
   ) {
     this.busy = kind === 'software' ? 4 : 512;
+    this.busyReducing = kind === 'software' ? 1 : 1024;
     this.leastBlocked = kind === 'software' ? Infinity : LEAST_BLOCKED;
     this.memory = new GpuMemory(
       gpu,

@@ -62,7 +62,7 @@ function weightTile(
 }
 
 /** Parts into which a sum may be split whose results are many, and one whose results are few. */
-const MOST_PARTS = { convolution: 8, weight: 128 };
+const MOST_PARTS = { convolution: 8, weight: 512 };
 
 /** How a pass is computed by blocks of workgroup memory; null where the registers' tiles suit it. */
 function blockOf(g: WebgpuContext, direction: ConvDirection, o: ConvGeometry): Block | null {
@@ -135,12 +135,15 @@ export function convKernels(
     { plane, channels, RELU }: { readonly plane: number; readonly channels: number; readonly RELU: boolean },
     run: (out: Buffer) => void,
   ): void => {
-    if (parts === 1) return run(ends.out);
+    if (parts === 1) {
+      run(ends.out);
+      return;
+    }
     g.withScratch((take) => {
       const x = take(parts * size);
       run(x);
       const groups = grid(Math.ceil(size / FINISH_LANES));
-      g.dispatch(finishParts, { x, ...ends }, { size, parts, plane, channels }, { groups }, { RELU });
+      g.dispatch(finishParts, { x, ...ends }, { size, parts, inner: size, plane, channels }, { groups }, { RELU });
     });
   };
   /** Of a gradient, which ends with its sum. */
@@ -194,9 +197,9 @@ export function convKernels(
       const m = winogradTile('forward', o);
       const block = m === 0 ? blockOf(g, 'forward', o) : null;
       g.withScratch((take) => {
-        let filters = weight;
-        if (m > 0) winogradFilters(g, m, 'forward', o, weight, (filters = take(filterElements(m, o))));
-        if (block !== null) layOut('forward', o, weight, (filters = take(convSizes(o)[2])));
+        const filters = m > 0 ? take(filterElements(m, o)) : block !== null ? take(weight.size) : weight;
+        if (m > 0) winogradFilters(g, m, 'forward', o, weight, filters);
+        else if (block !== null) layOut('forward', o, weight, filters);
         forward('conv2d', { m, block }, o, { x, filters, bias, out }, NO_EPILOGUE);
       });
     },
@@ -245,7 +248,10 @@ export function convKernels(
         });
         return { filters, bias: foldedBias };
       });
-      return { release, run: () => forward('prepareConv2d', { m, block }, o, { x, out, ...value }, { residual, relu }, pairs) };
+      return {
+        release,
+        run: () => forward('prepareConv2d', { m, block }, o, { x, out, ...value }, { residual, relu }, pairs),
+      };
     },
 
     conv2dBackwardInput({ dy, weight, dx, ...o }) {

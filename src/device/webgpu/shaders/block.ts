@@ -8,6 +8,8 @@ import { times } from './tile.js';
 /** Terms of a step. */
 export const DEPTH = 8;
 const STAGES = 2;
+/** Lanes along terms store rows of a block: so much longer, they do not meet in one bank. */
+const APART = 4;
 const PARTS = 'xyzw';
 
 /** An operand's element of a step that an invocation loads: `at`, a row or column of the block, and `term` of the step. */
@@ -29,8 +31,7 @@ function operand(name: string, extent: number, lanes: number, alongTerms: boolea
   const side = alongTerms ? DEPTH : extent;
   const apart = lanes / side;
   return {
-    // Lanes along terms store one pitch apart: four more, so that they do not meet in one bank.
-    pitch: alongTerms ? extent + 4 : extent,
+    pitch: alongTerms ? extent + APART : extent,
     loads: Array.from({ length: (extent * DEPTH) / lanes }, (_, i) => ({
       at: `(${name}_place + ${alongTerms ? i * apart : 0}u)`,
       term: `(${name}_term + ${alongTerms ? 0 : i * apart}u)`,
@@ -46,6 +47,9 @@ const held = (extent: number): number => (extent >= 64 ? 8 : 4);
 
 /** Invocations of a block. */
 export const blockLanes = (rows: number, columns: number): number => (rows / held(rows)) * (columns / held(columns));
+
+/** Bytes of workgroup memory that a block takes, at most; every adapter has 16384. */
+export const blockBytes = (rows: number, columns: number): number => 4 * STAGES * DEPTH * (rows + columns + 2 * APART);
 
 /** The text of a block's parts. `i` counts the loads of an operand; `load` fills `next_a_i` and `next_b_i`. */
 export function block(
@@ -79,8 +83,10 @@ var<workgroup> b_block: array<vec4f, ${STAGES * vectors(b)}>;
     places: `
   ${a.place}
   ${b.place}
-  let high = (lane / ${across}u) * 4u;
-  let wide = (lane % ${across}u) * 4u;
+  // Eight invocations across and then four down: those that compute together read little of either side.
+  let tile = lane / 32u;
+  let high = ((tile / ${across / 8}u) * 4u + (lane % 32u) / 8u) * 4u;
+  let wide = ((tile % ${across / 8}u) * 8u + lane % 8u) * 4u;
   let first_row = group.y * ${rows}u;
   let first_column = group.x * ${columns}u;`,
     /** All steps from `first` to `last`: `load` what a step takes, `advance` to the next one. */
@@ -100,11 +106,15 @@ var<workgroup> b_block: array<vec4f, ${STAGES * vectors(b)}>;
     }
     let a_from = stage * ${vectors(a)}u + high / 4u;
     let b_from = stage * ${vectors(b)}u + wide / 4u;
-    for (var t = 0u; t < ${DEPTH}u; t++) {
-      ${times(high / 4, (i) => `let a_${i} = a_block[a_from + t * ${a.pitch / 4}u + ${(i * rows) / 8}u];`)}
-      ${times(wide / 4, (j) => `let b_${j} = b_block[b_from + t * ${b.pitch / 4}u + ${(j * columns) / 8}u];`)}
+    ${times(
+      DEPTH,
+      (t) => `
+    {
+      ${times(high / 4, (i) => `let a_${i} = a_block[a_from + ${(t * a.pitch) / 4 + (i * rows) / 8}u];`)}
+      ${times(wide / 4, (j) => `let b_${j} = b_block[b_from + ${(t * b.pitch) / 4 + (j * columns) / 8}u];`)}
       ${times(high, (r) => times(wide / 4, (j) => `sum_${r}_${j} += a_${r >> 2}.${PARTS[r & 3]} * b_${j};`))}
-    }
+    }`,
+    )}
     stage = 1u - stage;
   }`,
     /** Hands out every result of a block: `column` of the columns `n`, `row` of the `row`s below it, which are of `value`. */
