@@ -24,12 +24,13 @@ export interface BlockedProduct {
 }
 
 /**
- * A large GPU, as an NVIDIA H200 was measured: its processors, the lanes that each computes at once, and the invocations from which on none
- * of them waits.
+ * A large GPU, as an NVIDIA H200 was measured: its processors, the lanes that each computes at once, the invocations from which on these
+ * are busy, and as how many more count the last ones, which keep it half idle.
  */
 const PROCESSORS = 132;
 const LANES = 128;
-const ENOUGH = 384;
+const ENOUGH = 256;
+const LAST = 48;
 /** Invocations that a processor holds, by their results. */
 const HELD: Readonly<Record<number, number>> = { 64: 512, 32: 768, 16: 1024 };
 /** Beside its multiply-adds an invocation spends on a term: for four rows or columns read, and for an element brought. */
@@ -38,7 +39,7 @@ const BRING = 14;
 /** Cycles of a workgroup's begin and end, of a pass more, and the elements that memory moves in one. */
 const AROUND = 2500;
 const PASS = 8000;
-const MOVED = 350;
+const MOVED = 200;
 
 /** Steps that a part should at least have. */
 const LEAST_SHARE = 8;
@@ -61,12 +62,10 @@ export function blockFor({ rows, columns, steps, count, most }: BlockedProduct):
     for (let parts = 1; parts === 1 || (parts <= most && parts * LEAST_SHARE <= steps); parts++) {
       const share = Math.ceil(steps / parts);
       if (Math.ceil(steps / share) < parts) continue;
-      const each = Math.ceil((groups * parts) / PROCESSORS);
-      // The last workgroups of a processor may leave it half idle.
-      const rest = each % held;
-      const turns = each - rest + (rest === 0 ? 0 : Math.max(rest, ENOUGH / lanes));
+      const each = (groups * parts) / PROCESSORS;
+      const own = (each <= held ? Math.ceil(each) : each) * lanes;
       const passes = parts > 1 ? PASS + (2 * parts * rows * columns * count) / MOVED : 0;
-      const cycles = AROUND + (turns * lanes * share * DEPTH * term) / LANES + passes;
+      const cycles = AROUND + (Math.max(own + LAST, ENOUGH) * share * DEPTH * term) / LANES + passes;
       if (cycles < least) {
         least = cycles;
         best = { ROWS, COLUMNS, parts, share };
