@@ -4,6 +4,7 @@
  * ATALHO_RUNS sets the draws per row (default 10).
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { PROCESSORS } from '../src/device/webgpu/blocks.js';
 import { webgpuWinogradTile } from '../src/device/winograd.js';
 import {
   ArgumentError,
@@ -180,14 +181,18 @@ describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
       own.dispose();
       exact.dispose();
     });
+    /** Blocks are as large as they get where there is one processor to fill, and small, in parts, where there are many. */
+    const fill = (processors: number): void => {
+      (own as unknown as { context: { processors: number } }).context.processors = processors;
+    };
     const called = async (): Promise<string[]> => [...((await own.profile()) ?? [])].map(([name]) => name);
 
     it.each([
       // Edges of every block, channels that are not whole steps.
       { x: [2, 20, 9, 11], w: [70, 20, 3, 3], o: { padding: 1, stride: 2 } },
       { x: [2, 33, 13, 16], w: [130, 33, 3, 3], o: { padding: 1 } },
-      // Blocks of 64 and more, all of them full.
-      { x: [4, 64, 8, 8], w: [64, 64, 3, 3], o: { padding: 1 } },
+      // Blocks that are all full; three parts, which is no whole number of what is read at once.
+      { x: [3, 64, 8, 8], w: [64, 64, 3, 3], o: { padding: 1 } },
       // Phases that some taps hit, or none.
       { x: [2, 64, 10, 10], w: [64, 32, 3, 3], o: { padding: 2, groups: 2, stride: 2, dilation: 2 } },
       { x: [3, 24, 10, 12], w: [40, 24, 5, 3], o: { padding: 1, stride: [3, 2], dilation: [1, 3] } },
@@ -206,6 +211,10 @@ describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
         const want = await convolve(exact, x, w, o);
         for (const [i, values] of got.entries()) expect(worstOf(values, want[i]), `result ${i}`).toBeLessThan(1e-5);
         expect(await convolve(own, x, w, o)).toEqual(got);
+        fill(1);
+        const large = await convolve(own, x, w, o);
+        fill(PROCESSORS);
+        for (const [i, values] of large.entries()) expect(worstOf(values, want[i]), `result ${i}`).toBeLessThan(1e-5);
         await called();
         expect(own.memory().used).toBe(0);
       },

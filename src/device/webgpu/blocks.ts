@@ -23,11 +23,13 @@ export interface BlockedProduct {
   readonly most: number;
 }
 
+/** Processors of the GPU that the model describes. */
+export const PROCESSORS = 132;
+
 /**
- * A large GPU, as an NVIDIA H200 was measured: its processors, the lanes that each computes at once, the invocations from which on these
- * are busy, and as how many more count the last ones, which keep it half idle.
+ * A large GPU, as an NVIDIA H200 was measured: the lanes that a processor computes at once, the invocations from which on these are busy,
+ * and as how many more count the last ones, which keep it half idle.
  */
-const PROCESSORS = 132;
 const LANES = 128;
 const ENOUGH = 256;
 const LAST = 48;
@@ -50,7 +52,7 @@ const BLOCKS = SIDES.flatMap((ROWS) =>
 ).filter(({ ROWS, COLUMNS }) => blockBytes(ROWS, COLUMNS) <= MOST_BYTES);
 
 /** The block that takes the fewest cycles. */
-export function blockFor({ rows, columns, steps, count, most }: BlockedProduct): Block {
+export function blockFor({ rows, columns, steps, count, most }: BlockedProduct, processors: number): Block {
   let best: Block = { ROWS: 32, COLUMNS: 32, parts: 1, share: steps };
   let least = Infinity;
   for (const { ROWS, COLUMNS, lanes } of BLOCKS) {
@@ -62,7 +64,7 @@ export function blockFor({ rows, columns, steps, count, most }: BlockedProduct):
     for (let parts = 1; parts === 1 || (parts <= most && parts * LEAST_SHARE <= steps); parts++) {
       const share = Math.ceil(steps / parts);
       if (Math.ceil(steps / share) < parts) continue;
-      const each = (groups * parts) / PROCESSORS;
+      const each = (groups * parts) / processors;
       const own = (each <= held ? Math.ceil(each) : each) * lanes;
       const passes = parts > 1 ? PASS + (2 * parts * rows * columns * count) / MOVED : 0;
       const cycles = AROUND + (Math.max(own + LAST, ENOUGH) * share * DEPTH * term) / LANES + passes;

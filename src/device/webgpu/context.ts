@@ -6,6 +6,7 @@ import { type AtalhoError, DeviceError, DeviceLostError, OutOfMemoryError } from
 import type { GPUDevice } from '../../hostTypes.js';
 import type { Buffer, TypedArray } from '../device.js';
 import { copyInto } from '../hostData.js';
+import { PROCESSORS } from './blocks.js';
 import { type Block, GpuMemory, type Held, isHalves, USAGE, WebgpuBuffer } from './memory.js';
 import type { Profiler, ShaderTime } from './profile.js';
 import { type Access, type Constant, FLAT, type ParamType, type Shader, wgsl } from './shader.js';
@@ -62,6 +63,8 @@ export class WebgpuContext {
   readonly busy: number;
   /** Workgroups of 256 from which on reductions read as fast as the memory gives; 1 where they are not to be split for it. */
   readonly busyReducing: number;
+  /** Processors that blocks are chosen for. */
+  readonly processors = PROCESSORS;
   /** Rows, columns and terms from which on a product is computed in workgroup memory; never where barriers are dear. */
   readonly leastBlocked: number;
   readonly counts: WebgpuCounts = { dispatches: 0, submits: 0, reads: 0 };

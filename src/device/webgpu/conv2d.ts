@@ -89,7 +89,7 @@ function blockOf(g: WebgpuContext, direction: ConvDirection, o: ConvGeometry): B
     const steps = hit * Math.ceil(outGroup / DEPTH);
     return { rows: inGroup, columns, terms: outGroup, steps, count: o.groups * strideHeight * strideWidth, most };
   })();
-  return Math.min(shape.rows, shape.columns, shape.terms) < g.leastBlocked ? null : blockFor(shape);
+  return Math.min(shape.rows, shape.columns, shape.terms) < g.leastBlocked ? null : blockFor(shape, g.processors);
 }
 
 const NO_EPILOGUE: Epilogue = { residual: null, relu: false };

@@ -21,7 +21,10 @@ export function product(
 ): void {
   const { m, n, k, aRow, aStep, bColumn, bStep } = sizes;
   if (Math.min(m, n, k) >= g.leastBlocked) {
-    const { ROWS, COLUMNS } = blockFor({ rows: m, columns: n, steps: Math.ceil(k / DEPTH), count: batch, most: 1 });
+    const { ROWS, COLUMNS } = blockFor(
+      { rows: m, columns: n, steps: Math.ceil(k / DEPTH), count: batch, most: 1 },
+      g.processors,
+    );
     const along = { A_ALONG_TERMS: aRow > aStep, B_ALONG_TERMS: bColumn > bStep };
     const groups = [Math.ceil(n / COLUMNS), Math.ceil(m / ROWS), batch] as const;
     g.dispatch(matmulBlock, buffers, sizes, { groups }, { ROWS, COLUMNS, ...along, RAGGED: k % DEPTH > 0 });
