@@ -25,6 +25,7 @@ export {
   wasm,
 } from './device/wasm/index.js';
 export {
+  type AdapterKind,
   type ShaderTime,
   type WebgpuCounts,
   type WebgpuDevice,

@@ -4,7 +4,7 @@
  * is a failure.
  */
 import { existsSync } from 'node:fs';
-import { webgpu } from '../src/index.js';
+import { type WebgpuDevice, webgpu } from '../src/index.js';
 import { WEBGPU, WEBGPU_FAST, WEBGPU_FAST_HALF, WEBGPU_HALF } from '../src/oracle/index.js';
 import type { DeviceMaker } from './devices.js';
 
@@ -38,6 +38,16 @@ export const halfGpuDevices: readonly DeviceMaker[] = gpuFound
         precision: WEBGPU_FAST_HALF,
       },
     ]
+  : [];
+
+/** With the shaders for a GPU, whatever this adapter is, and blocks of workgroup memory however small the product. */
+async function blocked(): Promise<WebgpuDevice> {
+  const device = await webgpu({ adapterKind: 'gpu' });
+  (device as unknown as { context: { leastBlocked: number } }).context.leastBlocked = 1;
+  return device;
+}
+export const blockedGpuDevices: readonly DeviceMaker[] = gpuFound
+  ? [{ name: 'webgpu, blocks', make: blocked, fast: true, precision: WEBGPU }]
   : [];
 
 /** Dawn's, for good: to let go of one takes the process down with it. */

@@ -4,12 +4,14 @@
  * ATALHO_RUNS sets the draws per row (default 10).
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { PROCESSORS } from '../src/device/webgpu/blocks.js';
 import { webgpuWinogradTile } from '../src/device/winograd.js';
 import {
   ArgumentError,
   adam,
   add,
   BatchNorm2d,
+  type Conv2dOptions,
   conv2d,
   crossEntropy,
   type Device,
@@ -36,7 +38,7 @@ import {
   webgpu,
 } from '../src/index.js';
 import { numbers } from '../src/oracle/index.js';
-import { fastGpuDevices, gpuDevices, gpuFound, gpuHelp, rawGpuDevice } from './gpu.js';
+import { blockedGpuDevices, fastGpuDevices, gpuDevices, gpuFound, gpuHelp, rawGpuDevice } from './gpu.js';
 import { judgeByTable } from './table.js';
 
 const RUNS = Number(process.env.ATALHO_RUNS ?? 10);
@@ -46,13 +48,19 @@ describe.each(gpuDevices)('conformance of $name', (maker) => judgeByTable(maker,
 describe.each(fastGpuDevices)('conformance of $name', (maker) =>
   judgeByTable(maker, 4 * RUNS, ['conv2d', 'prepareConv2d']),
 );
-
-it.each([{ math: 1n }, { storage: Symbol('half') }, { maxMemoryBytes: 1n }, { maxMemoryBytes: '5' }])(
-  'webgpu says what is wrong with an option, whatever it is: %o',
-  async (options) => {
-    await expect(webgpu(options as never)).rejects.toThrow(ArgumentError);
-  },
+describe.each(blockedGpuDevices)('conformance of $name', (maker) =>
+  judgeByTable(maker, Math.ceil(RUNS / 3), ['conv2d', 'prepareConv2d', 'matmul', 'batchNormRelu.train']),
 );
+
+it.each([
+  { math: 1n },
+  { storage: Symbol('half') },
+  { adapterKind: 'cpu' },
+  { maxMemoryBytes: 1n },
+  { maxMemoryBytes: '5' },
+])('webgpu says what is wrong with an option, whatever it is: %o', async (options) => {
+  await expect(webgpu(options as never)).rejects.toThrow(ArgumentError);
+});
 
 describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
   let device: WebgpuDevice;
@@ -77,6 +85,28 @@ describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
   const filledOn = (at: Device, shape: number[]): Tensor => {
     const size = shape.reduce((a, b) => a * b, 1);
     return tensor(numbers(3, 'any', size, -1, 1), shape, { device: at });
+  };
+
+  /** A convolution and its gradients, on a device. */
+  const convolve = async (at: Device, x: number[], w: number[], o: Conv2dOptions): Promise<Float64Array[]> => {
+    const leaf = (name: string, shape: number[]): Tensor => {
+      const size = shape.reduce((a, b) => a * b, 1);
+      return tensor(numbers(5, name, size, -1, 1), shape, { device: at, requiresGrad: true });
+    };
+    const inputs = [leaf('x', x), leaf('w', w), leaf('b', [w[0]])] as const;
+    const y = conv2d(...inputs, o);
+    const dy = tensor(numbers(5, 'dy', y.size, -1, 1), y.shape, { device: at });
+    const all = [y, ...grad(y, inputs, dy)];
+    const values = [];
+    for (const t of all) values.push(Float64Array.from((await t.data()) as Float32Array));
+    for (const t of [...all, ...inputs, dy]) t.dispose();
+    return values;
+  };
+
+  /** The largest error, as a share of what the results' squares have as mean. */
+  const worstOf = (got: Float64Array, want: Float64Array): number => {
+    const scale = Math.sqrt(want.reduce((a, v) => a + v * v, 0) / want.length) || 1;
+    return got.reduce((most, v, i) => Math.max(most, Math.abs(v - want[i])), 0) / scale;
   };
 
   it('tells what computes', () => {
@@ -126,34 +156,8 @@ describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
       'convolves $x with $w as the reference does, forward and backward',
       async ({ x, w, o }) => {
         const exact = reference({ dtype: 'float64' });
-        const run = async (at: typeof device | typeof exact): Promise<Float64Array[]> => {
-          const leaf = (name: string, shape: number[]) =>
-            tensor(
-              numbers(
-                5,
-                name,
-                shape.reduce((a, b) => a * b, 1),
-                -1,
-                1,
-              ),
-              shape,
-              { device: at, requiresGrad: true },
-            );
-          const inputs = [leaf('x', x), leaf('w', w), leaf('b', [w[0]])] as const;
-          const y = conv2d(...inputs, o);
-          const dy = tensor(numbers(5, 'dy', y.size, -1, 1), y.shape, { device: at });
-          const all = [y, ...grad(y, inputs, dy)];
-          const values = [];
-          for (const t of all) values.push(Float64Array.from((await t.data()) as Float32Array));
-          for (const t of [...all, ...inputs, dy]) t.dispose();
-          return values;
-        };
-        const [got, want] = [await run(device), await run(exact)];
-        got.forEach((values, i) => {
-          const scale = Math.sqrt(want[i].reduce((a, v) => a + v * v, 0) / want[i].length);
-          const worst = values.reduce((most, v, j) => Math.max(most, Math.abs(v - want[i][j])), 0);
-          expect(worst / scale, `result ${i}`).toBeLessThan(2e-5);
-        });
+        const [got, want] = [await convolve(device, x, w, o), await convolve(exact, x, w, o)];
+        for (const [i, values] of got.entries()) expect(worstOf(values, want[i]), `result ${i}`).toBeLessThan(2e-5);
         exact.dispose();
       },
       120_000,
@@ -167,26 +171,134 @@ describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
     });
   });
 
-  describe('Winograd in math fast', () => {
-    /** Results of a convolution and its gradients, on a device. */
-    const convolution = async (at: Device, x: number[], w: number[], padding: number, groups = 1) => {
-      const leaf = (name: string, shape: number[]): Tensor => {
-        const size = shape.reduce((a, b) => a * b, 1);
-        return tensor(numbers(5, name, size, -1, 1), shape, { device: at, requiresGrad: true });
+  describe('what a GPU is given', () => {
+    let own: WebgpuDevice;
+    const exact = reference({ dtype: 'float64' });
+    beforeAll(async () => {
+      own = await webgpu({ adapterKind: 'gpu', profile: true });
+    });
+    afterAll(() => {
+      own.dispose();
+      exact.dispose();
+    });
+    /** Blocks are as large as they get where there is one processor to fill, and small, in parts, where there are many. */
+    const fill = (processors: number): void => {
+      (own as unknown as { context: { processors: number } }).context.processors = processors;
+    };
+    const called = async (): Promise<string[]> => [...((await own.profile()) ?? [])].map(([name]) => name);
+
+    it.each([
+      // Edges of every block, channels that are not whole steps.
+      { x: [2, 20, 9, 11], w: [70, 20, 3, 3], o: { padding: 1, stride: 2 } },
+      { x: [2, 33, 13, 16], w: [130, 33, 3, 3], o: { padding: 1 } },
+      // Blocks that are all full; three parts, which is no whole number of what is read at once.
+      { x: [3, 64, 8, 8], w: [64, 64, 3, 3], o: { padding: 1 } },
+      // Phases that some taps hit, or none.
+      { x: [2, 64, 10, 10], w: [64, 32, 3, 3], o: { padding: 2, groups: 2, stride: 2, dilation: 2 } },
+      { x: [3, 24, 10, 12], w: [40, 24, 5, 3], o: { padding: 1, stride: [3, 2], dilation: [1, 3] } },
+      { x: [4, 32, 8, 8], w: [48, 32, 1, 1], o: { stride: 2 } },
+      // Sums in parts.
+      { x: [4, 256, 2, 2], w: [256, 256, 3, 3], o: { padding: 1 } },
+    ] as { x: number[]; w: number[]; o: Conv2dOptions }[])(
+      'convolves $x with $w by blocks as the reference does, forward and backward, and the same bits twice',
+      async ({ x, w, o }) => {
+        const got = await convolve(own, x, w, o);
+        const names = await called();
+        expect(names).toEqual(
+          expect.arrayContaining(['conv2dBlock', 'conv2dBackwardInputBlock', 'conv2dBackwardWeightBlock']),
+        );
+        if (x[1] === 256) expect(names).toContain('finishParts');
+        const want = await convolve(exact, x, w, o);
+        for (const [i, values] of got.entries()) expect(worstOf(values, want[i]), `result ${i}`).toBeLessThan(1e-5);
+        expect(await convolve(own, x, w, o)).toEqual(got);
+        fill(1);
+        const large = await convolve(own, x, w, o);
+        fill(PROCESSORS);
+        for (const [i, values] of large.entries()) expect(worstOf(values, want[i]), `result ${i}`).toBeLessThan(1e-5);
+        await called();
+        expect(own.memory().used).toBe(0);
+      },
+      120_000,
+    );
+
+    it('ends a prepared convolution in parts with bias, residual and relu', async () => {
+      const run = async (at: Device): Promise<Float64Array> => {
+        const take = (name: string, size: number) => tensor(numbers(5, name, size, -1, 1), [size], { device: at });
+        const all = [take('x', 4096), take('w', 65_536 * 9), take('b', 256), take('r', 4096), take('out', 4096)];
+        const [x, weight, bias, residual, out] = all.map((t) => t.buffer);
+        const prepared = at.kernels.prepareConv2d({
+          ...{ batch: 4, inChannels: 256, inHeight: 2, inWidth: 2, outChannels: 256, outHeight: 2, outWidth: 2 },
+          ...{ kernelHeight: 3, kernelWidth: 3, strideHeight: 1, strideWidth: 1, padTop: 1, padLeft: 1 },
+          ...{ dilationHeight: 1, dilationWidth: 1, groups: 1, norm: null, relu: true },
+          ...{ x, weight, bias, residual, out },
+        });
+        prepared.run();
+        const values = Float64Array.from((await at.read(out)) as Float32Array);
+        prepared.release();
+        for (const t of all) t.dispose();
+        return values;
       };
-      const inputs = [leaf('x', x), leaf('w', w), leaf('b', [w[0]])] as const;
-      const y = conv2d(...inputs, { padding, groups });
-      const dy = tensor(numbers(5, 'dy', y.size, -1, 1), y.shape, { device: at });
-      const all = [y, ...grad(y, inputs.slice(0, 2), dy)];
-      const values = [];
-      for (const t of all) values.push(Float64Array.from((await t.data()) as Float32Array));
-      for (const t of [...all, ...inputs, dy]) t.dispose();
-      return values;
-    };
-    const worst = (got: Float64Array, want: Float64Array): number => {
-      const scale = Math.sqrt(want.reduce((a, v) => a + v * v, 0) / want.length);
-      return got.reduce((most, v, i) => Math.max(most, Math.abs(v - want[i])), 0) / scale;
-    };
+      const got = await run(own);
+      expect(await called()).toEqual(expect.arrayContaining(['conv2dBlock', 'finishParts']));
+      expect(worstOf(got, await run(exact))).toBeLessThan(1e-5);
+    }, 120_000);
+
+    it.each([
+      { m: 70, k: 130, n: 90 },
+      { m: 128, k: 64, n: 256 },
+    ])(
+      'multiplies $m × $k by $k × $n by blocks, whichever way they lie',
+      async ({ m, k, n }) => {
+        const run = async (at: Device, transposeA: boolean, transposeB: boolean): Promise<Float64Array> => {
+          const take = (name: string, size: number) => tensor(numbers(5, name, size, -1, 1), [size], { device: at });
+          const all = [take('a', 2 * m * k), take('b', k * n), take('bias', n), take('out', 2 * m * n)];
+          const [a, b, bias, out] = all.map((t) => t.buffer);
+          const sizes = { m, n, k, transposeA, transposeB, batch: 2, aBatchStride: m * k, bBatchStride: 0 };
+          at.kernels.matmul({ a, b, bias, out, ...sizes });
+          const values = Float64Array.from((await at.read(out)) as Float32Array);
+          for (const t of all) t.dispose();
+          return values;
+        };
+        for (const [a, b] of [
+          [false, false],
+          [true, false],
+          [false, true],
+        ]) {
+          expect(worstOf(await run(own, a, b), await run(exact, a, b))).toBeLessThan(1e-5);
+        }
+        expect(await called()).toEqual(['matmulBlock']);
+      },
+      120_000,
+    );
+
+    it('takes the moments and sums of a channel in parts, far from 0 as well', async () => {
+      const shape = [3, 9, 55, 55];
+      const run = async (at: Device): Promise<Float64Array[]> => {
+        const size = shape.reduce((a, b) => a * b, 1);
+        const x = tensor(numbers(5, 'x', size, 99, 101), shape, { device: at, requiresGrad: true });
+        const norm = new BatchNorm2d(9, { device: at });
+        const y = relu(norm.forward(x));
+        const dy = tensor(numbers(5, 'dy', size, -1, 1), shape, { device: at });
+        const all = [y, ...grad(y, [x, ...norm.parameters()], dy), sum(dy, [0, 2, 3])];
+        const values = [];
+        for (const t of [...all, ...norm.stateDict().values()]) values.push(Float64Array.from(await t.data(), Number));
+        for (const t of [...all, x, dy]) t.dispose();
+        norm.dispose();
+        return values;
+      };
+      const got = await run(own);
+      expect(await called()).toEqual(
+        expect.arrayContaining([
+          ...['batchNormMoments', 'batchNormJoinMoments', 'batchNormPartialSums', 'batchNormJoinSums', 'sum'],
+        ]),
+      );
+      const want = await run(exact);
+      for (const [i, values] of got.entries()) expect(worstOf(values, want[i]), `result ${i}`).toBeLessThan(1e-4);
+      expect(await run(own)).toEqual(got);
+    }, 120_000);
+  });
+
+  describe('Winograd in math fast', () => {
     /** As many workgroups as a GPU wants, so that sums of weights' gradients are split. */
     const keepBusy = (own: WebgpuDevice): void => {
       (own as unknown as { context: { busy: number } }).context.busy = 512;
@@ -213,15 +325,15 @@ describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
         };
         const directions = ['forward', 'input', 'weight'] as const;
         expect(directions.map((direction) => webgpuWinogradTile(direction, geometry))).toEqual(tiles);
-        const want = await convolution(exact, x, w, padding, groups);
-        const passes = [await convolution(own, x, w, padding, groups), await convolution(own, x, w, padding, groups)];
+        const want = await convolve(exact, x, w, { padding, groups });
+        const passes = [await convolve(own, x, w, { padding, groups }), await convolve(own, x, w, { padding, groups })];
         keepBusy(own);
-        passes.push(await convolution(own, x, w, padding, groups));
+        passes.push(await convolve(own, x, w, { padding, groups }));
         const called = [...((await own.profile()) ?? [])].map(([name]) => name);
         expect(called).toEqual(expect.arrayContaining(['winogradFilter', 'winogradOutput', 'winogradFilterGradient']));
         expect(called.filter((name) => name.startsWith('conv2d'))).toEqual([]);
         for (const got of passes) {
-          for (const [i, values] of got.entries()) expect(worst(values, want[i]), `result ${i}`).toBeLessThan(2e-5);
+          for (const [i, values] of got.entries()) expect(worstOf(values, want[i]), `result ${i}`).toBeLessThan(2e-5);
         }
         expect(passes[1]).toEqual(passes[0]);
         expect(own.memory().used).toBe(0);
@@ -239,11 +351,11 @@ describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
         [8, 8, 3, 3],
       ] as const;
       const before = own.counts.dispatches;
-      const got = await convolution(own, [...shapes[0]], [...shapes[1]], 1);
+      const got = await convolve(own, [...shapes[0]], [...shapes[1]], { padding: 1 });
       // Two chunks a direction.
       expect(own.counts.dispatches - before).toBeGreaterThanOrEqual(2 * (1 + 2 * 3) + 2 * 4);
-      const want = await convolution(device, [...shapes[0]], [...shapes[1]], 1);
-      for (const [i, values] of got.entries()) expect(worst(values, want[i]), `result ${i}`).toBeLessThan(1e-4);
+      const want = await convolve(device, [...shapes[0]], [...shapes[1]], { padding: 1 });
+      for (const [i, values] of got.entries()) expect(worstOf(values, want[i]), `result ${i}`).toBeLessThan(1e-4);
       expect(own.memory().used).toBe(0);
       own.dispose();
     }, 120_000);

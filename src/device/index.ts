@@ -29,6 +29,7 @@ export {
   wasm,
 } from './wasm/index.js';
 export {
+  type AdapterKind,
   type ShaderTime,
   type WebgpuCounts,
   type WebgpuDevice,

@@ -6,6 +6,7 @@ import { type AtalhoError, DeviceError, DeviceLostError, OutOfMemoryError } from
 import type { GPUDevice } from '../../hostTypes.js';
 import type { Buffer, TypedArray } from '../device.js';
 import { copyInto } from '../hostData.js';
+import { PROCESSORS } from './blocks.js';
 import { type Block, GpuMemory, type Held, isHalves, USAGE, WebgpuBuffer } from './memory.js';
 import type { Profiler, ShaderTime } from './profile.js';
 import { type Access, type Constant, FLAT, type ParamType, type Shader, wgsl } from './shader.js';
@@ -18,6 +19,9 @@ const MOST_CALLS = 2048;
 export const MOST_GROUPS = 65535;
 /** Bind groups that are kept; past it all are made anew. */
 const MOST_BIND_GROUPS = 16384;
+
+/** Rows, columns and terms from which on a block of workgroup memory is filled well enough. */
+const LEAST_BLOCKED = 16;
 
 const MAP_READ = 1;
 const COMPUTE_STAGE = 4;
@@ -37,6 +41,9 @@ const HOLDS: Readonly<Record<string, readonly Held[]>> = {
   words: ['float32', 'float64', 'int32', 'int64'],
 };
 
+/** A GPU, or a processor that acts as one: which shaders are chosen. */
+export type AdapterKind = 'gpu' | 'software';
+
 /** How a call is spread over the GPU: the elements of a `flat` shader, or workgroups along three axes. */
 export type Extent = { readonly elements: number } | { readonly groups: readonly [number, number, number] };
 
@@ -54,6 +61,12 @@ export class WebgpuContext {
   readonly memory: GpuMemory;
   /** Workgroups from which on the adapter has enough to do: many, unless it is a processor that acts as a GPU. */
   readonly busy: number;
+  /** Workgroups of 256 from which on reductions read as fast as the memory gives; 1 where they are not to be split for it. */
+  readonly busyReducing: number;
+  /** Processors that blocks are chosen for. */
+  readonly processors = PROCESSORS;
+  /** Rows, columns and terms from which on a product is computed in workgroup memory; never where barriers are dear. */
+  readonly leastBlocked: number;
   readonly counts: WebgpuCounts = { dispatches: 0, submits: 0, reads: 0 };
   private readonly pipelines = new Map<string, Pipeline>();
   private readonly layouts = new Map<string, GPUBindGroupLayout>();
@@ -81,8 +94,12 @@ export class WebgpuContext {
     /** Held as long as this is: without its instance Dawn's device would end. */
     readonly host: unknown,
     private readonly profiler: Profiler | null = null,
+    /** What the adapter is; by default as it tells. */
+    kind: AdapterKind = gpu.adapterInfo?.isFallbackAdapter ? 'software' : 'gpu',
   ) {
-    this.busy = gpu.adapterInfo?.isFallbackAdapter ? 4 : 512;
+    this.busy = kind === 'software' ? 4 : 512;
+    this.busyReducing = kind === 'software' ? 1 : 1024;
+    this.leastBlocked = kind === 'software' ? Infinity : LEAST_BLOCKED;
     this.memory = new GpuMemory(
       gpu,
       maxBytes,

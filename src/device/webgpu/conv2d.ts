@@ -2,12 +2,19 @@
 import { type ConvGeometry, convSizes } from '../../shape.js';
 import type { Buffer, Kernels, Prepared } from '../device.js';
 import type { ConvDirection } from '../winograd.js';
-import type { WebgpuContext } from './context.js';
+import { type Block, blockFor } from './blocks.js';
+import { grid, type WebgpuContext } from './context.js';
+import { DEPTH } from './shaders/block.js';
 import { conv2d } from './shaders/conv2d.js';
 import { conv2dBackwardInput } from './shaders/conv2dBackwardInput.js';
+import { conv2dBackwardInputBlock, tapStep } from './shaders/conv2dBackwardInputBlock.js';
 import { conv2dBackwardWeight, conv2dBackwardWeightSmall, sumParts } from './shaders/conv2dBackwardWeight.js';
+import { conv2dBackwardWeightBlock } from './shaders/conv2dBackwardWeightBlock.js';
+import { conv2dBlock } from './shaders/conv2dBlock.js';
 import { convParams, windowConstants } from './shaders/convParams.js';
+import { FINISH_LANES, finishParts } from './shaders/finishParts.js';
 import { foldNorm } from './shaders/foldNorm.js';
+import { layFilters } from './shaders/layFilters.js';
 import { packHalves } from './shaders/packHalves.js';
 import { tileFor, workgroups } from './tiles.js';
 import {
@@ -54,11 +61,48 @@ function weightTile(
   return { across, down, parts, small, constants };
 }
 
+/** Parts into which a sum may be split whose results are many, and one whose results are few. */
+const MOST_PARTS = { convolution: 8, weight: 512 };
+
+/** How a pass is computed by blocks of workgroup memory; null where the registers' tiles suit it. */
+function blockOf(g: WebgpuContext, direction: ConvDirection, o: ConvGeometry): Block | null {
+  const [inGroup, outGroup] = [o.inChannels / o.groups, o.outChannels / o.groups];
+  const taps = o.kernelHeight * o.kernelWidth;
+  const outPixels = o.batch * o.outHeight * o.outWidth;
+  const shape = ((): { rows: number; columns: number; terms: number; steps: number; count: number; most: number } => {
+    if (direction === 'weight') {
+      const steps = Math.ceil(outPixels / DEPTH);
+      const sizes = { rows: outGroup, columns: inGroup * taps, terms: outPixels, steps };
+      return { ...sizes, count: o.groups, most: MOST_PARTS.weight };
+    }
+    const most = MOST_PARTS.convolution;
+    if (direction === 'forward') {
+      const steps = taps * Math.ceil(inGroup / DEPTH);
+      return { rows: outGroup, columns: outPixels, terms: inGroup, steps, count: o.groups, most };
+    }
+    const { strideHeight, strideWidth } = o;
+    // Of the largest phase.
+    const columns = o.batch * Math.ceil(o.inHeight / strideHeight) * Math.ceil(o.inWidth / strideWidth);
+    const hit =
+      Math.ceil(o.kernelHeight / tapStep(strideHeight, o.dilationHeight)) *
+      Math.ceil(o.kernelWidth / tapStep(strideWidth, o.dilationWidth));
+    const steps = hit * Math.ceil(outGroup / DEPTH);
+    return { rows: inGroup, columns, terms: outGroup, steps, count: o.groups * strideHeight * strideWidth, most };
+  })();
+  return Math.min(shape.rows, shape.columns, shape.terms) < g.leastBlocked ? null : blockFor(shape, g.processors);
+}
+
 const NO_EPILOGUE: Epilogue = { residual: null, relu: false };
+
+/** How a forward pass is computed: by F(m, 3) where m is not 0, else by blocks, else by registers' tiles. */
+interface Way {
+  readonly m: number;
+  readonly block: Block | null;
+}
 
 interface ForwardBuffers {
   readonly x: Buffer;
-  /** The weights, or what `winogradFilters` made of them; prepared ones may be halves. */
+  /** The weights, or what `winogradFilters` or `layOut` made of them; prepared ones may be halves. */
   readonly filters: Buffer;
   readonly bias: Buffer | null;
   readonly out: Buffer;
@@ -71,10 +115,44 @@ export function convKernels(
   /** What prepared convolutions keep their weights as. */
   storage: 'float32' | 'float16',
 ): Pick<Kernels, 'conv2d' | 'prepareConv2d' | 'conv2dBackwardInput' | 'conv2dBackwardWeight'> {
-  /** By F(m, 3), or directly where m is 0. */
+  /** Filters as the blocks of a direction take them. */
+  const layOut = (direction: 'forward' | 'input', o: ConvGeometry, weight: Buffer, out: Buffer): void => {
+    const [inGroup, outGroup] = [o.inChannels / o.groups, o.outChannels / o.groups];
+    const sizes =
+      direction === 'forward'
+        ? { rows: outGroup, terms: inGroup, rowStride: inGroup, termStride: 1 }
+        : { rows: inGroup, terms: outGroup, rowStride: 1, termStride: inGroup };
+    const size = o.outChannels * inGroup;
+    const constants = { TAPS: o.kernelHeight * o.kernelWidth };
+    g.dispatch(layFilters, { weight, out }, { size, ...sizes }, { elements: size }, constants);
+  };
+
+  /** What `run` computes in parts, joined in `out`; by itself where there is one. */
+  const joined = (
+    parts: number,
+    size: number,
+    ends: { readonly bias: Buffer | null; readonly residual: Buffer | null; readonly out: Buffer },
+    { plane, channels, RELU }: { readonly plane: number; readonly channels: number; readonly RELU: boolean },
+    run: (out: Buffer) => void,
+  ): void => {
+    if (parts === 1) {
+      run(ends.out);
+      return;
+    }
+    g.withScratch((take) => {
+      const x = take(parts * size);
+      run(x);
+      const groups = grid(Math.ceil(size / FINISH_LANES));
+      g.dispatch(finishParts, { x, ...ends }, { size, parts, inner: size, plane, channels }, { groups }, { RELU });
+    });
+  };
+  /** Of a gradient, which ends with its sum. */
+  const PLAIN = { plane: 1, channels: 1, RELU: false };
+
+  /** By blocks, by F(m, 3), or by registers' tiles where m is 0. */
   const forward = (
     kernel: string,
-    m: number,
+    { m, block }: Way,
     o: ConvGeometry,
     { x, filters, bias, out }: ForwardBuffers,
     { residual, relu }: Epilogue,
@@ -93,6 +171,20 @@ export function convKernels(
     }
     const rows = o.outChannels / o.groups;
     const columns = o.batch * o.outHeight * o.outWidth;
+    if (block !== null) {
+      const { ROWS, COLUMNS, parts, share } = block;
+      const split = parts > 1;
+      const groups = [Math.ceil(columns / COLUMNS), Math.ceil(rows / ROWS), o.groups * parts] as const;
+      const RAGGED = (o.inChannels / o.groups) % DEPTH > 0;
+      const constants = { ...windowConstants(o), ROWS, COLUMNS, RAGGED, RELU: relu && !split, SPLIT: split };
+      const params = { ...convParams(o), parts, share, size: outSize };
+      const end = { plane: o.outHeight * o.outWidth, channels: o.outChannels, RELU: relu };
+      joined(parts, outSize, { bias, residual, out }, end, (to) => {
+        const ends = split ? { bias: null, residual: null } : { bias, residual };
+        g.dispatch(conv2dBlock, { x, filters, ...ends, out: to }, params, { groups }, constants);
+      });
+      return;
+    }
     const tile = tileFor(rows, columns, o.groups, g.busy);
     const groups = [...workgroups(rows, columns, tile), o.groups] as const;
     const constants = { ...windowConstants(o), ...tile, RELU: relu, PAIRS: pairs };
@@ -103,10 +195,12 @@ export function convKernels(
     conv2d({ x, weight, bias, out, ...o }) {
       g.expect('conv2d', 'weight', weight, convSizes(o)[2]);
       const m = winogradTile('forward', o);
+      const block = m === 0 ? blockOf(g, 'forward', o) : null;
       g.withScratch((take) => {
-        const filters = m === 0 ? weight : take(filterElements(m, o));
+        const filters = m > 0 ? take(filterElements(m, o)) : block !== null ? take(weight.size) : weight;
         if (m > 0) winogradFilters(g, m, 'forward', o, weight, filters);
-        forward('conv2d', m, o, { x, filters, bias, out }, NO_EPILOGUE);
+        else if (block !== null) layOut('forward', o, weight, filters);
+        forward('conv2d', { m, block }, o, { x, filters, bias, out }, NO_EPILOGUE);
       });
     },
 
@@ -134,6 +228,7 @@ export function convKernels(
         g.dispatch(foldNorm, { ...buffers, foldedWeight, foldedBias }, params, { elements: params.size });
       };
       const m = winogradTile('forward', o);
+      const block = m === 0 && storage === 'float32' ? blockOf(g, 'forward', o) : null;
       const inGroup = o.inChannels / o.groups;
       const pairs = m === 0 && storage === 'float16' && inGroup % 2 === 0;
       const { value, release } = g.holding((take) => {
@@ -142,8 +237,9 @@ export function convKernels(
         const foldedBias = norm === null && bias === null ? null : take(channels);
         g.withScratch((takeShortly) => {
           const laidOut = storage === 'float16' ? takeShortly(size) : filters;
-          const folded = m === 0 ? laidOut : takeShortly(weightSize);
+          const folded = m === 0 && block === null ? laidOut : takeShortly(weightSize);
           fold(folded, foldedBias);
+          if (block !== null) layOut('forward', o, folded, laidOut);
           if (m > 0) winogradFilters(g, m, 'forward', o, folded, laidOut);
           if (storage === 'float16') {
             const params = { size, taps: pairs ? o.kernelHeight * o.kernelWidth : 1, channels: pairs ? inGroup : 1 };
@@ -152,7 +248,10 @@ export function convKernels(
         });
         return { filters, bias: foldedBias };
       });
-      return { release, run: () => forward('prepareConv2d', m, o, { x, out, ...value }, { residual, relu }, pairs) };
+      return {
+        release,
+        run: () => forward('prepareConv2d', { m, block }, o, { x, out, ...value }, { residual, relu }, pairs),
+      };
     },
 
     conv2dBackwardInput({ dy, weight, dx, ...o }) {
@@ -175,6 +274,21 @@ export function convKernels(
       const phases = strideHeight * strideWidth;
       // Of the largest phase.
       const columns = o.batch * Math.ceil(o.inHeight / strideHeight) * Math.ceil(o.inWidth / strideWidth);
+      const block = blockOf(g, 'input', o);
+      if (block !== null) {
+        const { ROWS, COLUMNS, parts, share } = block;
+        const groups = [Math.ceil(columns / COLUMNS), Math.ceil(rows / ROWS), o.groups * phases * parts] as const;
+        const constants = { ...windowConstants(o), ROWS, COLUMNS, RAGGED: (o.outChannels / o.groups) % DEPTH > 0 };
+        const params = { ...convParams(o), parts, share, size: inSize };
+        g.withScratch((take) => {
+          const filters = take(weightSize);
+          layOut('input', o, weight, filters);
+          joined(parts, inSize, { bias: null, residual: null, out: dx }, PLAIN, (to) => {
+            g.dispatch(conv2dBackwardInputBlock, { dy, filters, dx: to }, params, { groups }, constants);
+          });
+        });
+        return;
+      }
       const tile = tileFor(rows, columns, o.groups * phases, g.busy);
       const groups = [...workgroups(rows, columns, tile), o.groups * phases] as const;
       const constants = { ...windowConstants(o), ...tile };
@@ -190,6 +304,20 @@ export function convKernels(
       if (size === 0) return;
       const m = winogradTile('weight', o);
       if (m > 0) return winogradWeightGradient(g, m, o, { x, dy, dweight });
+      const block = blockOf(g, 'weight', o);
+      if (block !== null) {
+        const { ROWS, COLUMNS, parts, share } = block;
+        const columns = size / o.outChannels;
+        const rows = o.outChannels / o.groups;
+        const groups = [Math.ceil(columns / COLUMNS), Math.ceil(rows / ROWS), o.groups * parts] as const;
+        const sizes = { OUT_WIDTH: o.outWidth, OUT_PLANE: o.outHeight * o.outWidth };
+        const constants = { ...windowConstants(o), ROWS, COLUMNS, ...sizes };
+        const params = { ...convParams(o), parts, share, size };
+        joined(parts, size, { bias: null, residual: null, out: dweight }, PLAIN, (to) => {
+          g.dispatch(conv2dBackwardWeightBlock, { x, dy, out: to }, params, { groups }, constants);
+        });
+        return;
+      }
       const tile = weightTile(o, g.busy);
       const { across, down, parts, small, constants } = tile;
       g.withScratch((take) => {

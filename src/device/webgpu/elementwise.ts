@@ -16,8 +16,9 @@ import { sum } from './shaders/sum.js';
 
 const OPERATOR: Readonly<Record<BinaryOperator, number>> = { add: 0, sub: 1, mul: 2, div: 3 };
 
-/** Terms of a sum from which on several workgroups share it, and how many of them at most. */
+/** Terms of a sum for each of several workgroups that share it, for a processor and for a GPU, and how many of them at most. */
 const SHARED_TERMS = 16384;
+const SHARED_TERMS_BUSY = 1024;
 const MOST_PARTS = 64;
 
 const bitsOf = (value: number): number => new Uint32Array(Float32Array.of(value).buffer)[0];
@@ -116,8 +117,9 @@ export function elementwiseKernels(
       const counts = { KEPT_AXES: kept.length, REDUCED_AXES: reduced.length };
       const parts = Math.min(
         MOST_PARTS,
-        Math.max(1, Math.floor(terms / SHARED_TERMS)),
-        Math.max(1, Math.floor(1024 / results)),
+        Math.max(1, Math.floor(terms / (g.busyReducing > 1 ? SHARED_TERMS_BUSY : SHARED_TERMS))),
+        // Of 64 lanes each.
+        Math.max(1, Math.floor(Math.max(1024, 4 * g.busyReducing) / results)),
       );
       const run = (
         from: Buffer,

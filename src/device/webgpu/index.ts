@@ -4,7 +4,7 @@ import type { GPUDevice } from '../../hostTypes.js';
 import type { Buffer, Device, DType, Kernels, MemoryUse, TypedArray } from '../device.js';
 import { ScopeStack } from '../scope.js';
 import { webgpuWinogradTile } from '../winograd.js';
-import { WebgpuContext, type WebgpuCounts } from './context.js';
+import { type AdapterKind, WebgpuContext, type WebgpuCounts } from './context.js';
 import { convKernels } from './conv2d.js';
 import { elementwiseKernels } from './elementwise.js';
 import { hostGpu } from './host.js';
@@ -13,7 +13,7 @@ import { normalizationKernels } from './normalization.js';
 import { poolKernels } from './pool.js';
 import { Profiler, type ShaderTime } from './profile.js';
 
-export type { WebgpuCounts } from './context.js';
+export type { AdapterKind, WebgpuCounts } from './context.js';
 export type { ShaderTime } from './profile.js';
 
 /** `'fast'`: convolutions by Winograd's algorithm where that is less work; within an error bound of its own. */
@@ -36,6 +36,11 @@ export interface WebgpuOptions {
   device?: GPUDevice;
   /** Which adapter to ask the host for. */
   powerPreference?: 'low-power' | 'high-performance';
+  /**
+   * What kernels are chosen for: `'gpu'` shares what is loaded in workgroup memory and spreads sums over many workgroups, `'software'`
+   * suits a processor that acts as a GPU, to which a barrier is dear. The results' bits differ. Default: what the adapter says it is.
+   */
+  adapterKind?: AdapterKind;
   /** Most memory that the device may take, in bytes; the default is no limit but the GPU's. */
   maxMemoryBytes?: number;
   /** Measures the time on the GPU by shader, which `profile()` tells; takes the feature `timestamp-query`. Default false. */
@@ -134,12 +139,15 @@ function describe(info: GPUAdapterInfo | undefined): string {
  */
 export async function webgpu(o: WebgpuOptions = {}): Promise<WebgpuDevice> {
   const { math = 'direct', storage = 'float32', device, powerPreference } = o ?? {};
-  const { maxMemoryBytes = Infinity, profile = false } = o ?? {};
+  const { maxMemoryBytes = Infinity, profile = false, adapterKind } = o ?? {};
   if (math !== 'direct' && math !== 'fast') {
     throw new ArgumentError(`webgpu: math is ${show(math)}; want 'direct' or 'fast'`);
   }
   if (storage !== 'float32' && storage !== 'float16') {
     throw new ArgumentError(`webgpu: storage is ${show(storage)}; want 'float32' or 'float16'`);
+  }
+  if (adapterKind !== undefined && adapterKind !== 'gpu' && adapterKind !== 'software') {
+    throw new ArgumentError(`webgpu: adapterKind is ${show(adapterKind)}; want 'gpu', 'software' or none`);
   }
   if (!(typeof maxMemoryBytes === 'number' && maxMemoryBytes > 0)) {
     throw new ArgumentError(`webgpu: maxMemoryBytes is ${show(maxMemoryBytes)}; want more than 0`);
@@ -148,11 +156,11 @@ export async function webgpu(o: WebgpuOptions = {}): Promise<WebgpuDevice> {
     throw new ArgumentError('webgpu: device is no GPUDevice; want what adapter.requestDevice() gave, or none');
   }
   const contextOf = (gpu: GPUDevice, host: unknown): WebgpuContext => {
-    if (!profile) return new WebgpuContext(gpu, maxMemoryBytes, host);
+    if (!profile) return new WebgpuContext(gpu, maxMemoryBytes, host, null, adapterKind);
     if (!gpu.features.has('timestamp-query')) {
       throw new DeviceError('webgpu: profile takes the feature timestamp-query, which this device lacks');
     }
-    return new WebgpuContext(gpu, maxMemoryBytes, host, new Profiler(gpu));
+    return new WebgpuContext(gpu, maxMemoryBytes, host, new Profiler(gpu), adapterKind);
   };
   if (device !== undefined) {
     return new GpuDevice(contextOf(device, null), describe(device.adapterInfo), false, math, storage);

@@ -1,9 +1,12 @@
 /** Matrix products with register tiles. */
 import { ArgumentError } from '../../errors.js';
 import type { Buffer, Kernels } from '../device.js';
+import { blockFor } from './blocks.js';
 import { MOST_GROUPS, type WebgpuContext } from './context.js';
 import { isHalves } from './memory.js';
+import { DEPTH } from './shaders/block.js';
 import { matmul } from './shaders/matmul.js';
+import { matmulBlock } from './shaders/matmulBlock.js';
 import { tileFor, workgroups } from './tiles.js';
 
 /** `batch` products of m × k by k × n: steps between rows, columns and terms, and between matrices. */
@@ -16,6 +19,17 @@ export function product(
   buffers: { readonly a: Buffer; readonly b: Buffer; readonly bias: Buffer | null; readonly out: Buffer },
   { batch, ...sizes }: ProductSizes,
 ): void {
+  const { m, n, k, aRow, aStep, bColumn, bStep } = sizes;
+  if (Math.min(m, n, k) >= g.leastBlocked) {
+    const { ROWS, COLUMNS } = blockFor(
+      { rows: m, columns: n, steps: Math.ceil(k / DEPTH), count: batch, most: 1 },
+      g.processors,
+    );
+    const along = { A_ALONG_TERMS: aRow > aStep, B_ALONG_TERMS: bColumn > bStep };
+    const groups = [Math.ceil(n / COLUMNS), Math.ceil(m / ROWS), batch] as const;
+    g.dispatch(matmulBlock, buffers, sizes, { groups }, { ROWS, COLUMNS, ...along, RAGGED: k % DEPTH > 0 });
+    return;
+  }
   const tile = tileFor(sizes.m, sizes.n, batch, g.busy);
   const groups = [...workgroups(sizes.m, sizes.n, tile), batch] as const;
   // Rows of an invocation that lie side by side, the first at an even place.

@@ -6,6 +6,10 @@ import {
   batchNormApply,
   batchNormBackward,
   batchNormEval,
+  batchNormJoinMoments,
+  batchNormJoinSums,
+  batchNormMoments,
+  batchNormPartialSums,
   batchNormStatistics,
   batchNormSums,
 } from './shaders/batchNorm.js';
@@ -15,6 +19,19 @@ import { softmax, softmaxBackward } from './shaders/softmax.js';
 /** Invocations that share a channel of so many elements. */
 function channelGroup(count: number): number {
   return count >= 4096 ? 256 : count >= 1024 ? 64 : 32;
+}
+
+/** Elements that a part of a channel should at least have, and how many parts at most. */
+const LEAST_SHARE = 4096;
+const MOST_PARTS = 64;
+const PART_GROUP = 256;
+
+/** Into how many parts a channel's sums are split, so that all channels' keep the GPU busy. */
+function partsOf(g: WebgpuContext, { batch, channels, spatial }: BatchNormGeometry): { parts: number; share: number } {
+  const count = batch * spatial;
+  const wanted = Math.min(MOST_PARTS, Math.ceil(g.busyReducing / channels), Math.floor(count / LEAST_SHARE));
+  const share = Math.ceil(count / Math.max(1, wanted));
+  return { parts: Math.ceil(count / Math.max(1, share)), share };
 }
 
 export function normalizationKernels(
@@ -74,13 +91,22 @@ export function normalizationKernels(
       const perChannel = { weight, bias, runningMean, runningVar };
       const size = expect('batchNormTrain', o, { x, residual, out }, perChannel, saved);
       const geometry = { batch, channels, spatial };
-      g.dispatch(
-        batchNormStatistics,
-        { x, saved, runningMean, runningVar },
-        { ...geometry, momentum, rest: 1 - momentum, correction, eps },
-        { groups: [channels, 1, 1] },
-        { GROUP: channelGroup(batch * spatial) },
-      );
+      const { parts, share } = partsOf(g, o);
+      const rates = { momentum, rest: 1 - momentum, correction, eps };
+      if (parts > 1) {
+        g.withScratch((take) => {
+          const moments = take(3 * channels * parts);
+          const groups = [channels, parts, 1] as const;
+          const constants = { GROUP: PART_GROUP };
+          g.dispatch(batchNormMoments, { x, moments }, { ...geometry, parts, share }, { groups }, constants);
+          const ends = { moments, saved, runningMean, runningVar };
+          g.dispatch(batchNormJoinMoments, ends, { channels, parts, ...rates }, { elements: channels });
+        });
+      } else {
+        const buffers = { x, saved, runningMean, runningVar };
+        const constants = { GROUP: channelGroup(batch * spatial) };
+        g.dispatch(batchNormStatistics, buffers, { ...geometry, ...rates }, { groups: [channels, 1, 1] }, constants);
+      }
       const buffers = { x, weight, bias, residual, saved, out };
       g.dispatch(batchNormApply, buffers, { ...geometry, size }, { elements: size }, { RELU: relu });
     },
@@ -104,13 +130,20 @@ export function normalizationKernels(
       const masked = y === null ? null : (dresidual ?? dx);
       g.withScratch((take) => {
         const sums = take(2 * channels);
-        g.dispatch(
-          batchNormSums,
-          { x, dy, y, saved, masked, sums, dweight, dbias },
-          geometry,
-          { groups: [channels, 1, 1] },
-          { GROUP: channelGroup(batch * spatial) },
-        );
+        const { parts, share } = partsOf(g, o);
+        if (parts > 1) {
+          const partial = take(2 * channels * parts);
+          const groups = [channels, parts, 1] as const;
+          const buffers = { x, dy, y, saved, masked, partial };
+          const constants = { GROUP: PART_GROUP };
+          g.dispatch(batchNormPartialSums, buffers, { ...geometry, parts, share }, { groups }, constants);
+          const ends = { partial, saved, sums, dweight, dbias };
+          g.dispatch(batchNormJoinSums, ends, { channels, parts }, { elements: channels });
+        } else {
+          const buffers = { x, dy, y, saved, masked, sums, dweight, dbias };
+          const constants = { GROUP: channelGroup(batch * spatial) };
+          g.dispatch(batchNormSums, buffers, geometry, { groups: [channels, 1, 1] }, constants);
+        }
         if (dx !== null) {
           const from = masked === null ? dy : masked === dx ? null : masked;
           const buffers = { x, dy: from, weight, saved, sums, dx };

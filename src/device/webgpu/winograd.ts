@@ -7,6 +7,8 @@ import type { Buffer } from '../device.js';
 import { type ConvDirection, MOST_PLANES, winogradTiles } from '../winograd.js';
 import { grid, type WebgpuContext } from './context.js';
 import { product } from './matmul.js';
+import { DEPTH } from './shaders/block.js';
+import { FINISH_LANES, finishParts } from './shaders/finishParts.js';
 import { TRANSFORM_LANES } from './shaders/transform.js';
 import { winogradFilter } from './shaders/winogradFilter.js';
 import { winogradFilterGradient } from './shaders/winogradFilterGradient.js';
@@ -15,8 +17,9 @@ import { winogradOutput } from './shaders/winogradOutput.js';
 
 /** Tiles that a part of a weight gradient's sum should at least see. */
 const LEAST_TILES = 64;
-/** Results of a workgroup of the products, when the parts are counted. */
+/** Results of a workgroup of the products, when the parts are counted: of registers' tiles, and of blocks. */
 const GROUP_RESULTS = 8 * 8 * 32;
+const BLOCK_RESULTS = 64 * 64;
 
 const lanes = (size: number) => ({ groups: grid(Math.ceil(size / TRANSFORM_LANES)) });
 
@@ -134,10 +137,13 @@ export function winogradWeightGradient(
   const batch = (m + 2) ** 2 * o.groups;
   const all = chunks(m, 'weight', o);
   const most = all[0][1] * tilesHigh * tilesWide;
-  const wanted = Math.ceil(g.busy / (batch * Math.ceil((rows * columns) / GROUP_RESULTS)));
+  const blocked = Math.min(rows, columns) >= g.leastBlocked;
+  const results = blocked ? BLOCK_RESULTS : GROUP_RESULTS;
+  const wanted = Math.ceil(((blocked ? 2 : 1) * g.busy) / (batch * Math.ceil((rows * columns) / results)));
   const parts = Math.max(1, Math.min(wanted, Math.floor(most / LEAST_TILES)));
-  // An even number, of which the product takes two a turn.
-  const share = 2 * Math.ceil(most / parts / 2);
+  // Of as many as the product takes a turn, or a step.
+  const turn = blocked ? DEPTH : 2;
+  const share = turn * Math.ceil(most / parts / turn);
   const padded = share * parts;
   const [aBatch, bBatch, outBatch] = [share * rows, share * columns, rows * columns].map(pitchOf);
   g.withScratch((take) => {
@@ -165,10 +171,19 @@ export function winogradWeightGradient(
       const buffers = { a: gradients, b: inputs, bias: null, out: products };
       product(g, buffers, { batch: batch * parts, m: rows, n: columns, k: share, ...steps });
       const planes = { size: rows * columns * o.groups, matrix: rows * columns, pitch: outBatch };
-      const constants = { M: m, SPLIT: parts > 1, ADDS: firstImage > 0 };
+      // Few filters of many parts: their elements are added by more invocations than there are filters.
+      const summed = blocked && parts > 1 ? take(batch * outBatch) : null;
+      if (summed !== null) {
+        const size = batch * outBatch;
+        const groups = grid(Math.ceil(size / FINISH_LANES));
+        const params = { size, parts, inner: outBatch, plane: 1, channels: 1 };
+        const ends = { x: products, bias: null, residual: null, out: summed };
+        g.dispatch(finishParts, ends, params, { groups }, { RELU: false });
+      }
+      const constants = { M: m, SPLIT: parts > 1 && summed === null, ADDS: firstImage > 0 };
       g.dispatch(
         winogradFilterGradient,
-        { products, out: dweight },
+        { products: summed ?? products, out: dweight },
         { ...planes, parts },
         lanes(planes.size),
         constants,
