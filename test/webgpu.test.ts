@@ -17,6 +17,7 @@ import {
   type Device,
   DeviceError,
   DeviceLostError,
+  d2lResnet,
   d2lResnet18,
   Generator,
   grad,
@@ -429,6 +430,32 @@ describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
       optimizer.dispose();
       model.dispose();
     }, 300_000);
+
+    it('makes no bind groups in a step like the one before', async () => {
+      const raw = await rawGpuDevice();
+      let made = 0;
+      const create = raw.createBindGroup.bind(raw);
+      raw.createBindGroup = (descriptor) => {
+        made++;
+        return create(descriptor);
+      };
+      const own = await webgpu({ device: raw });
+      const generator = new Generator(2);
+      const model = d2lResnet({ device: own, generator, channels: [4, 8], blocks: [2, 2] });
+      const optimizer = sgd(model.parameters(), { lr: 0.01, momentum: 0.9 });
+      for (let i = 0; i < 5; i++) {
+        made = 0;
+        own.scope(() => {
+          const x = tensor(numbers(i, 'image', 2 * 20 * 20, -1, 1), [2, 1, 20, 20], { device: own });
+          optimizer.step(grad(crossEntropy(model.forward(x), [1, 2]), optimizer.params));
+        });
+        if (i === 0) expect(made).toBeGreaterThan(0);
+        await own.finished();
+      }
+      expect(made).toBe(0);
+      own.dispose();
+      raw.destroy();
+    });
 
     it('writes what a recorded command still reads only once it has read it', async () => {
       const x = tensor([1, 2], { device });

@@ -126,9 +126,12 @@ export class GpuMemory {
       this.destroy(block);
       return;
     }
-    const list = this.free.get(block.bytes);
-    if (list === undefined) this.free.set(block.bytes, [block]);
-    else list.push(block);
+    const list = this.free.get(block.bytes) ?? [];
+    this.free.set(block.bytes, list);
+    // The first made is the first taken, so that a step like the last has its blocks, and its bind groups.
+    let at = list.length;
+    while (at > 0 && list[at - 1].id < block.id) at--;
+    list.splice(at, 0, block);
   }
 
   /** Gives what is free back to the GPU. */
