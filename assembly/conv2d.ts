@@ -5,36 +5,23 @@
  */
 import {
   TILE_BYTES,
-  tileFilterContinue,
-  tileFilterHalfContinue,
-  tileFilterHalfZero,
-  tileFilterZero,
   tileHalfContinue,
   tileHalfZero,
   tilePackContinue,
   tilePackZero,
-  tileRawContinue,
-  tileRawHalfContinue,
-  tileRawHalfZero,
-  tileRawZero,
   tileRowsContinue,
   tileRowsZero,
 } from './gemm';
 import { normaliseRow } from './batchnorm';
 import { addAndRelu, addValue } from './elementwise';
 import { packPanel } from './im2col';
-import { packRows } from './pack';
+import { packFilterRows, packRows } from './pack';
 
 const BLOCK_PANELS: i32 = 64;
 const BLOCK_PIXELS: i32 = 512;
 /** Most taps of a block; fewer when the rows are many, so that a block of weights stays in the second-level cache. */
 const KC: i32 = 576;
 const CACHED_WEIGHTS: i32 = 131072;
-
-/** How the tile finds its rows: in packed panels, in rows of k, in filters of 9 taps. */
-const PACKED: i32 = 0;
-const RAW: i32 = 1;
-const FILTERS: i32 = 2;
 
 /** Fields in the order in which `device/wasm/convProduct.ts` writes them; addresses and strides in bytes. */
 @unmanaged
@@ -55,7 +42,7 @@ export class ImplicitGemm {
   /** Rows of the product, and the weights they come from as the tensor holds them. */
   m: i32;
   weight: usize;
-  /** For rows that are filters of 9 taps, to be read as they lie: where each k is in the first of them. Or 0. */
+  /** For rows that are filters of 9 taps, four of them or a multiple: where each k is in the first of them. Or 0. */
   weightOffsets: usize;
   /** Row panels [k][4], how far apart they are, and whether they are packed or only room for a block of k. */
   packed: usize;
@@ -94,18 +81,16 @@ export function implicitGemm(g: ImplicitGemm, thread: i32): void {
   const m = g.m;
   const most = max(min(KC, CACHED_WEIGHTS / m), KC / 3);
   const kBlocks = (k + most - 1) / most;
-  const kc = (k + kBlocks - 1) / kBlocks;
+  const filters = g.weightOffsets !== 0;
+  const even = (k + kBlocks - 1) / kBlocks;
+  // Whole filters.
+  const kc = filters ? ((even + 8) / 9) * 9 : even;
   const plane: usize = g.outPlane;
   const rowPanels = (m + 3) >> 2;
   const tileStep: usize = <usize>BLOCK_PANELS * TILE_BYTES;
-  // Weights that are not packed are read as they lie where a tile can, or packed a k block at a time, into the cache, just
-  // before their use.
+  // Weights that are not packed are packed a k block at a time, into the cache, just before their use.
   const lazy = !g.isPacked;
-  const layout = g.weightOffsets !== 0 ? FILTERS : lazy && (m & 3) === 0 ? RAW : PACKED;
-  const rawRow: usize = (<usize>k) << 2;
   const rowBytes: usize = lazy ? (<usize>kc) << 4 : g.packedStep;
-  /** From one row panel to the next. */
-  const panelStep: usize = layout === PACKED ? rowBytes : layout === RAW ? rawRow << 2 : 144;
   const mapSize = g.rows * g.cols;
   let image = g.from / mapSize;
   let row = (g.from - image * mapSize) / g.cols;
@@ -141,16 +126,10 @@ export function implicitGemm(g: ImplicitGemm, thread: i32): void {
       const columnsEnd: usize = columns + ((<usize>kb) << 5);
       const taps: usize = g.taps + ((<usize>k0) << 2);
       let rows: usize = g.packed + ((<usize>k0) << 4);
-      let step: usize = rowBytes;
-      if (layout === RAW) {
-        rows = g.weight + ((<usize>k0) << 2);
-        step = rawRow;
-      } else if (layout === FILTERS) {
-        rows = g.weight;
-        step = g.weightOffsets + ((<usize>k0) << 2);
-      } else if (lazy) {
+      if (lazy) {
         rows = g.packed;
-        packRows(g.weight + ((<usize>k0) << 2), rows, rowBytes, m, kb, rawRow);
+        if (filters) packFilterRows(g.weight, g.weightOffsets + ((<usize>k0) << 2), rows, rowBytes, m, kb);
+        else packRows(g.weight + ((<usize>k0) << 2), rows, rowBytes, m, kb, (<usize>k) << 2);
       }
       for (let p = 0; p < panels; p++) {
         const pixel: usize = (<usize>p) << 5;
@@ -161,26 +140,26 @@ export function implicitGemm(g: ImplicitGemm, thread: i32): void {
         // are whole tiles that wait in scratch. Where two loads make a column, the first row panel packs as it goes.
         const half = count - (p << 3) <= 4;
         const done = half ? rowPanels & ~1 : contiguous ? m >> 2 : 0;
-        const rest: usize = rows + <usize>done * panelStep;
+        const rest: usize = rows + <usize>done * rowBytes;
         const restTile: usize = tile + <usize>done * tileStep;
         const goOn = k0 > 0;
         if (half) {
           packPanel(bases + pixel, taps, kb, columns);
-          halfTiles(layout, goOn, rows, step, columns, columnsEnd, tile, tileStep, done >> 1);
-        } else if (layout === PACKED && done > 0 && isTwoQuads(bases + pixel)) {
+          halfTiles(goOn, rows, rowBytes, columns, columnsEnd, tile, tileStep, done >> 1);
+        } else if (done > 0 && isTwoQuads(bases + pixel)) {
           const left: usize = load<u32>(bases + pixel);
           const right: usize = load<u32>(bases + pixel, 16);
           if (goOn) tilePackContinue(rows, left, right, taps, columns, columnsEnd, first, plane);
           else tilePackZero(rows, left, right, taps, columns, columnsEnd, first, plane);
-          const a = rows + panelStep;
+          const a = rows + rowBytes;
           const c = first + (plane << 2);
-          wholeTiles(layout, goOn, a, step, columns, columnsEnd, c, plane, plane << 2, done - 1);
+          wholeTiles(goOn, a, rowBytes, columns, columnsEnd, c, plane, plane << 2, done - 1);
         } else {
           packPanel(bases + pixel, taps, kb, columns);
-          wholeTiles(layout, goOn, rows, step, columns, columnsEnd, first, plane, plane << 2, done);
+          wholeTiles(goOn, rows, rowBytes, columns, columnsEnd, first, plane, plane << 2, done);
         }
         const left = rowPanels - done;
-        wholeTiles(layout, goOn, rest, step, columns, columnsEnd, restTile, 32, tileStep, left);
+        wholeTiles(goOn, rest, rowBytes, columns, columnsEnd, restTile, 32, tileStep, left);
       }
     }
     finishBlock(g, dsts, tiles, panels, count);
@@ -188,28 +167,18 @@ export function implicitGemm(g: ImplicitGemm, thread: i32): void {
   }
 }
 
-/** `panels` row panels against a column panel. `step`: what the layout's tile takes after `a`. */
-function wholeTiles(layout: i32, goOn: bool, a: usize, step: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
-  if (layout === PACKED) {
-    if (goOn) tileRowsContinue(a, step, b, bEnd, c, ldc, cStep, panels);
-    else tileRowsZero(a, step, b, bEnd, c, ldc, cStep, panels);
-  } else if (layout === RAW) {
-    if (goOn) tileRawContinue(a, step, b, bEnd, c, ldc, cStep, panels);
-    else tileRawZero(a, step, b, bEnd, c, ldc, cStep, panels);
-  } else if (goOn) tileFilterContinue(a, step, b, bEnd, c, ldc, cStep, panels);
-  else tileFilterZero(a, step, b, bEnd, c, ldc, cStep, panels);
+/** `panels` row panels against a column panel. */
+@inline
+function wholeTiles(goOn: bool, a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
+  if (goOn) tileRowsContinue(a, aStep, b, bEnd, c, ldc, cStep, panels);
+  else tileRowsZero(a, aStep, b, bEnd, c, ldc, cStep, panels);
 }
 
 /** `pairs` pairs of row panels against the first half of a column panel. */
-function halfTiles(layout: i32, goOn: bool, a: usize, step: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
-  if (layout === PACKED) {
-    if (goOn) tileHalfContinue(a, step, step, 16, b, bEnd, c, cStep, pairs);
-    else tileHalfZero(a, step, step, 16, b, bEnd, c, cStep, pairs);
-  } else if (layout === RAW) {
-    if (goOn) tileRawHalfContinue(a, step, b, bEnd, c, cStep, pairs);
-    else tileRawHalfZero(a, step, b, bEnd, c, cStep, pairs);
-  } else if (goOn) tileFilterHalfContinue(a, step, b, bEnd, c, cStep, pairs);
-  else tileFilterHalfZero(a, step, b, bEnd, c, cStep, pairs);
+@inline
+function halfTiles(goOn: bool, a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
+  if (goOn) tileHalfContinue(a, aStep, aStep, 16, b, bEnd, c, cStep, pairs);
+  else tileHalfZero(a, aStep, aStep, 16, b, bEnd, c, cStep, pairs);
 }
 
 /** Stores the tiles that were kept aside: half panels, rows past a multiple of 4, split pixels. */

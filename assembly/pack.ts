@@ -90,17 +90,7 @@ export function packFilters(weight: usize, outChannels: i32, channels: i32, taps
       let p0 = weight + <usize>o * filterStep;
       for (const end = p0 + step * <usize>count; p0 < end; p0 += step << 2) {
         if (taps === 1) v128.store(at, v128.load(p0));
-        else {
-          const p1 = p0 + 36;
-          const p2 = p0 + 72;
-          const p3 = p0 + 108;
-          transpose4(v128.load(p0), v128.load(p1), v128.load(p2), v128.load(p3), at, 16);
-          transpose4(v128.load(p0, 16), v128.load(p1, 16), v128.load(p2, 16), v128.load(p3, 16), at + 64, 16);
-          store<u32>(at, load<u32>(p0, 32), 128);
-          store<u32>(at, load<u32>(p1, 32), 132);
-          store<u32>(at, load<u32>(p2, 32), 136);
-          store<u32>(at, load<u32>(p3, 32), 140);
-        }
+        else packFourFilters(p0, at);
         at += panelStep;
       }
     }
@@ -144,6 +134,35 @@ function runOn(table: usize, taps: i32): bool {
     if (load<u32>(entry) - load<u32>(entry - 12) !== 16) return false;
   }
   return true;
+}
+
+/**
+ * The same for a block of `k` of whole filters of 9 taps, `rows` of them side by side, a multiple of 4; `offsets` tells where each k is in
+ * the first.
+ */
+export function packFilterRows(weight: usize, offsets: usize, out: usize, panelBytes: usize, rows: i32, k: i32): void {
+  for (let i = 0; i < k; i += 9) {
+    let p = weight + <usize>load<u32>(offsets + ((<usize>i) << 2));
+    let at = out + ((<usize>i) << 4);
+    for (let r = 0; r < rows; r += 4) {
+      packFourFilters(p, at);
+      p += 144;
+      at += panelBytes;
+    }
+  }
+}
+
+/** The columns of four filters of 9 taps. */
+function packFourFilters(p0: usize, at: usize): void {
+  const p1 = p0 + 36;
+  const p2 = p0 + 72;
+  const p3 = p0 + 108;
+  transpose4(v128.load(p0), v128.load(p1), v128.load(p2), v128.load(p3), at, 16);
+  transpose4(v128.load(p0, 16), v128.load(p1, 16), v128.load(p2, 16), v128.load(p3, 16), at + 64, 16);
+  store<u32>(at, load<u32>(p0, 32), 128);
+  store<u32>(at, load<u32>(p1, 32), 132);
+  store<u32>(at, load<u32>(p2, 32), 136);
+  store<u32>(at, load<u32>(p3, 32), 140);
 }
 
 /** The columns of up to four filters of `taps` taps, filters past the last as zeros. */

@@ -92,7 +92,7 @@ export function convBackward(w: WasmContext): ConvBackward {
       const pixels = phases.length > 0 ? phases[0].rows * phases[0].cols : 0;
       const ranges = imageRanges(w, batch, pixels, chunk, groups * phases.length + 2);
       const longest = Math.max(...ranges.map(([from, to]) => to - from));
-      // Few pixels meet each filter too seldom for packing; the tile reads 3×3 ones as they lie.
+      // Few pixels meet each filter too seldom for packing all: 3×3 ones are packed as they are used, or read as they lie.
       const unpacked =
         ranges.length === 1 &&
         !strided &&
@@ -125,7 +125,8 @@ export function convBackward(w: WasmContext): ConvBackward {
             k,
             plane,
             atTaps: layout.take(k * 4),
-            atWeights: layout.take(unpacked ? k * 4 : groups * panelBytes(channels, k)),
+            atWeights: layout.take(groups * panelBytes(channels, k)),
+            atFilterOffsets: layout.take(unpacked ? k * 4 : 0),
             atDense: layout.take(merged ? ranges.length * Math.min(chunk, longest) * inChannels * plane : 0),
           };
         });
@@ -134,7 +135,7 @@ export function convBackward(w: WasmContext): ConvBackward {
       const atScratch = layout.take(w.threads * scratchStep);
       const base = w.scratch(layout.total);
 
-      for (const { phase, k, atTaps, atWeights } of plans) {
+      for (const { phase, k, atTaps, atFilterOffsets } of plans) {
         w.writeInts(
           base + atOffsets,
           phase.deltas.map(([dh, dw]) => 4 * ((dh + s.padTop) * s.phaseLength + dw + s.padLeft)),
@@ -145,7 +146,7 @@ export function convBackward(w: WasmContext): ConvBackward {
             base + atOffsets,
             phase.index.map((tap) => 4 * tap),
           );
-          exports.expandTaps(base + atWeights, m, channels * kernel * 4, base + atOffsets, k / m);
+          exports.expandTaps(base + atFilterOffsets, m, channels * kernel * 4, base + atOffsets, k / m);
         }
       }
       for (let g = 0; g < groups && !unpacked; g++) {
@@ -182,7 +183,7 @@ export function convBackward(w: WasmContext): ConvBackward {
           if (s.copied) list.push(copyWork(w, planes, images * outChannels, s, o));
           const source = s.copied ? copied : from;
           for (const plan of plans) {
-            const { phase, k, plane, atTaps, atWeights } = plan;
+            const { phase, k, plane, atTaps, atWeights, atFilterOffsets } = plan;
             for (let g = 0; g < groups; g++) {
               const target = merged
                 ? {
@@ -215,9 +216,9 @@ export function convBackward(w: WasmContext): ConvBackward {
                     m: channels,
                     weight: weight + g * m * channels * kernel * 4,
                     weightRow: kernel * 4,
-                    weightOffsets: unpacked ? base + atWeights : 0,
+                    weightOffsets: unpacked ? base + atFilterOffsets : 0,
                     packed: base + atWeights + g * panelBytes(channels, k),
-                    isPacked: true,
+                    isPacked: !unpacked,
                     bias: 0,
                     ...target,
                     scratch: base + atScratch,
