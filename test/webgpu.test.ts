@@ -5,6 +5,7 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PROCESSORS } from '../src/device/webgpu/blocks.js';
+import { blockOf } from '../src/device/webgpu/context.js';
 import { webgpuWinogradTile } from '../src/device/winograd.js';
 import {
   ArgumentError,
@@ -120,6 +121,14 @@ describe.skipIf(!gpuFound)(gpuFound ? 'webgpu' : `webgpu (${gpuHelp})`, () => {
     const x = filled('x', [2]);
     expect(() => x.dataSync()).toThrow(/^dataSync: device webgpu can only be read with await x.data\(\)/);
     x.dispose();
+  });
+
+  it('takes no blocks where they would be more than a call has', () => {
+    const gpu = { leastBlocked: 16, processors: 132 as const };
+    const shape = { rows: 64, terms: 64, steps: 8, count: 1, most: 1 };
+    expect(blockOf(gpu, { ...shape, columns: 65_535 * 128 })).not.toBeNull();
+    expect(blockOf(gpu, { ...shape, columns: 65_535 * 128 + 1 })).toBeNull();
+    expect(blockOf(gpu, { ...shape, columns: 64, count: 65_536 })).toBeNull();
   });
 
   describe('large tensors', () => {

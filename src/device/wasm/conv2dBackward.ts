@@ -92,7 +92,7 @@ export function convBackward(w: WasmContext): ConvBackward {
       const pixels = phases.length > 0 ? phases[0].rows * phases[0].cols : 0;
       const ranges = imageRanges(w, batch, pixels, chunk, groups * phases.length + 2);
       const longest = Math.max(...ranges.map(([from, to]) => to - from));
-      // Few pixels meet each filter too seldom for packing all: 3×3 ones are packed as they are used, or read as they lie.
+      // Few pixels meet each filter too seldom for packing all: 3×3 ones are packed as they are used.
       const unpacked =
         ranges.length === 1 &&
         !strided &&

@@ -1,7 +1,7 @@
 /** The product that a direct convolution is: packed rows of weights times an implicit column matrix, and its division. */
 import type { WasmContext } from './context.js';
-import { BLOCK_PIXELS, MOST_STEPS, NORM_BYTES, type Structs, type Work } from './convWork.js';
-import type { Step } from './team.js';
+import { BLOCK_PIXELS, NORM_BYTES, type Structs, type Work } from './convWork.js';
+import { MOST_STEPS, type Step } from './team.js';
 
 /** From one packed panel of four rows to the next; not a multiple of the cache's sets, since packing writes to many. */
 export const panelStep = (k: number): number => 16 * k + 64;

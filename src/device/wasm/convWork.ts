@@ -7,15 +7,13 @@ import type { ConvGeometry } from '../../shape.js';
 import type { Kernels } from '../device.js';
 import type { WasmContext } from './context.js';
 import type { Source } from './convSource.js';
-import type { Step } from './team.js';
+import { MOST_STEPS, type Step } from './team.js';
 
 /** Padded copies are made for as many images at a time as fit here: it should stay in the second-level cache. */
 const PADDED_BYTES = 2 << 20;
 /** Pixels that a thread should get at least: the weights are read from further away than the columns. */
 export const BLOCK_PIXELS = 512;
 export const STRUCT_BYTES = 128;
-/** Steps, and programs, of a job; of at most 12 numbers each. */
-export const MOST_STEPS = 4000;
 
 /** Images that share one padded copy, all of them where there is none; whole panels of 8 pixels where several fit. */
 export function imagesPerChunk(batch: number, imageBytes: number): number {

@@ -1,8 +1,7 @@
 /** Matrix products on linear memory. */
 import type { Kernels } from '../device.js';
 import type { WasmContext } from './context.js';
-import { MOST_STEPS } from './convWork.js';
-import type { Step } from './team.js';
+import { MOST_STEPS, type Step } from './team.js';
 
 export function matmulKernels(w: WasmContext): Pick<Kernels, 'matmul'> {
   const { exports } = w;

@@ -34,6 +34,8 @@ const [SEQUENCE, TICKET, DONE, FAILED, STOP, PROGRAMS, SLEEPERS] = [0, 1, 2, 3, 
 const HEADER_BYTES = 64;
 /** Numbers that a job may take. */
 const VALUES = 65536;
+/** Steps, and programs, of a job; of at most 12 numbers each. */
+export const MOST_STEPS = 4000;
 /** A ticket has 12 bits for the program. */
 const MOST_PROGRAMS = 4094;
 

@@ -9,11 +9,10 @@ import {
   type Epilogue,
   imageRanges,
   imagesPerChunk,
-  MOST_STEPS,
   structBytes,
   type Work,
 } from './convWork.js';
-import type { Step } from './team.js';
+import { MOST_STEPS, type Step } from './team.js';
 
 /** A block's transformed tiles and their sums should stay in the second-level cache, but weights should be met often. */
 const BLOCK_BYTES = 1 << 20;

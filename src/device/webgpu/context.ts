@@ -6,7 +6,7 @@ import { type AtalhoError, DeviceError, DeviceLostError, OutOfMemoryError } from
 import type { GPUDevice } from '../../hostTypes.js';
 import type { Buffer, TypedArray } from '../device.js';
 import { copyInto } from '../hostData.js';
-import { PROCESSORS } from './blocks.js';
+import { type BlockedProduct, blockFor, PROCESSORS } from './blocks.js';
 import { type Block, GpuMemory, type Held, isHalves, USAGE, WebgpuBuffer } from './memory.js';
 import type { Profiler, ShaderTime } from './profile.js';
 import { type Access, type Constant, FLAT, type ParamType, type Shader, wgsl } from './shader.js';
@@ -55,6 +55,18 @@ export interface WebgpuCounts {
   dispatches: number;
   submits: number;
   reads: number;
+}
+
+/** The block for a product; null where tiles in registers suit it, or its blocks would be too many for a call. */
+export function blockOf(
+  g: Pick<WebgpuContext, 'leastBlocked' | 'processors'>,
+  shape: BlockedProduct & { readonly terms: number },
+): ReturnType<typeof blockFor> | null {
+  const { rows, columns, terms, count } = shape;
+  if (Math.min(rows, columns, terms) < g.leastBlocked) return null;
+  const block = blockFor(shape, g.processors);
+  const most = Math.max(columns / block.COLUMNS, rows / block.ROWS, count * block.parts);
+  return most <= MOST_GROUPS ? block : null;
 }
 
 export class WebgpuContext {

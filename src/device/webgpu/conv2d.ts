@@ -2,8 +2,8 @@
 import { type ConvGeometry, convSizes } from '../../shape.js';
 import type { Buffer, Kernels, Prepared } from '../device.js';
 import type { ConvDirection } from '../winograd.js';
-import { type Block, blockFor } from './blocks.js';
-import { grid, type WebgpuContext } from './context.js';
+import type { Block } from './blocks.js';
+import { blockOf, grid, type WebgpuContext } from './context.js';
 import { DEPTH } from './shaders/block.js';
 import { conv2d } from './shaders/conv2d.js';
 import { conv2dBackwardInput } from './shaders/conv2dBackwardInput.js';
@@ -65,7 +65,7 @@ function weightTile(
 const MOST_PARTS = { convolution: 8, weight: 512 };
 
 /** How a pass is computed by blocks of workgroup memory; null where the registers' tiles suit it. */
-function blockOf(g: WebgpuContext, direction: ConvDirection, o: ConvGeometry): Block | null {
+function convolutionBlock(g: WebgpuContext, direction: ConvDirection, o: ConvGeometry): Block | null {
   const [inGroup, outGroup] = [o.inChannels / o.groups, o.outChannels / o.groups];
   const taps = o.kernelHeight * o.kernelWidth;
   const outPixels = o.batch * o.outHeight * o.outWidth;
@@ -89,7 +89,7 @@ function blockOf(g: WebgpuContext, direction: ConvDirection, o: ConvGeometry): B
     const steps = hit * Math.ceil(outGroup / DEPTH);
     return { rows: inGroup, columns, terms: outGroup, steps, count: o.groups * strideHeight * strideWidth, most };
   })();
-  return Math.min(shape.rows, shape.columns, shape.terms) < g.leastBlocked ? null : blockFor(shape, g.processors);
+  return blockOf(g, shape);
 }
 
 const NO_EPILOGUE: Epilogue = { residual: null, relu: false };
@@ -195,7 +195,7 @@ export function convKernels(
     conv2d({ x, weight, bias, out, ...o }) {
       g.expect('conv2d', 'weight', weight, convSizes(o)[2]);
       const m = winogradTile('forward', o);
-      const block = m === 0 ? blockOf(g, 'forward', o) : null;
+      const block = m === 0 ? convolutionBlock(g, 'forward', o) : null;
       g.withScratch((take) => {
         const filters = m > 0 ? take(filterElements(m, o)) : block !== null ? take(weight.size) : weight;
         if (m > 0) winogradFilters(g, m, 'forward', o, weight, filters);
@@ -228,7 +228,7 @@ export function convKernels(
         g.dispatch(foldNorm, { ...buffers, foldedWeight, foldedBias }, params, { elements: params.size });
       };
       const m = winogradTile('forward', o);
-      const block = m === 0 && storage === 'float32' ? blockOf(g, 'forward', o) : null;
+      const block = m === 0 && storage === 'float32' ? convolutionBlock(g, 'forward', o) : null;
       const inGroup = o.inChannels / o.groups;
       const pairs = m === 0 && storage === 'float16' && inGroup % 2 === 0;
       const { value, release } = g.holding((take) => {
@@ -274,7 +274,7 @@ export function convKernels(
       const phases = strideHeight * strideWidth;
       // Of the largest phase.
       const columns = o.batch * Math.ceil(o.inHeight / strideHeight) * Math.ceil(o.inWidth / strideWidth);
-      const block = blockOf(g, 'input', o);
+      const block = convolutionBlock(g, 'input', o);
       if (block !== null) {
         const { ROWS, COLUMNS, parts, share } = block;
         const groups = [Math.ceil(columns / COLUMNS), Math.ceil(rows / ROWS), o.groups * phases * parts] as const;
@@ -304,7 +304,7 @@ export function convKernels(
       if (size === 0) return;
       const m = winogradTile('weight', o);
       if (m > 0) return winogradWeightGradient(g, m, o, { x, dy, dweight });
-      const block = blockOf(g, 'weight', o);
+      const block = convolutionBlock(g, 'weight', o);
       if (block !== null) {
         const { ROWS, COLUMNS, parts, share } = block;
         const columns = size / o.outChannels;

@@ -1,8 +1,7 @@
-/** Matrix products with register tiles. */
+/** Matrix products, by blocks of workgroup memory or by tiles in registers. */
 import { ArgumentError } from '../../errors.js';
 import type { Buffer, Kernels } from '../device.js';
-import { blockFor } from './blocks.js';
-import { MOST_GROUPS, type WebgpuContext } from './context.js';
+import { blockOf, MOST_GROUPS, type WebgpuContext } from './context.js';
 import { isHalves } from './memory.js';
 import { DEPTH } from './shaders/block.js';
 import { matmul } from './shaders/matmul.js';
@@ -20,11 +19,10 @@ export function product(
   { batch, ...sizes }: ProductSizes,
 ): void {
   const { m, n, k, aRow, aStep, bColumn, bStep } = sizes;
-  if (Math.min(m, n, k) >= g.leastBlocked) {
-    const { ROWS, COLUMNS } = blockFor(
-      { rows: m, columns: n, steps: Math.ceil(k / DEPTH), count: batch, most: 1 },
-      g.processors,
-    );
+  const shape = { rows: m, columns: n, terms: k, steps: Math.ceil(k / DEPTH), count: batch, most: 1 };
+  const block = blockOf(g, shape);
+  if (block !== null) {
+    const { ROWS, COLUMNS } = block;
     const along = { A_ALONG_TERMS: aRow > aStep, B_ALONG_TERMS: bColumn > bStep };
     const groups = [Math.ceil(n / COLUMNS), Math.ceil(m / ROWS), batch] as const;
     g.dispatch(matmulBlock, buffers, sizes, { groups }, { ROWS, COLUMNS, ...along, RAGGED: k % DEPTH > 0 });
