@@ -15,12 +15,14 @@ import {
   Generator,
   grad,
   matmul,
+  maxPool2d,
   OutOfMemoryError,
   reference,
   relu,
   tensor,
   wasm,
 } from '../src/index.js';
+import { SEED } from './table.js';
 
 /** Forward and gradients of a convolution on both devices, element by element. */
 function differences(a: Device, b: Device, x: number[], w: number[], options: object): number {
@@ -78,6 +80,37 @@ describe.each([1, 2])('convolution across chunks and blocks, %i threads', async 
   ])('is the reference, bit for bit: $x * $w', ({ x, w, options }) => {
     expect(differences(device, spec, x, w, options)).toBe(0);
   });
+});
+
+it('max pooling has the same bits where no gradient will ask for indices', async () => {
+  const devices = [reference(), await wasm()];
+  const special = fc.constantFrom(NaN, Infinity, -Infinity, 0, -0, 1, -1, 2 ** -149);
+  const drawn = fc
+    .record({
+      ...{ height: fc.integer({ min: 3, max: 12 }), width: fc.integer({ min: 3, max: 24 }) },
+      ...{ kernel: fc.integer({ min: 1, max: 3 }), stride: fc.integer({ min: 1, max: 4 }) },
+      ceilMode: fc.boolean(),
+    })
+    .chain((o) => {
+      const size = 2 * o.height * o.width;
+      return fc.record({ o: fc.constant(o), x: fc.array(special, { minLength: size, maxLength: size }) });
+    });
+  fc.assert(
+    fc.property(drawn, ({ o: { height, width, kernel, stride, ceilMode }, x }) => {
+      const bits = devices.flatMap((device) =>
+        [true, false].map((requiresGrad) =>
+          device.scope(() => {
+            const at = tensor(x, [1, 2, height, width], { device, requiresGrad });
+            const y = maxPool2d(at, kernel, { stride, padding: kernel >> 1, ceilMode });
+            return [...new Uint32Array(Float32Array.from(y.dataSync() as Float32Array).buffer)];
+          }),
+        ),
+      );
+      for (const other of bits) expect(other).toEqual(bits[0]);
+    }),
+    { numRuns: 150, ...SEED },
+  );
+  for (const device of devices) device.dispose();
 });
 
 describe('heap', () => {
