@@ -3,18 +3,10 @@
  * input gradient. A panel of 8 pixels × KC taps is packed, stays in the first-level cache and meets every row panel of
  * the weights. Blocking over k goes on from the stored sums, so every output is one sum in the order of the reference.
  */
-import {
-  TILE_BYTES,
-  tileHalfContinue,
-  tileHalfZero,
-  tilePackContinue,
-  tilePackZero,
-  tileRowsContinue,
-  tileRowsZero,
-} from './gemm';
+import { halfTiles, TILE_BYTES, tilePackContinue, tilePackZero, wholeTiles } from './gemm';
 import { normaliseRow } from './batchnorm';
 import { addAndRelu, addValue } from './elementwise';
-import { packPanel } from './im2col';
+import { packHalfPanel, packPanel } from './im2col';
 import { packFilterRows, packRows } from './pack';
 
 const BLOCK_PANELS: i32 = 64;
@@ -136,17 +128,16 @@ export function implicitGemm(g: ImplicitGemm, thread: i32): void {
         const first: usize = load<u32>(dsts + pixel);
         const contiguous = <usize>load<u32>(dsts + pixel, 28) - first === 28;
         const tile: usize = tiles + <usize>p * TILE_BYTES;
-        // Row panels of neighbouring pixels are stored straight, those of half a panel of pixels go in pairs; the rest
-        // are whole tiles that wait in scratch. Where two loads make a column, the first row panel packs as it goes.
-        const half = count - (p << 3) <= 4;
-        const done = half ? rowPanels & ~1 : contiguous ? m >> 2 : 0;
-        const rest: usize = rows + <usize>done * rowBytes;
-        const restTile: usize = tile + <usize>done * tileStep;
         const goOn = k0 > 0;
-        if (half) {
-          packPanel(bases + pixel, taps, kb, columns);
-          halfTiles(goOn, rows, rowBytes, columns, columnsEnd, tile, tileStep, done >> 1);
-        } else if (done > 0 && isTwoQuads(bases + pixel)) {
+        if (count - (p << 3) <= 4) {
+          packHalfPanel(bases + pixel, taps, kb, columns);
+          halfTiles(goOn, rows, rowBytes, rowBytes, 16, columns, columns + ((<usize>kb) << 4), tile, tileStep, rowPanels);
+          continue;
+        }
+        // Row panels of neighbouring pixels are stored straight, the rest are tiles that wait in scratch, as are half panels'. Where
+        // two loads make a column, the first row panel packs as it goes.
+        const done = contiguous ? m >> 2 : 0;
+        if (done > 0 && isTwoQuads(bases + pixel)) {
           const left: usize = load<u32>(bases + pixel);
           const right: usize = load<u32>(bases + pixel, 16);
           if (goOn) tilePackContinue(rows, left, right, taps, columns, columnsEnd, first, plane);
@@ -158,27 +149,14 @@ export function implicitGemm(g: ImplicitGemm, thread: i32): void {
           packPanel(bases + pixel, taps, kb, columns);
           wholeTiles(goOn, rows, rowBytes, columns, columnsEnd, first, plane, plane << 2, done);
         }
-        const left = rowPanels - done;
-        wholeTiles(goOn, rest, rowBytes, columns, columnsEnd, restTile, 32, tileStep, left);
+        const rest: usize = rows + <usize>done * rowBytes;
+        const restTile: usize = tile + <usize>done * tileStep;
+        wholeTiles(goOn, rest, rowBytes, columns, columnsEnd, restTile, 32, tileStep, rowPanels - done);
       }
     }
     finishBlock(g, dsts, tiles, panels, count);
     if (g.bias !== 0 || g.norm !== 0 || g.residualFrom !== 0 || g.relu !== 0) epilogue(g, p0, count);
   }
-}
-
-/** `panels` row panels against a column panel. */
-@inline
-function wholeTiles(goOn: bool, a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
-  if (goOn) tileRowsContinue(a, aStep, b, bEnd, c, ldc, cStep, panels);
-  else tileRowsZero(a, aStep, b, bEnd, c, ldc, cStep, panels);
-}
-
-/** `pairs` pairs of row panels against the first half of a column panel. */
-@inline
-function halfTiles(goOn: bool, a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
-  if (goOn) tileHalfContinue(a, aStep, aStep, 16, b, bEnd, c, cStep, pairs);
-  else tileHalfZero(a, aStep, aStep, 16, b, bEnd, c, cStep, pairs);
 }
 
 /** Stores the tiles that were kept aside: half panels, rows past a multiple of 4, split pixels. */

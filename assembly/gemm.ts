@@ -387,9 +387,9 @@ export function tileTapsHalf(taps: usize, bases: usize, basesEnd: usize, pb: usi
 }
 
 /**
- * For a last column panel with at most four columns: two row panels at a time against its first half, 8 rows × 4 columns, lanes
- * across rows. A pair's second panel lies `apart` bytes from the first, a pair takes 2 · `aStep` bytes, from k to k there are
- * `kStep`. `c`: tiles `cStep` bytes apart, rows 32 bytes apart, of which the second halves stay as they are.
+ * For a last column panel with at most four columns, [k][4]: two row panels at a time against it, 8 rows × 4 columns, lanes across
+ * rows. A pair's second panel lies `apart` bytes from the first, a pair takes 2 · `aStep` bytes, from k to k there are `kStep`. `c`:
+ * tiles `cStep` bytes apart, rows 32 bytes apart, of which the second halves stay as they are. The two panels may be one, its tile too.
  */
 export function tileHalfZero(a: usize, aStep: usize, apart: usize, kStep: usize, b: usize, bEnd: usize, c: usize, cStep: usize, pairs: i32): void {
   while (pairs > 0) while (pairs > 0) for (; pairs > 0; pairs--) {
@@ -419,7 +419,7 @@ export function tileHalfZero(a: usize, aStep: usize, apart: usize, kStep: usize,
       c30 = madd(c30, a0, s);
       c31 = madd(c31, a1, s);
       pa += kStep;
-      pb += 32;
+      pb += 16;
     } while (pb < bEnd);
     transpose4(c00, c10, c20, c30, c, 32);
     transpose4(c01, c11, c21, c31, c + cStep, 32);
@@ -433,18 +433,32 @@ export function tileHalfContinue(a: usize, aStep: usize, apart: usize, kStep: us
   while (pairs > 0) while (pairs > 0) for (; pairs > 0; pairs--) {
     let pa = a;
     let pb = b;
-    // Rows turned into columns where they lie.
+    // Rows turned into columns.
     const c4 = c + cStep;
-    transpose4(v128.load(c), v128.load(c, 32), v128.load(c, 64), v128.load(c, 96), c, 32);
-    transpose4(v128.load(c4), v128.load(c4, 32), v128.load(c4, 64), v128.load(c4, 96), c4, 32);
-    let c00 = v128.load(c);
-    let c10 = v128.load(c, 32);
-    let c20 = v128.load(c, 64);
-    let c30 = v128.load(c, 96);
-    let c01 = v128.load(c4);
-    let c11 = v128.load(c4, 32);
-    let c21 = v128.load(c4, 64);
-    let c31 = v128.load(c4, 96);
+    let r0 = v128.load(c);
+    let r1 = v128.load(c, 32);
+    let r2 = v128.load(c, 64);
+    let r3 = v128.load(c, 96);
+    let t0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
+    let t1 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
+    let t2 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+    let t3 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
+    let c00 = v128.shuffle<f64>(t0, t1, 0, 2);
+    let c10 = v128.shuffle<f64>(t0, t1, 1, 3);
+    let c20 = v128.shuffle<f64>(t2, t3, 0, 2);
+    let c30 = v128.shuffle<f64>(t2, t3, 1, 3);
+    r0 = v128.load(c4);
+    r1 = v128.load(c4, 32);
+    r2 = v128.load(c4, 64);
+    r3 = v128.load(c4, 96);
+    t0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
+    t1 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
+    t2 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+    t3 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
+    let c01 = v128.shuffle<f64>(t0, t1, 0, 2);
+    let c11 = v128.shuffle<f64>(t0, t1, 1, 3);
+    let c21 = v128.shuffle<f64>(t2, t3, 0, 2);
+    let c31 = v128.shuffle<f64>(t2, t3, 1, 3);
     do {
       const a0 = v128.load(pa);
       const a1 = v128.load(pa + apart);
@@ -461,12 +475,34 @@ export function tileHalfContinue(a: usize, aStep: usize, apart: usize, kStep: us
       c30 = madd(c30, a0, s);
       c31 = madd(c31, a1, s);
       pa += kStep;
-      pb += 32;
+      pb += 16;
     } while (pb < bEnd);
     transpose4(c00, c10, c20, c30, c, 32);
     transpose4(c01, c11, c21, c31, c4, 32);
     a += aStep << 1;
     c += cStep << 1;
+  }
+}
+
+/** `panels` row panels against a whole column panel: from zero, or going on. */
+@inline
+export function wholeTiles(goOn: bool, a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {
+  if (goOn) tileRowsContinue(a, aStep, b, bEnd, c, ldc, cStep, panels);
+  else tileRowsZero(a, aStep, b, bEnd, c, ldc, cStep, panels);
+}
+
+/** The same against half a column panel: in pairs, and a last one twice. */
+export function halfTiles(goOn: bool, a: usize, aStep: usize, apart: usize, kStep: usize, b: usize, bEnd: usize, c: usize, cStep: usize, panels: i32): void {
+  const pairs = panels >> 1;
+  const last = a + <usize>(pairs << 1) * aStep;
+  const lastTile = c + <usize>(pairs << 1) * cStep;
+  const odd = panels & 1;
+  if (goOn) {
+    tileHalfContinue(a, aStep, apart, kStep, b, bEnd, c, cStep, pairs);
+    tileHalfContinue(last, 0, 0, kStep, b, bEnd, lastTile, 0, odd);
+  } else {
+    tileHalfZero(a, aStep, apart, kStep, b, bEnd, c, cStep, pairs);
+    tileHalfZero(last, 0, 0, kStep, b, bEnd, lastTile, 0, odd);
   }
 }
 

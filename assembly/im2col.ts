@@ -280,18 +280,23 @@ export function packPanel(bases: usize, taps: usize, k: i32, out: usize): void {
     }
     return;
   }
-  packHalf(bases, left, taps, k, out);
-  packHalf(bases + 16, right, taps, k, out + 16);
+  packFour(bases, left, taps, k, out, 32);
+  packFour(bases + 16, right, taps, k, out + 16, 32);
 }
 
-/** Four lanes of a panel. */
-function packHalf(bases: usize, neighbours: bool, taps: usize, k: i32, out: usize): void {
+/** Half a panel, as [k][4]. */
+export function packHalfPanel(bases: usize, taps: usize, k: i32, out: usize): void {
+  packFour(bases, load<u32>(bases, 12) - load<u32>(bases) === 12, taps, k, out, 16);
+}
+
+/** Four lanes of a panel, `step` bytes from k to k. */
+function packFour(bases: usize, neighbours: bool, taps: usize, k: i32, out: usize, step: usize): void {
   const tapsEnd = taps + ((<usize>k) << 2);
   const b0: usize = load<u32>(bases);
   if (neighbours) {
     for (; taps < tapsEnd; taps += 4) {
       v128.store(out, v128.load(b0 + <usize>load<i32>(taps)));
-      out += 32;
+      out += step;
     }
     return;
   }
@@ -304,6 +309,6 @@ function packHalf(bases: usize, neighbours: bool, taps: usize, k: i32, out: usiz
     store<u32>(out, load<u32>(b1 + offset), 4);
     store<u32>(out, load<u32>(b2 + offset), 8);
     store<u32>(out, load<u32>(b3 + offset), 12);
-    out += 32;
+    out += step;
   }
 }

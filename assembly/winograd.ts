@@ -4,7 +4,7 @@
  *
  * Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, https://arxiv.org/abs/1509.09308
  */
-import { TILE_BYTES, tileHalfContinue, tileHalfZero, tileRowsContinue, tileRowsZero } from './gemm';
+import { TILE_BYTES, halfTiles, wholeTiles } from './gemm';
 import { writeConstants } from './winogradLines';
 import { GRADIENT_INPUT, GRADIENT_OUTPUT, INPUT, OUTPUT, stridedFilters, stridedOutputs, stridedTiles } from './winogradStrided';
 import { elements, filterTiles, inputTiles, outputTiles, TILE_SCRATCH } from './winogradTiles';
@@ -168,15 +168,17 @@ export function winogradConv(g: WinogradConv, thread: i32): void {
     }
     for (let i = 0; i < count && channels > 0; i += 4) {
       const four: usize = sources + ((<usize>i) << 2);
-      const to = columns + <usize>(i >> 3) * panelBytes + ((<usize>(i & 4)) << 2) + ((<usize>g.kFrom) << 5);
+      // The last panel may be half of one.
+      const kBytes: usize = (i & 4) === 0 && count - i <= 4 ? 16 : 32;
+      const to = columns + <usize>(i >> 3) * panelBytes + ((<usize>(i & 4)) << 2) + <usize>g.kFrom * kBytes;
       const p0: usize = <usize>load<u32>(four) + skipped;
       const p1: usize = <usize>load<u32>(four, 4) + skipped;
       const p2: usize = <usize>load<u32>(four, 8) + skipped;
       const p3: usize = <usize>load<u32>(four, 12) + skipped;
       if (strided) {
         const kind = g.transposed ? GRADIENT_INPUT : INPUT;
-        stridedTiles(kind, m, p0, p1, p2, p3, g.sourceRow, g.sourcePlane, to, 32, columnXi, channels, constants);
-      } else inputTiles(m, p0, p1, p2, p3, g.sourceRow, g.sourcePlane, to, 32, columnXi, channels, constants);
+        stridedTiles(kind, m, p0, p1, p2, p3, g.sourceRow, g.sourcePlane, to, kBytes, columnXi, channels, constants);
+      } else inputTiles(m, p0, p1, p2, p3, g.sourceRow, g.sourcePlane, to, kBytes, columnXi, channels, constants);
     }
     if (g.m === 0) continue;
     for (let e = 0; e < xis; e++) {
@@ -201,8 +203,8 @@ function filterElement(e: i32, m: i32, side: i32): i32 {
 }
 
 /**
- * `count` columns in panels [k][8] against row panels, `kStep` bytes from k to k: more than 16 only for at most four columns. Tiles
- * of sums lie [row panel][column panel].
+ * `count` columns in panels [k][8], the last [k][4] if at most four are left, against row panels, `kStep` bytes from k to k: more than 16
+ * only for at most four columns. Tiles of sums lie [row panel][column panel].
  */
 function multiply(a: usize, rowBytes: usize, kStep: usize, b: usize, panelBytes: usize, c: usize, k: i32, rowPanels: i32, count: i32): void {
   const panels = (count + 7) >> 3;
@@ -215,20 +217,13 @@ function multiply(a: usize, rowBytes: usize, kStep: usize, b: usize, panelBytes:
       const rows = min(most, rowPanels - r);
       const ra = a + <usize>r * rowBytes + <usize>k0 * kStep;
       for (let p = 0; p < panels; p++) {
-        const column = b + <usize>p * panelBytes + ((<usize>k0) << 5);
-        const columnEnd = column + ((<usize>kb) << 5);
+        const half = count - (p << 3) <= 4;
+        const shift: usize = half ? 4 : 5;
+        const column = b + <usize>p * panelBytes + ((<usize>k0) << shift);
+        const columnEnd = column + ((<usize>kb) << shift);
         const tile = c + <usize>r * tileStep + <usize>p * TILE_BYTES;
-        // Half a panel of columns goes against pairs of row panels.
-        const paired = count - (p << 3) <= 4 ? rows & ~1 : 0;
-        const rest = ra + <usize>paired * rowBytes;
-        const restTile = tile + <usize>paired * tileStep;
-        if (k0 === 0) {
-          if (paired > 0) tileHalfZero(ra, rowBytes, apart, kStep, column, columnEnd, tile, tileStep, paired >> 1);
-          tileRowsZero(rest, rowBytes, column, columnEnd, restTile, 32, tileStep, rows - paired);
-        } else {
-          if (paired > 0) tileHalfContinue(ra, rowBytes, apart, kStep, column, columnEnd, tile, tileStep, paired >> 1);
-          tileRowsContinue(rest, rowBytes, column, columnEnd, restTile, 32, tileStep, rows - paired);
-        }
+        if (half) halfTiles(k0 > 0, ra, rowBytes, apart, kStep, column, columnEnd, tile, tileStep, rows);
+        else wholeTiles(k0 > 0, ra, rowBytes, column, columnEnd, tile, 32, tileStep, rows);
       }
     }
   }

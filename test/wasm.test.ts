@@ -147,6 +147,21 @@ describe('heap', () => {
 
 describe('fast convolutions', () => {
   it.each([
+    // Two blocks of channels; half a panel of tiles alone, after a whole one, beside an odd panel of rows, and of a stride of 2.
+    { x: [1, 520, 7, 7], w: [16, 520, 3, 3], options: { padding: 1 } },
+    { x: [1, 520, 7, 7], w: [12, 520, 3, 3], options: { padding: 1 } },
+    { x: [3, 520, 7, 7], w: [9, 520, 3, 3], options: { padding: 1 } },
+    { x: [1, 520, 13, 13], w: [16, 520, 3, 3], options: { padding: 1, stride: 2 } },
+  ])('are the fast reference, bit for bit: $x * $w', async ({ x, w, options }) => {
+    for (const threads of [1, 2]) {
+      const device = await wasm({ math: 'fast', threads });
+      (device as unknown as { context: { grain: number } }).context.grain = 1;
+      expect(differences(device, reference({ math: 'fast' }), x, w, options), `${threads} threads`).toBe(0);
+      device.dispose();
+    }
+  });
+
+  it.each([
     [3, 256, 2, 1024, 256],
     [1, 8, 3, 2048, 420],
   ])('of zeros are zeros, however many parts a job has: %j', async (batch, channels, height, width, outChannels) => {
