@@ -27,12 +27,12 @@ const op = defineOp({
   inputs: ['x'],
   plan,
   forward({ kernels, inputs: [x], out }, { geometry }) {
-    kernels.adaptiveAvgPool2d({ ...geometry, x, out });
+    kernels.adaptiveAvgPool2d({ x, out, ...geometry });
   },
   needs: { inputs: false, out: false },
   backward({ kernels, dy, grad }, { geometry }) {
     const dx = grad(0);
-    if (dx) kernels.adaptiveAvgPool2dBackward({ ...geometry, dy, dx });
+    if (dx) kernels.adaptiveAvgPool2dBackward({ dy, dx, ...geometry });
   },
 });
 

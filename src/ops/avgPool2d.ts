@@ -24,12 +24,12 @@ const op = defineOp({
     countIncludePad: o.countIncludePad,
   }),
   forward({ kernels, inputs: [x], out }, { geometry, countIncludePad }) {
-    kernels.avgPool2d({ ...geometry, x, out, countIncludePad });
+    kernels.avgPool2d({ x, out, countIncludePad, ...geometry });
   },
   needs: { inputs: false, out: false },
   backward({ kernels, dy, grad }, { geometry, countIncludePad }) {
     const dx = grad(0);
-    if (dx) kernels.avgPool2dBackward({ ...geometry, dy, dx, countIncludePad });
+    if (dx) kernels.avgPool2dBackward({ dy, dx, countIncludePad, ...geometry });
   },
 });
 

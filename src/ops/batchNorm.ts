@@ -100,16 +100,16 @@ const defineBatchNorm = (name: string, relu: boolean) =>
     forward({ kernels, inputs, out, save }, { geometry, training, momentum, correction, eps }) {
       const [x, weight, bias, runningMean, runningVar, residual] = inputs;
       const saved = save(2 * geometry.channels, 'float64');
-      const common = { ...geometry, x, weight, bias, residual, relu, eps, saved, out };
-      if (training) kernels.batchNormTrain({ ...common, runningMean, runningVar, momentum, correction });
-      else if (runningMean && runningVar) kernels.batchNormEval({ ...common, runningMean, runningVar });
+      const common = { x, weight, bias, residual, relu, eps, saved, out, ...geometry };
+      if (training) kernels.batchNormTrain({ runningMean, runningVar, momentum, correction, ...common });
+      else if (runningMean && runningVar) kernels.batchNormEval({ runningMean, runningVar, ...common });
     },
     // The mask of relu comes from the result.
     needs: { out: relu },
     backward({ kernels, inputs: [x, weight], saved: [saved], out, dy, grad }, { geometry, training }) {
       const [dx, dweight, dbias, dresidual] = [grad(0), grad(1), grad(2), grad(5)];
       const y = relu ? out : null;
-      kernels.batchNormBackward({ ...geometry, x, dy, y, weight, saved, training, dx, dweight, dbias, dresidual });
+      kernels.batchNormBackward({ x, dy, y, weight, saved, training, dx, dweight, dbias, dresidual, ...geometry });
     },
   });
 

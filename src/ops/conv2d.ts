@@ -81,14 +81,14 @@ const op = defineOp({
   inputs: ['x', 'weight', 'bias?'],
   plan,
   forward({ kernels, inputs: [x, weight, bias], out }, { geometry }) {
-    kernels.conv2d({ ...geometry, x, weight, bias, out });
+    kernels.conv2d({ x, weight, bias, out, ...geometry });
   },
   needs: { out: false },
   backward({ kernels, inputs: [x, weight], dy, grad }, { geometry }) {
     const dx = grad(0);
-    if (dx) kernels.conv2dBackwardInput({ ...geometry, dy, weight, dx });
+    if (dx) kernels.conv2dBackwardInput({ dy, weight, dx, ...geometry });
     const dweight = grad(1);
-    if (dweight) kernels.conv2dBackwardWeight({ ...geometry, x, dy, dweight });
+    if (dweight) kernels.conv2dBackwardWeight({ x, dy, dweight, ...geometry });
     const dbias = grad(2);
     if (dbias) {
       const { batch, outChannels, outHeight, outWidth } = geometry;

@@ -72,12 +72,12 @@ const op = defineOp({
     // One right-hand matrix for all: the batch is more rows of the left one.
     if (sizeOf(bBatch) === 1) {
       const rows = m * sizeOf(batch);
-      kernels.matmul({ ...common, a: inputs[0], b: inputs[1], m: rows, batch: 1, aBatchStride: 0, bBatchStride: 0 });
+      kernels.matmul({ a: inputs[0], b: inputs[1], m: rows, batch: 1, aBatchStride: 0, bBatchStride: 0, ...common });
       return;
     }
     const [a, aBatchStride] = batched(inputs[0], aBatch, batch, [m, k], context);
     const [b, bBatchStride] = batched(inputs[1], bBatch, batch, [k, n], context);
-    kernels.matmul({ ...common, a, b, m, batch: sizeOf(batch), aBatchStride, bBatchStride });
+    kernels.matmul({ a, b, m, batch: sizeOf(batch), aBatchStride, bBatchStride, ...common });
   },
   needs: { out: false },
   backward(context, { m, n, k, aBatch, bBatch, batch }) {

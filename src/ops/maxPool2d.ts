@@ -21,12 +21,12 @@ const op = defineOp({
   inputs: ['x'],
   plan: ([x]: readonly [Tensor], o: WindowOptions) => poolPlan('maxPool2d', x.shape, o),
   forward({ kernels, inputs: [x], out, recorded, save }, { shape, geometry }) {
-    kernels.maxPool2d({ ...geometry, x, out, indices: recorded ? save(sizeOf(shape), 'int32') : null });
+    kernels.maxPool2d({ x, out, indices: recorded ? save(sizeOf(shape), 'int32') : null, ...geometry });
   },
   needs: { inputs: false, out: false },
   backward({ kernels, saved: [indices], dy, grad }, { geometry }) {
     const dx = grad(0);
-    if (dx) kernels.maxPool2dBackward({ ...geometry, dy, indices, dx });
+    if (dx) kernels.maxPool2dBackward({ dy, indices, dx, ...geometry });
   },
 });
 

@@ -19,12 +19,12 @@ const softmaxOp = defineOp({
   inputs: ['x'],
   plan: ([x]: readonly [Tensor], dim: number) => along('softmax', x, dim),
   forward({ kernels, inputs: [x], out }, { geometry }) {
-    kernels.softmax({ ...geometry, x, out });
+    kernels.softmax({ x, out, ...geometry });
   },
   needs: { inputs: false },
   backward({ kernels, out, dy, grad }, { geometry }) {
     const dx = grad(0);
-    if (dx) kernels.softmaxBackward({ ...geometry, y: out, dy, dx });
+    if (dx) kernels.softmaxBackward({ y: out, dy, dx, ...geometry });
   },
 });
 
@@ -33,12 +33,12 @@ const logSoftmaxOp = defineOp({
   inputs: ['x'],
   plan: ([x]: readonly [Tensor], dim: number) => along('logSoftmax', x, dim),
   forward({ kernels, inputs: [x], out }, { geometry }) {
-    kernels.logSoftmax({ ...geometry, x, out });
+    kernels.logSoftmax({ x, out, ...geometry });
   },
   needs: { inputs: false },
   backward({ kernels, out, dy, grad }, { geometry }) {
     const dx = grad(0);
-    if (dx) kernels.logSoftmaxBackward({ ...geometry, y: out, dy, dx });
+    if (dx) kernels.logSoftmaxBackward({ y: out, dy, dx, ...geometry });
   },
 });
 

@@ -6,7 +6,7 @@ import { Buffer, type DType, type MemoryUse, type TypedArray } from '../device.j
 import { checkSize, copyInto } from '../hostData.js';
 import type { WasmExports } from './exports.gen.js';
 import { type Heap, MAX_MEMORY_BYTES } from './heap.js';
-import type { Kernel, Step, Team } from './team.js';
+import { callKernel, type Kernel, type Step, type Team } from './team.js';
 
 const BYTES: Record<DType, number> = { float32: 4, float64: 8, int32: 4, int64: 8 };
 
@@ -66,18 +66,13 @@ export class WasmContext {
   /** Runs programs that write to different places, on all threads where there are several. */
   run(programs: readonly (readonly Step[])[]): void {
     if (this.team !== null && programs.length > 1) this.team.run(programs);
-    else for (const steps of programs) for (const [kernel, ...args] of steps) this.call(kernel, args);
-  }
-
-  /** Calls a kernel on the thread that owns the device, thread 0. */
-  private call(kernel: Kernel, args: readonly number[]): void {
-    (this.exports[kernel] as (...values: number[]) => void)(...args, 0);
+    else for (const steps of programs) for (const step of steps) callKernel(this.exports, step);
   }
 
   /** The same for calls of one kernel. */
   parallel(kernel: Kernel, calls: readonly (readonly number[])[]): void {
-    if (this.team !== null && calls.length > 1) this.team.run(calls.map((args) => [[kernel, ...args]]));
-    else for (const args of calls) this.call(kernel, args);
+    if (this.team !== null && calls.length > 1) this.team.run(calls.map((args) => [[kernel, args]]));
+    else for (const args of calls) callKernel(this.exports, [kernel, args]);
   }
 
   get heap(): Heap {
@@ -161,10 +156,14 @@ export class WasmContext {
     return this.scratchAddress;
   }
 
-  /** Writes 32-bit fields at an address: how structs and tables reach the kernels. */
-  writeInts(address: number, values: ArrayLike<number>): void {
-    const view = new Int32Array(this.heap.memory.buffer, address, values.length);
-    for (let i = 0; i < values.length; i++) view[i] = values[i];
+  /** Writes groups of 32-bit fields, one after the other, at an address: how structs and tables reach the kernels. */
+  writeInts(address: number, ...groups: readonly ArrayLike<number>[]): void {
+    const { ints } = this.heap;
+    let at = address >>> 2;
+    for (let i = 0; i < groups.length; i++) {
+      const values = groups[i];
+      for (let j = 0; j < values.length; j++) ints[at++] = values[j];
+    }
   }
 
   /** The heap's figures; scratch counts only in the peak. */

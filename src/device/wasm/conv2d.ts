@@ -74,7 +74,10 @@ export function convForward(w: WasmContext): ConvForward {
               .map(([from, to]) => [
                 weight + (g * m + from) * k * 4,
                 base + atWeights + g * panelBytes(m, k) + (from / 4) * panelStep(k),
-                ...[panelStep(k), to - from, k, k * 4],
+                panelStep(k),
+                to - from,
+                k,
+                k * 4,
               ]),
           );
         }

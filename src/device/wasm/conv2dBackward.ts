@@ -58,7 +58,7 @@ export function convBackward(w: WasmContext): ConvBackward {
         }
         const at = structs.write(table);
         const sizes = [last - first, inHeight, inWidth, strideHeight, strideWidth];
-        return [['mergePhases', at, to + first * bytes, ...sizes]];
+        return [['mergePhases', [at, to + first * bytes, ...sizes]]];
       });
     };
 
@@ -305,14 +305,15 @@ export function convBackward(w: WasmContext): ConvBackward {
           parts.map(([first, last], i) => {
             const at = base + atOwn + i * own.total;
             // The order of fields of WeightGemm.
-            w.writeInts(at + atStruct, [
-              ...[o.outHeight, o.outWidth, batch],
-              ...[from, xImage, s.subsampled ? 2 : Number(s.copied), channels, o.inHeight, o.inWidth],
-              ...[s.padTop, s.padLeft, s.height, s.phases, s.phaseLength, o.strideHeight, o.strideWidth],
-              ...[s.copied ? at + atCopy : from, slots, s.copied ? slotBytes : xImage, s.rowBytes, s.colBytes],
-              ...[base + atTaps, k, dy + (g * m + first) * plane * 4, dyImage, last - first],
-              ...[oneBlock ? 0 : at + atSums, dweight + (g * m + first) * k * 4, at + atScratch],
-            ]);
+            w.writeInts(
+              at + atStruct,
+              [o.outHeight, o.outWidth, batch],
+              [from, xImage, s.subsampled ? 2 : Number(s.copied), channels, o.inHeight, o.inWidth],
+              [s.padTop, s.padLeft, s.height, s.phases, s.phaseLength, o.strideHeight, o.strideWidth],
+              [s.copied ? at + atCopy : from, slots, s.copied ? slotBytes : xImage, s.rowBytes, s.colBytes],
+              [base + atTaps, k, dy + (g * m + first) * plane * 4, dyImage, last - first],
+              [oneBlock ? 0 : at + atSums, dweight + (g * m + first) * k * 4, at + atScratch],
+            );
             return [at + atStruct];
           }),
         );

@@ -54,15 +54,15 @@ export const productWork =
     return blocks.flatMap(([from, to]) =>
       panels.map(([first, last]): Step[] => {
         // The order of fields of ImplicitGemm.
-        const struct = structs.write([
-          ...[from, to, o.rows, o.cols, o.source, o.sourceImage, o.sourceRow, o.sourceCol, o.taps, o.k, last - first],
-          ...[o.weight + first * o.weightRow, o.weightOffsets],
-          ...[o.packed + (first / 4) * panelStep(o.k), panelStep(o.k), Number(o.isPacked)],
-          ...[o.bias === 0 ? 0 : o.bias + 4 * first, o.out + first * o.outPlane],
-          ...[o.outImage, o.outPlane, o.outRow, o.outCol, o.scratch, o.scratchStep],
-          ...[o.norm ? o.norm + first * NORM_BYTES : 0, o.residualFrom ?? 0, Number(o.relu ?? false)],
-        ]);
-        return [['implicitGemm', struct]];
+        const struct = structs.write(
+          [from, to, o.rows, o.cols, o.source, o.sourceImage, o.sourceRow, o.sourceCol, o.taps, o.k, last - first],
+          [o.weight + first * o.weightRow, o.weightOffsets],
+          [o.packed + (first / 4) * panelStep(o.k), panelStep(o.k), Number(o.isPacked)],
+          [o.bias === 0 ? 0 : o.bias + 4 * first, o.out + first * o.outPlane],
+          [o.outImage, o.outPlane, o.outRow, o.outCol, o.scratch, o.scratchStep],
+          [o.norm ? o.norm + first * NORM_BYTES : 0, o.residualFrom ?? 0, Number(o.relu ?? false)],
+        );
+        return [['implicitGemm', [struct]]];
       }),
     );
   };

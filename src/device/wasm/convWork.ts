@@ -35,11 +35,14 @@ export class Structs {
     private readonly capacity: number,
   ) {}
 
-  write(fields: readonly number[]): number {
+  /** The address of the fields, which are grouped for the reader alone. */
+  write(...groups: readonly (readonly number[])[]): number {
     const at = this.address + this.used;
-    this.used += Math.ceil(fields.length / (STRUCT_BYTES / 4)) * STRUCT_BYTES;
+    let fields = 0;
+    for (const group of groups) fields += group.length;
+    this.used += Math.ceil(fields / (STRUCT_BYTES / 4)) * STRUCT_BYTES;
     if (this.used > this.capacity) throw new AtalhoError('wasm: more structs for a convolution than there is room for');
-    if (this.address !== 0) this.w.writeInts(at, fields);
+    if (this.address !== 0) this.w.writeInts(at, ...groups);
     return at;
   }
 
@@ -58,13 +61,15 @@ export const copyStep = (
   [first, last]: readonly [number, number],
   s: Source,
   g: ConvGeometry,
-): Step => [
-  s.subsampled ? 'subsamplePlanes' : 'padPlanes',
-  ...[from + first * height * width * 4, to + first * s.planeBytes, last - first, height, width],
-  ...(s.subsampled
-    ? [g.outHeight, g.outWidth, g.strideHeight, g.strideWidth]
-    : [s.padTop, s.padLeft, s.height, s.phases, s.phaseLength]),
-];
+): Step => {
+  const [source, copy, planes] = [from + first * height * width * 4, to + first * s.planeBytes, last - first];
+  if (s.subsampled) {
+    const args = [source, copy, planes, height, width, g.outHeight, g.outWidth, g.strideHeight, g.strideWidth];
+    return ['subsamplePlanes', args];
+  }
+  const { padTop, padLeft, phases, phaseLength } = s;
+  return ['padPlanes', [source, copy, planes, height, width, padTop, padLeft, s.height, phases, phaseLength]];
+};
 
 /** Planes to copy, and where to. */
 export interface Planes {

@@ -35,11 +35,12 @@ export function elementwiseKernels(
       w.parallel(
         'copy',
         parts.map(([begin, end], i) => {
-          w.writeInts(tables + i * bytes, [
-            ...[end - begin, ...rest.map((axis) => axis.extent)],
-            ...[xStep, ...rest.map((axis) => axis.strides[0])],
-            ...[outStep, ...rest.map((axis) => axis.strides[1])],
-          ]);
+          w.writeInts(
+            tables + i * bytes,
+            [end - begin, ...rest.map((axis) => axis.extent)],
+            [xStep, ...rest.map((axis) => axis.strides[0])],
+            [outStep, ...rest.map((axis) => axis.strides[1])],
+          );
           return [from + 4 * begin * xStep, to + 4 * begin * outStep, rank, tables + i * bytes];
         }),
       );
@@ -113,8 +114,13 @@ export function elementwiseKernels(
             [own, reduced].flatMap((list) => [...list.map((axis) => axis[0]), ...list.map((axis) => axis[1])]),
           );
           return [
-            ...[from + 4 * first * keptStride, to + 4 * first * perStep],
-            ...[kept.length, reduced.length, lanes + 64, divisor, lanes],
+            from + 4 * first * keptStride,
+            to + 4 * first * perStep,
+            kept.length,
+            reduced.length,
+            lanes + 64,
+            divisor,
+            lanes,
           ];
         }),
       );

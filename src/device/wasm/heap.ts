@@ -24,11 +24,13 @@ export class Heap {
   private readonly sizes = new Map<number, number>();
   private used = 0;
   private peak = 0;
+  private view: Int32Array;
 
   constructor(
     readonly memory: WasmMemory,
     private readonly maxBytes: number,
   ) {
+    this.view = new Int32Array(memory.buffer);
     // Address 0 stays unused, so that it can mean "none".
     this.insert(ALIGNMENT, memory.buffer.byteLength - GUARD - ALIGNMENT);
   }
@@ -65,6 +67,13 @@ export class Heap {
   /** Bytes of an allocated block, rounding included. */
   sizeOf(start: number): number {
     return this.sizes.get(start) ?? 0;
+  }
+
+  /** All of the memory as it is now; it may grow. */
+  get ints(): Int32Array {
+    const { buffer } = this.memory;
+    if (this.view.buffer !== buffer) this.view = new Int32Array(buffer);
+    return this.view;
   }
 
   use(): MemoryUse {

@@ -39,11 +39,20 @@ export function matmulKernels(w: WasmContext): Pick<Kernels, 'matmul'> {
             for (let i = first + done; i < Math.min(last, first + done + most); i++) {
               steps.push([
                 'matmul',
-                ...[addresses[0] + i * aBatchStride * 4 + row * aRow, aRow, aCol],
-                ...[addresses[1] + i * bBatchStride * 4 + column * bCol, bRow, bCol],
-                addresses[2] === 0 ? 0 : addresses[2] + column * 4,
-                addresses[3] + ((i * m + row) * n + column) * 4,
-                ...[rowEnd - row, columnEnd - column, k, scratch + part * scratchStep],
+                [
+                  addresses[0] + i * aBatchStride * 4 + row * aRow,
+                  aRow,
+                  aCol,
+                  addresses[1] + i * bBatchStride * 4 + column * bCol,
+                  bRow,
+                  bCol,
+                  addresses[2] === 0 ? 0 : addresses[2] + column * 4,
+                  addresses[3] + ((i * m + row) * n + column) * 4,
+                  rowEnd - row,
+                  columnEnd - column,
+                  k,
+                  scratch + part * scratchStep,
+                ],
               ]);
             }
             return steps;

@@ -45,7 +45,11 @@ export const forwardAddresses = (
     w.optional(o.runningVar, o.channels),
     w.address(o.saved, 2 * o.channels, 'float64'),
     w.address(o.out, size),
-    ...[0, 0, 0, w.optional(o.residual, size), Number(o.relu)],
+    0,
+    0,
+    0,
+    w.optional(o.residual, size),
+    Number(o.relu),
   ];
 };
 

@@ -42,7 +42,8 @@ export function normalizationTraining(
           w.address(o.dy, size),
           w.optional(o.dweight, o.channels),
           w.optional(o.dbias, o.channels),
-          ...[w.optional(o.dresidual, size), w.optional(o.y, size)],
+          w.optional(o.dresidual, size),
+          w.optional(o.y, size),
         ],
         [Number(o.training)],
         // The masked gradient must lie somewhere.

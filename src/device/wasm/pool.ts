@@ -34,11 +34,12 @@ export const pool = (
     kernel,
     parts.map(([from, to], i) => {
       const struct = scratch + i * 64;
-      w.writeInts(struct, [
-        ...[to - from, g.inHeight, g.inWidth, g.outHeight, g.outWidth, g.kernelHeight, g.kernelWidth],
-        ...[g.strideHeight, g.strideWidth, g.padTop, g.padLeft, g.padBottom, g.padRight],
-        ...[g.dilationHeight, g.dilationWidth],
-      ]);
+      w.writeInts(
+        struct,
+        [to - from, g.inHeight, g.inWidth, g.outHeight, g.outWidth, g.kernelHeight, g.kernelWidth],
+        [g.strideHeight, g.strideWidth, g.padTop, g.padLeft, g.padBottom, g.padRight],
+        [g.dilationHeight, g.dilationWidth],
+      );
       const addresses = buffers.map(([address, elements]) => address + 4 * from * elements);
       return [struct, ...addresses, ...rest, ...(bytes > 0 ? [lanes] : [])];
     }),

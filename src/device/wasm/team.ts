@@ -27,7 +27,12 @@ export type Kernel = {
 }[keyof WasmExports];
 
 /** A kernel and its arguments, without the thread. */
-export type Step = readonly [kernel: Kernel, ...args: number[]];
+export type Step = readonly [kernel: Kernel, args: readonly number[]];
+
+/** Calls a kernel on the thread that owns the device: number 0, as which WebAssembly takes an argument that is missing. */
+export function callKernel(exports: WasmExports, [kernel, args]: Step): void {
+  (exports[kernel] as (...values: number[]) => void)(...args);
+}
 
 // The words of the control block; the same as in worker.js.
 const [SEQUENCE, TICKET, DONE, FAILED, STOP, PROGRAMS, SLEEPERS] = [0, 1, 2, 3, 4, 5, 6];
@@ -150,7 +155,8 @@ export class Team {
     if (this.failure !== null) throw new DeviceError(this.failure);
     if (this.trouble.message !== null) this.fail(`wasm: a worker broke (${this.trouble.message}); make a new device`);
     const { words, values } = this;
-    const size = programs.reduce((sum, steps) => sum + 2 + steps.reduce((n, step) => n + 1 + step.length, 0), 0);
+    let size = 2 * programs.length;
+    for (const steps of programs) for (const [, args] of steps) size += 2 + args.length;
     if (programs.length > MOST_PROGRAMS || size > VALUES) {
       throw new AtalhoError(`wasm: ${programs.length} programs of ${size} numbers are too many for a job`);
     }
@@ -158,15 +164,15 @@ export class Team {
     // Closed for a late worker of the last job, before anything that it might take for its own is written.
     Atomics.store(words, TICKET, (job << 12) | 0xfff);
     let at = programs.length;
-    programs.forEach((steps, i) => {
+    for (let i = 0; i < programs.length; i++) {
       values[i] = at;
-      values[at++] = steps.length;
-      for (const [kernel, ...args] of steps) {
+      values[at++] = programs[i].length;
+      for (const [kernel, args] of programs[i]) {
         values[at++] = this.kernels.get(kernel) as number;
         values[at++] = args.length;
-        for (const value of args) values[at++] = value;
+        for (let j = 0; j < args.length; j++) values[at++] = args[j];
       }
-    });
+    }
     words[PROGRAMS] = programs.length;
     words[DONE] = 0;
     Atomics.store(words, TICKET, job << 12);
@@ -178,9 +184,7 @@ export class Team {
       const program = Atomics.add(words, TICKET, 1) & 0xfff;
       if (program >= programs.length) break;
       try {
-        for (const [kernel, ...args] of programs[program]) {
-          (this.exports[kernel] as (...values: number[]) => void)(...args, 0);
-        }
+        for (const step of programs[program]) callKernel(this.exports, step);
       } catch (thrown) {
         error ??= thrown;
       }

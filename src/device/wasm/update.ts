@@ -37,8 +37,16 @@ export function updateKernels(
         w.address(v, param.size),
       ];
       const rest = [
-        ...[Number(decoupled), weightDecay, 1 - lr * weightDecay, beta1, 1 - beta1, beta2, 1 - beta2],
-        ...[lr / correction1, Math.sqrt(correction2), eps],
+        Number(decoupled),
+        weightDecay,
+        1 - lr * weightDecay,
+        beta1,
+        1 - beta1,
+        beta2,
+        1 - beta2,
+        lr / correction1,
+        Math.sqrt(correction2),
+        eps,
       ];
       w.parallel(
         'adam',
@@ -53,7 +61,9 @@ export function updateKernels(
         'rmsprop',
         rangesOf(w, param.size, (at, n) => [
           ...addresses.map((address) => address + at),
-          ...[last === 0 ? 0 : last + at, n, ...rest],
+          last === 0 ? 0 : last + at,
+          n,
+          ...rest,
         ]),
       );
     },

@@ -18,11 +18,26 @@ export function winogradBackward(w: WasmContext, direct: ConvBackward): ConvBack
       const plan = winogradPlan(
         w,
         {
-          ...{ m, stride, transposed: stride === 2, tilesHigh, tilesWide, batch: o.batch, groups: o.groups },
-          ...{ source: w.address(o.dy, outSize), k, sourceHeight: o.outHeight, sourceWidth: o.outWidth },
+          m,
+          stride,
+          transposed: stride === 2,
+          tilesHigh,
+          tilesWide,
+          batch: o.batch,
+          groups: o.groups,
+          source: w.address(o.dy, outSize),
+          k,
+          sourceHeight: o.outHeight,
+          sourceWidth: o.outWidth,
           ...(stride === 1 ? { padTop: 2 - o.padTop, padLeft: 2 - o.padLeft } : { padTop: 0, padLeft: 0 }),
-          ...{ out: w.address(o.dx, inSize), rows: channels, height: o.inHeight, width: o.inWidth },
-          ...{ weight: w.address(o.weight, weightSize), rowStep: 36, step: channels * 36, flipped: true },
+          out: w.address(o.dx, inSize),
+          rows: channels,
+          height: o.inHeight,
+          width: o.inWidth,
+          weight: w.address(o.weight, weightSize),
+          rowStep: 36,
+          step: channels * 36,
+          flipped: true,
           bias: 0,
         },
         o,
@@ -52,7 +67,10 @@ export function winogradBackward(w: WasmContext, direct: ConvBackward): ConvBack
       const parts = columnRanges.flatMap((columns) => rowRanges.map((range) => [...columns, ...range]));
       const layout = new ScratchLayout();
       const plans = parts.map(([c0, c1, r0, r1]) => ({
-        ...{ c0, c1, r0, r1 },
+        c0,
+        c1,
+        r0,
+        r1,
         atStruct: layout.take(STRUCT_BYTES),
         atScratch: layout.take(
           exports.winogradWeightScratch(m, stride, o.batch, tilesHigh, tilesWide, block, c1 - c0, r1 - r0),
@@ -64,13 +82,14 @@ export function winogradBackward(w: WasmContext, direct: ConvBackward): ConvBack
           'winogradWeight',
           plans.map(({ c0, c1, r0, r1, atStruct, atScratch }) => {
             // The order of fields of WinogradWeight.
-            w.writeInts(base + atStruct, [
-              ...[m, stride, o.batch, tilesHigh, tilesWide, block],
-              ...[x + (g * channels + c0) * inPlane, o.inChannels * inPlane, c1 - c0, o.inHeight, o.inWidth],
-              ...[o.padTop, o.padLeft],
-              ...[dy + (g * rows + r0) * outPlane, o.outChannels * outPlane, r1 - r0, o.outHeight, o.outWidth],
-              ...[dweight + ((g * rows + r0) * channels + c0) * 36, channels * 36, base + atScratch],
-            ]);
+            w.writeInts(
+              base + atStruct,
+              [m, stride, o.batch, tilesHigh, tilesWide, block],
+              [x + (g * channels + c0) * inPlane, o.inChannels * inPlane, c1 - c0, o.inHeight, o.inWidth],
+              [o.padTop, o.padLeft],
+              [dy + (g * rows + r0) * outPlane, o.outChannels * outPlane, r1 - r0, o.outHeight, o.outWidth],
+              [dweight + ((g * rows + r0) * channels + c0) * 36, channels * 36, base + atScratch],
+            );
             return [base + atStruct];
           }),
         );

@@ -125,9 +125,18 @@ export function winogradPlan(w: WasmContext, o: Plain, geometry: ConvGeometry, e
           w
             .split(rows, rows * k * 8, kStep / 4, 2)
             .map(([from, to]) => [
-              ...[m, stride, o.weight + g * rows * k * 36 + from * o.rowStep, to - from, k],
-              ...[o.rowStep, o.step, Number(o.flipped)],
-              ...[base + atFilters + g * filterBytes + from * 4 * k, xi, kStep, base + atTransform],
+              m,
+              stride,
+              o.weight + g * rows * k * 36 + from * o.rowStep,
+              to - from,
+              k,
+              o.rowStep,
+              o.step,
+              Number(o.flipped),
+              base + atFilters + g * filterBytes + from * 4 * k,
+              xi,
+              kStep,
+              base + atTransform,
             ]),
         );
       }
@@ -141,17 +150,17 @@ export function winogradPlan(w: WasmContext, o: Plain, geometry: ConvGeometry, e
         [kFrom, kTo]: readonly [number, number],
       ): Step => {
         // The order of fields of WinogradConv.
-        const struct = structs.write([
-          ...[m, stride, Number(o.transposed), firstTile, lastTile, block],
-          ...[o.tilesHigh, o.tilesWide, o.height, o.width],
-          ...[from + g * k * s.planeBytes, sourceChannels * s.planeBytes, s.planeBytes, s.rowBytes, k],
-          ...[base + atFilters + g * filterBytes + first * 4 * k, xi, kStep, last - first],
-          ...[o.bias === 0 ? 0 : o.bias + 4 * (g * rows + first)],
-          ...[to + (g * rows + first) * outPlane, outImage, outPlane, scratch + atScratch, scratchStep],
-          ...[epilogue.residual === 0 ? 0 : epilogue.residual - o.out, Number(epilogue.relu)],
-          ...[shared ? scratch + atColumns : 0, kFrom, kTo],
-        ]);
-        return ['winogradConv', struct];
+        const struct = structs.write(
+          [m, stride, Number(o.transposed), firstTile, lastTile, block],
+          [o.tilesHigh, o.tilesWide, o.height, o.width],
+          [from + g * k * s.planeBytes, sourceChannels * s.planeBytes, s.planeBytes, s.rowBytes, k],
+          [base + atFilters + g * filterBytes + first * 4 * k, xi, kStep, last - first],
+          [o.bias === 0 ? 0 : o.bias + 4 * (g * rows + first)],
+          [to + (g * rows + first) * outPlane, outImage, outPlane, scratch + atScratch, scratchStep],
+          [epilogue.residual === 0 ? 0 : epilogue.residual - o.out, Number(epilogue.relu)],
+          [shared ? scratch + atColumns : 0, kFrom, kTo],
+        );
+        return ['winogradConv', [struct]];
       };
       const product =
         (count: number, at: { from: number; to: number; g: number }): Work =>
