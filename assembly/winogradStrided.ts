@@ -8,7 +8,7 @@
  */
 import { transpose4 } from './pack';
 import { CONSTANT_BYTES, input2, input3, times2Ninths, timesEighth, timesFour, timesFourNinths, timesHalf, timesNinth, timesQuarter } from './winogradLines';
-import { storeSome } from './winogradTiles';
+import { storeFilters, storeSome } from './winogradTiles';
 
 /** What a line is transformed for; the extents of a line before and after follow. */
 export const INPUT: i32 = 0;
@@ -270,10 +270,5 @@ export function stridedOutputs(kind: i32, m: i32, source: usize, xi: usize, pane
 export function stridedFilterGradient(m: i32, from: usize, xi: usize, channels: i32, out: usize, k: usize): void {
   const tile = k + CONSTANT_BYTES;
   square(FILTER_GRADIENT, m, k, from, <usize>(2 * m + 1) * xi, xi, tile, ROW, 16);
-  for (let c: usize = 0; c < <usize>channels; c++) {
-    for (let tap: usize = 0; tap < 9; tap++) {
-      store<f32>(out, load<f32>(tile + (tap / 3) * ROW + ((tap % 3) << 4) + (c << 2)));
-      out += 4;
-    }
-  }
+  storeFilters(tile, ROW, channels, out);
 }

@@ -5,6 +5,7 @@
  *
  * `k` points to the constants and a buffer of 6 × 6 vectors: `TILE_SCRATCH` bytes.
  */
+import { transpose4 } from './pack';
 import {
   CONSTANT_BYTES,
   filter2,
@@ -474,10 +475,29 @@ export function filterGradientTile(m: i32, from: usize, xi: usize, channels: i32
     else if (m === 3) filterGradient3(k, v128.load(at), v128.load(at, 48), v128.load(at, 96), v128.load(at, 144), v128.load(at, 192), to, 48);
     else filterGradient4(k, v128.load(at), v128.load(at, 48), v128.load(at, 96), v128.load(at, 144), v128.load(at, 192), v128.load(at, 240), to, 48);
   }
+  storeFilters(back, 48, channels, out);
+}
+
+/** Filters of 3 × 3 vectors, whose lanes are channels, rows `row` bytes apart: `channels` of them, nine floats each. */
+export function storeFilters(taps: usize, row: usize, channels: i32, out: usize): void {
+  const second = taps + row;
+  const third = second + row;
+  if (channels === 4) {
+    transpose4(v128.load(taps), v128.load(taps, 16), v128.load(taps, 32), v128.load(second), out, 36);
+    transpose4(v128.load(second, 16), v128.load(second, 32), v128.load(third), v128.load(third, 16), out + 16, 36);
+    const last = v128.load(third, 32);
+    v128.store32_lane(out, last, 0, 32);
+    v128.store32_lane(out, last, 1, 68);
+    v128.store32_lane(out, last, 2, 104);
+    v128.store32_lane(out, last, 3, 140);
+    return;
+  }
   for (let c: usize = 0; c < <usize>channels; c++) {
-    for (let tap: usize = 0; tap < 9; tap++) {
-      store<f32>(out, load<f32>(back + (tap << 4) + (c << 2)));
-      out += 4;
+    for (let line = taps; line <= third; line += row) {
+      store<u32>(out, load<u32>(line + (c << 2)));
+      store<u32>(out, load<u32>(line + (c << 2), 16), 4);
+      store<u32>(out, load<u32>(line + (c << 2), 32), 8);
+      out += 12;
     }
   }
 }

@@ -65,6 +65,15 @@ function inputPlane(m: i32, stride: i32, tilesHigh: i32, tilesWide: i32): usize 
   return sourcePlane(m * stride, tilesHigh, tilesWide, 3 - stride);
 }
 
+/** Bytes of transformed rows that meet all columns while they stay in the second-level cache. */
+const CACHED_ROWS: usize = 262144;
+
+/** Panels of rows that meet all columns before the next do: all of them, but where all tiles are one block. */
+@inline
+function rowBlock(single: bool, rowPanels: i32, block: i32, xis: i32): i32 {
+  return single ? min(rowPanels, max(4, <i32>(CACHED_ROWS / (<usize>xis * rowPanel(block))))) : rowPanels;
+}
+
 /** True where all tiles are one block. */
 @inline
 function isSingle(images: i32, tilesHigh: i32, tilesWide: i32, block: i32): bool {
@@ -78,8 +87,10 @@ export function winogradWeightScratch(tile: i32, stride: i32, images: i32, tiles
   const copies =
     panels * 8 * <f64>inputPlane(tile, stride, tilesHigh, tilesWide) + rowPanels * 4 * <f64>sourcePlane(tile, tilesHigh, tilesWide, 0);
   const transformed = panels * <f64>columnPanel(block) + rowPanels * <f64>rowPanel(block) + 128;
-  const sums = (isSingle(images, tilesHigh, tilesWide, block) ? 1 : panels) * rowPanels * <f64>TILE_BYTES + 64;
-  return <f64>(TILE_SCRATCH + 64) + copies + <f64>products(tile, stride) * (transformed + sums);
+  const single = isSingle(images, tilesHigh, tilesWide, block);
+  const xis = products(tile, stride);
+  const sums = (single ? 1 : panels) * <f64>rowBlock(single, (m + 3) >> 2, block, xis) * <f64>TILE_BYTES + 64;
+  return <f64>(TILE_SCRATCH + 64) + copies + <f64>xis * (transformed + sums);
 }
 
 export function winogradWeight(g: WinogradWeight, thread: i32): void {
@@ -106,8 +117,9 @@ export function winogradWeight(g: WinogradWeight, thread: i32): void {
   const columns: usize = dyCopy + ((<usize>rowPanels) << 2) * dyPlane + 64;
   const rows: usize = columns + <usize>xis * columnXi;
   const sums: usize = rows + <usize>xis * rowXi;
-  const tileStep: usize = <usize>rowPanels * TILE_BYTES;
   const single = isSingle(g.images, g.tilesHigh, g.tilesWide, g.block);
+  const most = rowBlock(single, rowPanels, g.block, xis);
+  const tileStep: usize = <usize>most * TILE_BYTES;
   const sumXi: usize = (single ? 1 : <usize>panels) * tileStep + 64;
   const step: usize = (<usize>m) << 2;
   const xStep: usize = (<usize>from) << 2;
@@ -159,20 +171,25 @@ export function winogradWeight(g: WinogradWeight, thread: i32): void {
     }
   }
 
-  for (let p = 0; p < panels; p++) {
-    // Of a single block the sums of one panel of channels are there at a time, in the cache.
-    if (single) {
-      const b = columns + <usize>p * columnStep;
-      addBlock(b, columnStep, columnXi, rows, rowStep, rowXi, sums, sumXi, 1, rowPanels, count, xis, false);
-    }
-    const group = sums + (single ? 0 : <usize>p * tileStep);
-    for (let o = 0; o < g.m; o++) {
-      const sum = group + <usize>(o >> 2) * TILE_BYTES + ((<usize>(o & 3)) << 5);
-      for (let c = p << 3; c < min(g.channels, (p + 1) << 3); c += 4) {
-        const at = sum + ((<usize>(c & 4)) << 2);
-        const filters = g.out + <usize>o * g.outRow + <usize>c * 36;
-        if (strided) stridedFilterGradient(m, at, sumXi, min(4, g.channels - c), filters, constants);
-        else filterGradientTile(m, at, sumXi, min(4, g.channels - c), filters, constants);
+  for (let r = 0; r < rowPanels; r += most) {
+    const some = min(most, rowPanels - r);
+    const first = r << 2;
+    const end = min(g.m, first + (some << 2));
+    for (let p = 0; p < panels; p++) {
+      // Of a single block the sums of some rows and one panel of channels are there at a time, in the cache.
+      if (single) {
+        const b = columns + <usize>p * columnStep;
+        addBlock(b, columnStep, columnXi, rows + <usize>r * rowStep, rowStep, rowXi, sums, sumXi, 1, some, count, xis, false);
+      }
+      const group = sums + (single ? 0 : <usize>p * tileStep);
+      for (let o = first; o < end; o++) {
+        const sum = group + <usize>((o - first) >> 2) * TILE_BYTES + ((<usize>(o & 3)) << 5);
+        for (let c = p << 3; c < min(g.channels, (p + 1) << 3); c += 4) {
+          const at = sum + ((<usize>(c & 4)) << 2);
+          const filters = g.out + <usize>o * g.outRow + <usize>c * 36;
+          if (strided) stridedFilterGradient(m, at, sumXi, min(4, g.channels - c), filters, constants);
+          else filterGradientTile(m, at, sumXi, min(4, g.channels - c), filters, constants);
+        }
       }
     }
   }

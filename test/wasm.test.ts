@@ -152,6 +152,9 @@ describe('fast convolutions', () => {
     { x: [1, 520, 7, 7], w: [12, 520, 3, 3], options: { padding: 1 } },
     { x: [3, 520, 7, 7], w: [9, 520, 3, 3], options: { padding: 1 } },
     { x: [1, 520, 13, 13], w: [16, 520, 3, 3], options: { padding: 1, stride: 2 } },
+    // Several blocks of rows of the weight gradient, and channels that do not come in fours.
+    { x: [2, 11, 9, 9], w: [75, 11, 3, 3], options: { padding: 1 } },
+    { x: [2, 11, 11, 11], w: [75, 11, 3, 3], options: { padding: 1, stride: 2 } },
   ])('are the fast reference, bit for bit: $x * $w', async ({ x, w, options }) => {
     for (const threads of [1, 2]) {
       const device = await wasm({ math: 'fast', threads });
