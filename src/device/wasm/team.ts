@@ -91,6 +91,18 @@ function started(worker: WorkerLike, trouble: { message: string | null }): Promi
   });
 }
 
+/**
+ * Programs in the order in which threads take them: those that keep step get neighbours, so that what one writes, and reads again in the
+ * next run, lies side by side, and is not every other line or page.
+ */
+function taken<T>(programs: readonly T[], threads: number): readonly T[] {
+  if (programs.length <= threads) return programs;
+  const each = Math.ceil(programs.length / threads);
+  const order: T[] = [];
+  for (let i = 0; i < each; i++) for (let at = i; at < programs.length; at += each) order.push(programs[at]);
+  return order;
+}
+
 export class Team {
   private readonly words: Int32Array;
   private readonly values: Float64Array;
@@ -151,10 +163,11 @@ export class Team {
    * Runs all programs side by side, and returns when the last is done.
    * @throws DeviceError when a worker fails or makes no progress; the device is then of no more use
    */
-  run(programs: readonly (readonly Step[])[]): void {
+  run(list: readonly (readonly Step[])[]): void {
     if (this.failure !== null) throw new DeviceError(this.failure);
     if (this.trouble.message !== null) this.fail(`wasm: a worker broke (${this.trouble.message}); make a new device`);
     const { words, values } = this;
+    const programs = taken(list, this.threads);
     let size = 2 * programs.length;
     for (const steps of programs) for (const [, args] of steps) size += 2 + args.length;
     if (programs.length > MOST_PROGRAMS || size > VALUES) {
