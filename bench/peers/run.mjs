@@ -74,7 +74,7 @@ const TARGETS = [
   ['infer, 1 thread', 'atalho fast', 'onnxruntime-web', 3],
   ['infer, 1 thread', 'atalho fast', 'TensorFlow.js wasm', 2.5],
   ['infer, 1 thread', 'atalho relaxed', 'onnxruntime-web', 3.8],
-  ['infer, 1 thread', 'atalho relaxed', 'onnxruntime-node', 1 / 1.15],
+  ['infer, 1 thread', 'atalho relaxed', 'onnxruntime-node', 1],
   [`infer ResNet-50, ${many} threads`, 'atalho relaxed', 'onnxruntime-web', 2],
   [`train b32, ${many} threads`, 'atalho relaxed', 'PyTorch', 1],
   [`train b256, ${many} threads`, 'atalho relaxed', 'PyTorch', 1],
