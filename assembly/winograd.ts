@@ -4,7 +4,7 @@
  *
  * Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, https://arxiv.org/abs/1509.09308
  */
-import { TILE_BYTES, halfTiles, wholeTiles } from './gemm';
+import { halfTiles, TILE_BYTES, wholeTiles } from './gemm';
 import { writeConstants } from './winogradLines';
 import { GRADIENT_INPUT, GRADIENT_OUTPUT, INPUT, OUTPUT, stridedFilters, stridedOutputs, stridedTiles } from './winogradStrided';
 import { elements, filterTiles, inputTiles, outputTiles, TILE_SCRATCH } from './winogradTiles';

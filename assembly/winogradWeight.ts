@@ -66,12 +66,12 @@ function inputPlane(m: i32, stride: i32, tilesHigh: i32, tilesWide: i32): usize 
 }
 
 /** Bytes of transformed rows that meet all columns while they stay in the second-level cache. */
-const CACHED_ROWS: usize = 262144;
+const CACHED_ROWS: f64 = 262144;
 
 /** Panels of rows that meet all columns before the next do: all of them, but where all tiles are one block. */
 @inline
 function rowBlock(single: bool, rowPanels: i32, block: i32, xis: i32): i32 {
-  return single ? min(rowPanels, max(4, <i32>(CACHED_ROWS / (<usize>xis * rowPanel(block))))) : rowPanels;
+  return single ? min(rowPanels, max(4, <i32>(CACHED_ROWS / (<f64>xis * <f64>rowPanel(block))))) : rowPanels;
 }
 
 /** True where all tiles are one block. */
