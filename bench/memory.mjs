@@ -7,7 +7,6 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { median } from './measure.mjs';
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const GIB = 2 ** 30;
@@ -57,10 +56,8 @@ function loading(dtype) {
     try {
       const file = join(folder, 'weights.safetensors');
       node([here('safetensorsMemory.mjs'), 'write', file, dtype]);
-      // The engine collects its garbage when it likes: the middle of three loads.
-      const loads = [0, 1, 2].map(() => JSON.parse(node(['--expose-gc', here('safetensorsMemory.mjs'), 'load', file])));
-      const [{ fileBytes }] = loads;
-      return { fileBytes, residentBytes: median(loads.map((load) => load.peakBytes)), target: 1.3 * fileBytes };
+      const { fileBytes, peakBytes } = JSON.parse(node(['--expose-gc', here('safetensorsMemory.mjs'), 'load', file]));
+      return { fileBytes, residentBytes: peakBytes, target: 1.3 * fileBytes };
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
