@@ -21,9 +21,8 @@ function forwardPass(net, device, batch) {
     x,
     images: batch,
     run: () =>
-      device.scope(() => {
-        noGrad(() => net.forward(x));
-      }),
+      // Read, since threads may still compute when an operation returns.
+      device.scope(() => noGrad(() => net.forward(x)).dataSync()[0]),
     dispose() {
       x.dispose();
       for (const t of net.stateDict().values()) t.dispose();
@@ -42,9 +41,7 @@ export function resnetCompiled(device, batch = 1) {
     images: batch,
     /** Its kernels were made when it was compiled: no clock is around them. */
     flops,
-    run() {
-      compiled.run(x);
-    },
+    run: () => compiled.run(x).dataSync()[0],
     dispose() {
       compiled.dispose();
       x.dispose();

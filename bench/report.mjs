@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, totalmem } from 'node:os';
 import { dirname } from 'node:path';
+import { SLOW } from './evenness.mjs';
 
 /** The machine and engine that the figures belong to. */
 export function machine() {
@@ -54,6 +55,7 @@ const headings = {
   conv: `${'convolution'.padEnd(NAME)} ${two('GFLOP/s', 8)}  ${two('peak', 7)}  ${two('of peak', 7)} ${'by CPU'.padStart(7)}  ${MS}  target`,
   op: `${'op'.padEnd(NAME)} ${two('GFLOP/s', 8)}  ${two('of peak', 7)}  ${two('GB/s', 7)} ${'of copy'.padStart(8)}  ${MS}  operands (in the caches, more than a copy's speed is possible)`,
   model: `${'model'.padEnd(NAME)} ${two('images/s', 8)}  ${two('GFLOP/s', 7)}  ${two('of peak', 7)} ${'by CPU'.padStart(7)}  ${MS} ${'CPU'.padStart(8)}`,
+  evenness: 'how evenly the machine computes on all threads: half-millisecond slices of arithmetic in registers alone',
   threads: 'one thread against all, in turns; medians',
   batch: 'as the batch grows',
   memory: 'peak resident memory, each in a process of its own',
@@ -113,12 +115,21 @@ function threadsLine({ name, threads, images, one, all, best, ratio, targets }) 
   return `${name.padEnd(NAME)} one ${rate(one)}; ${threads} threads ${rate(all)}, best ${(1000 * best).toFixed(1)} ms; ${ratio.toFixed(2)}×; ${goals.join('; ')}`;
 }
 
+function evennessLine({ name, cores }) {
+  const each = cores.map(
+    ({ slow, worst }) =>
+      `${percent(slow)} take over ${SLOW} times the best, one in a hundred ${worst.toFixed(2)} times`,
+  );
+  return `${name.padEnd(NAME)} ${each.join('; ')}`;
+}
+
 function batchLine({ name, imagesPerSecond, met }) {
   return `${name.padEnd(NAME)} ${imagesPerSecond.toFixed(2)} images/s; not less than a smaller batch: ${verdict(met)}`;
 }
 
 const lines = {
   batch: batchLine,
+  evenness: evennessLine,
   threads: threadsLine,
   conv: convLine,
   op: opLine,

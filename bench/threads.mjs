@@ -1,6 +1,7 @@
 /** One thread against one for each processor, in turns: ResNet-18's forward pass and the chapter's training step. */
 import { availableParallelism } from 'node:os';
 import { performance } from 'node:perf_hooks';
+import { evenness } from './evenness.mjs';
 import { wasm } from './library.mjs';
 import { median } from './measure.mjs';
 import { resnetCompiled, resnetForward, trainingStep } from './models.mjs';
@@ -44,6 +45,9 @@ function seconds(run, times) {
 export async function* benchThreads(wanted, context) {
   const threads = availableParallelism();
   if (threads === 1) return;
+  if (cases.some(({ name }) => wanted(name))) {
+    yield { name: 'threads, arithmetic in registers', section: 'evenness', cores: await evenness(threads) };
+  }
   for (const { name, math = 'exact', make, rounds, perRound, imagesTarget } of cases) {
     if (!wanted(name)) continue;
     const devices = [await wasm({ math }), await wasm({ math, threads })];
