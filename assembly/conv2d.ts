@@ -7,7 +7,7 @@ import { halfTiles, TILE_BYTES, tilePackContinue, tilePackZero, wholeTiles } fro
 import { normaliseRow } from './batchnorm';
 import { addAndRelu, addValue } from './elementwise';
 import { packHalfPanel, packPanel } from './im2col';
-import { packFilterRows, packRows } from './pack';
+import { allFinite, packFilterRows, packRows } from './pack';
 
 const BLOCK_PANELS: i32 = 64;
 const BLOCK_PIXELS: i32 = 512;
@@ -204,11 +204,16 @@ function isTwoQuads(b: usize): bool {
   return load<u32>(b, 12) - load<u32>(b) === 12 && load<u32>(b, 28) - load<u32>(b, 16) === 12;
 }
 
-/** The input gradient as the reference writes it, for weights that are not finite. One image. */
-export function backwardInputPlain(
+/**
+ * The input gradient as the reference writes it, where weights are not finite: a padded zero times an infinity is not
+ * nothing. A weight that is not finite meets every sum of its channel, and no sum gets finite again, so that the sums tell.
+ */
+export function repairInput(
   dy: usize,
   weight: usize,
   dx: usize,
+  images: i32,
+  groups: i32,
   channels: i32,
   height: i32,
   width: i32,
@@ -225,25 +230,35 @@ export function backwardInputPlain(
   dilationWidth: i32,
 ): void {
   const taps = kernelHeight * kernelWidth;
-  for (let c = 0; c < channels; c++) {
-    for (let ih = 0; ih < height; ih++) {
-      for (let iw = 0; iw < width; iw++) {
-        let sum: f32 = 0;
-        for (let o = 0; o < outChannels; o++) {
-          for (let kh = 0; kh < kernelHeight; kh++) {
-            const y = ih + padTop - kh * dilationHeight;
-            if (y < 0 || y % strideHeight !== 0 || y / strideHeight >= outHeight) continue;
-            for (let kw = 0; kw < kernelWidth; kw++) {
-              const x = iw + padLeft - kw * dilationWidth;
-              if (x < 0 || x % strideWidth !== 0 || x / strideWidth >= outWidth) continue;
-              const g = load<f32>(dy + ((<usize>((o * outHeight + y / strideHeight) * outWidth + x / strideWidth)) << 2));
-              const w = load<f32>(weight + ((<usize>((o * channels + c) * taps + kh * kernelWidth + kw)) << 2));
-              sum = sum + g * w;
+  const plane = height * width;
+  const weights = groups * outChannels * channels * taps;
+  const sums = images * groups * channels * plane;
+  if (sums < weights && allFinite(dx, 0, 1, sums)) return;
+  if (allFinite(weight, 0, 1, weights)) return;
+  for (let i = 0; i < images * groups; i++) {
+    const filters = weight + ((<usize>((i % groups) * outChannels * channels * taps)) << 2);
+    for (let c = 0; c < channels; c++) {
+      for (let ih = 0; ih < height; ih++) {
+        for (let iw = 0; iw < width; iw++) {
+          let sum: f32 = 0;
+          for (let o = 0; o < outChannels; o++) {
+            for (let kh = 0; kh < kernelHeight; kh++) {
+              const y = ih + padTop - kh * dilationHeight;
+              if (y < 0 || y % strideHeight !== 0 || y / strideHeight >= outHeight) continue;
+              for (let kw = 0; kw < kernelWidth; kw++) {
+                const x = iw + padLeft - kw * dilationWidth;
+                if (x < 0 || x % strideWidth !== 0 || x / strideWidth >= outWidth) continue;
+                const at = (o * outHeight + y / strideHeight) * outWidth + x / strideWidth;
+                const w = load<f32>(filters + ((<usize>((o * channels + c) * taps + kh * kernelWidth + kw)) << 2));
+                sum = sum + load<f32>(dy + ((<usize>at) << 2)) * w;
+              }
             }
           }
+          store<f32>(dx + ((<usize>(c * plane + ih * width + iw)) << 2), sum);
         }
-        store<f32>(dx + ((<usize>((c * height + ih) * width + iw)) << 2), sum);
       }
     }
+    dy += (<usize>(outChannels * outHeight * outWidth)) << 2;
+    dx += (<usize>(channels * plane)) << 2;
   }
 }

@@ -5,7 +5,7 @@
  */
 import { TILE_BYTES, tilePackedTaps, tileTaps, tileTapsHalf } from './gemm';
 import { padPlanes, subsamplePlanes } from './im2col';
-import { transpose4 } from './pack';
+import { allFinite, transpose4 } from './pack';
 import { high, low } from './reduce';
 
 /** Terms of a float32 block: part of the numerics. */
@@ -56,8 +56,9 @@ export class WeightGemm {
   m: i32;
   /** float64 sums, a tile after the other; 0 when one block is all there is. */
   sums: usize;
-  /** [m][k] */
+  /** [m][k], and bytes from one row to the next. */
   dweight: usize;
+  dweightRow: usize;
   /** Scratch: see `weightGemmScratch`. */
   scratch: usize;
 }
@@ -141,7 +142,7 @@ function addBlock(g: WeightGemm, q0: i32, count: i32): void {
   }
   packGradient(g, q0, count, columns);
 
-  const outRow: usize = (<usize>g.k) << 2;
+  const outRow = g.dweightRow;
   const packed: usize = columns + <usize>((g.m + 7) >> 3) * PANEL_BYTES;
   const columnsEnd: usize = columns + ((<usize>count) << 5);
   let sum: usize = g.sums;
@@ -309,7 +310,7 @@ function storeTiles(g: WeightGemm, tiles: usize, t: i32, quads: i32, p: i32): vo
     let row = tiles + ((<usize>(m & 7)) << 4);
     for (let quad = 0; quad < quads; quad++) {
       const tap = t + (quad << 2);
-      storeRow(row, g.dweight + ((<usize>(m * g.k + tap)) << 2), min(4, g.k - tap));
+      storeRow(row, g.dweight + <usize>m * g.dweightRow + ((<usize>tap) << 2), min(4, g.k - tap));
       row += TILE_BYTES;
     }
   }
@@ -320,7 +321,7 @@ function storeHalf(g: WeightGemm, tile: usize, t: i32): void {
   const taps = min(8, g.k - t);
   for (let m = wholePanels(g.m) << 3; m < g.m; m++) {
     const row = tile + ((<usize>(m & 7)) << 5);
-    const out: usize = g.dweight + ((<usize>(m * g.k + t)) << 2);
+    const out: usize = g.dweight + <usize>m * g.dweightRow + ((<usize>t) << 2);
     storeRow(row, out, min(4, taps));
     storeRow(row + 16, out + 16, max(taps - 4, 0));
   }
@@ -332,15 +333,19 @@ function storeRow(row: usize, out: usize, taps: i32): void {
   else for (let i: usize = 0; i < (<usize>taps) << 2; i += 4) store<u32>(out + i, load<u32>(row + i));
 }
 
-/** The weight gradient as the reference writes it, for output gradients that are not finite. One group. */
-export function backwardWeightPlain(
+/**
+ * The same as the reference writes it, where gradients of the output are not finite: a padded zero times an infinity is not nothing. One
+ * that is not finite meets every sum of its channel, and no sum gets finite again, so that the sums tell. `inputs` channels of the input.
+ */
+export function repairWeight(
   x: usize,
   dy: usize,
   dweight: usize,
+  rowBytes: i32,
   batch: i32,
   xImage: i32,
   dyImage: i32,
-  channels: i32,
+  inputs: i32,
   height: i32,
   width: i32,
   outChannels: i32,
@@ -355,8 +360,13 @@ export function backwardWeightPlain(
   dilationHeight: i32,
   dilationWidth: i32,
 ): void {
+  const row = inputs * kernelHeight * kernelWidth;
+  const gradients = outChannels * outHeight * outWidth;
+  if (outChannels * row < batch * gradients && allFinite(dweight, rowBytes, outChannels, row)) return;
+  if (allFinite(dy, dyImage, batch, gradients)) return;
   for (let o = 0; o < outChannels; o++) {
-    for (let c = 0; c < channels; c++) {
+    let to = dweight + <usize>(o * rowBytes);
+    for (let c = 0; c < inputs; c++) {
       for (let kh = 0; kh < kernelHeight; kh++) {
         for (let kw = 0; kw < kernelWidth; kw++) {
           let wide: f64 = 0;
@@ -379,8 +389,8 @@ export function backwardWeightPlain(
               }
             }
           }
-          store<f32>(dweight, <f32>(wide + <f64>sum));
-          dweight += 4;
+          store<f32>(to, <f32>(wide + <f64>sum));
+          to += 4;
         }
       }
     }

@@ -248,17 +248,6 @@ function mergeRow(phases: usize, out: usize, width: i32, stride: i32): void {
   }
 }
 
-/** tap[k] for k = (channel, tap): channel · planeBytes + offset of the tap within a plane. */
-export function expandTaps(out: usize, channels: i32, planeBytes: i32, offsets: usize, taps: i32): void {
-  for (let c = 0; c < channels; c++) {
-    const base = c * planeBytes;
-    for (let t = 0; t < taps; t++) {
-      store<i32>(out, base + load<i32>(offsets + ((<usize>t) << 2)));
-      out += 4;
-    }
-  }
-}
-
 /**
  * Packs one panel of the column matrix as [k][8] for a block of k taps. `bases` holds one address a pixel; four
  * neighbours, the last 12 bytes after the first, are one load.

@@ -1,14 +1,14 @@
 /** The whole ABI: what `device/wasm` may call. Pointers are byte addresses, structs are read in field order. */
 export { batchNormBackward, batchNormEval, batchNormTrain } from './batchnorm';
-export { backwardInputPlain, implicitGemm, implicitGemmScratch } from './conv2d';
+export { implicitGemm, implicitGemmScratch, repairInput } from './conv2d';
 export { copy } from './copy';
-export { backwardWeightPlain, weightGemm, weightGemmScratch, weightGemmSums } from './convWeight';
+export { repairWeight, weightGemm, weightGemmScratch, weightGemmSums } from './convWeight';
 export { accumulate, binary, fill, relu, reluBackward } from './elementwise';
 export { tilePeak } from './gemm';
-export { expandTaps, mergePhases, padPlanes, subsamplePlanes } from './im2col';
+export { mergePhases, padPlanes, subsamplePlanes } from './im2col';
 export { matmul, matmulScratch } from './matmul';
 export { adam, rmsprop, sgd } from './optim';
-export { allFinite, packFilters, packRows } from './pack';
+export { packFilters, packRows } from './pack';
 export {
   adaptiveAvgPool2d,
   adaptiveAvgPool2dBackward,

@@ -5,7 +5,7 @@ export { batchNormEval } from './batchnorm';
 export { implicitGemm, implicitGemmScratch } from './conv2d';
 export { copy } from './copy';
 export { binary, fill, relu } from './elementwise';
-export { expandTaps, padPlanes, subsamplePlanes } from './im2col';
+export { padPlanes, subsamplePlanes } from './im2col';
 export { matmul, matmulScratch } from './matmul';
 export { packRows } from './pack';
 export { adaptiveAvgPool2d, avgPool2d } from './pool';

@@ -194,16 +194,17 @@ function packQuad(p0: usize, step: usize, filters: i32, taps: i32, out: usize): 
   }
 }
 
-/**
- * 1 when all `n` floats are finite. Kernels whose order skips padding ask, since a zero times an infinity is not
- * nothing.
- */
-export function allFinite(x: usize, n: i32): i32 {
-  const end = x + ((<usize>n) << 2);
+/** Whether `count` runs of `n` floats, `step` bytes from one to the next, are finite. */
+export function allFinite(x: usize, step: i32, count: i32, n: i32): bool {
   const mask = i32x4.splat(EXPONENT);
-  let bad = i32x4.splat(0);
-  for (; x + 16 <= end; x += 16) bad = v128.or(bad, i32x4.eq(v128.and(v128.load(x), mask), mask));
-  let found = v128.any_true(bad);
-  for (; x < end; x += 4) found = found || (load<i32>(x) & EXPONENT) === EXPONENT;
-  return found ? 0 : 1;
+  for (; count > 0; count--) {
+    const end = x + ((<usize>n) << 2);
+    let bad = i32x4.splat(0);
+    let p = x;
+    for (; p + 16 <= end; p += 16) bad = v128.or(bad, i32x4.eq(v128.and(v128.load(p), mask), mask));
+    if (v128.any_true(bad)) return false;
+    for (; p < end; p += 4) if ((load<i32>(p) & EXPONENT) === EXPONENT) return false;
+    x += <usize>step;
+  }
+  return true;
 }

@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import type { Buffer, TypedArray } from '../src/device/index.js';
 import { WasmContext } from '../src/device/wasm/context.js';
 import { Team } from '../src/device/wasm/team.js';
 import {
@@ -79,6 +80,20 @@ function work(device: Device): ArrayLike<number | bigint> {
 
 const threadsOfProcess = (): number => (process.platform === 'linux' ? readdirSync('/proc/self/task').length : 0);
 
+const GEOMETRY = {
+  ...{ batch: 2, inChannels: 40, inHeight: 20, inWidth: 20, outChannels: 40, outHeight: 20, outWidth: 20, groups: 1 },
+  ...{ kernelHeight: 3, kernelWidth: 3, strideHeight: 1, strideWidth: 1, padTop: 1, padLeft: 1 },
+  ...{ dilationHeight: 1, dilationWidth: 1 },
+};
+const [MAPS, FILTERS] = [2 * 40 * 20 * 20, 40 * 40 * 9];
+const SIZES = { x: MAPS, dy: MAPS, dx: MAPS, other: MAPS, weight: FILTERS, dweight: FILTERS, total: FILTERS };
+type Buffers = Record<keyof typeof SIZES, Buffer>;
+
+const inputGradient = (device: Device, { dy, weight, dx }: Pick<Buffers, 'dy' | 'weight' | 'dx'>): void =>
+  device.kernels.conv2dBackwardInput({ dy, weight, dx, ...GEOMETRY });
+const weightGradient = (device: Device, { x, dy, dweight }: Pick<Buffers, 'x' | 'dy' | 'dweight'>): void =>
+  device.kernels.conv2dBackwardWeight({ x, dy, dweight, ...GEOMETRY });
+
 describe('threads', () => {
   it('train the same weights, bit for bit: reference, 1, 2, 3 and 7 threads', async () => {
     const expected = await trained(reference());
@@ -136,6 +151,7 @@ describe('threads', () => {
             [[2, 64, 70, 13, 9, 1, 1]],
             [[2, 64, 64, 16, 32, 2, 1]],
             [[1, 128, 64, 7, 7, 1, 1]],
+            [[3, 40, 65, 22, 4, 1, 0]],
           ],
           ...SEED,
         },
@@ -144,6 +160,51 @@ describe('threads', () => {
     },
     120_000,
   );
+
+  // The weight gradient runs beside what comes after it. Each of these would change it, or see too little of it.
+  it.each([
+    ['its gradient is overwritten', (b: Buffers, d: Device) => d.kernels.fill({ out: b.dy, value: 3 })],
+    ['its input is overwritten', (b: Buffers, d: Device) => d.kernels.accumulate({ x: b.other, out: b.x })],
+    [
+      'their memory is given back and taken again',
+      ({ x, dy }: Buffers, d: Device) => {
+        for (const buffer of [x, dy]) buffer.release();
+        for (const { size } of [x, dy]) d.kernels.fill({ out: d.alloc(size), value: 3 });
+      },
+    ],
+    ['it is read', (b: Buffers, d: Device) => d.kernels.accumulate({ x: b.dweight, out: b.total })],
+    ['it is overwritten', (b: Buffers, d: Device) => d.kernels.fill({ out: b.dweight, value: 3 })],
+    [
+      'the input gradient is the input of another',
+      ({ other, weight, dx, dy, total }: Buffers, d: Device) => {
+        inputGradient(d, { dy: other, weight, dx });
+        weightGradient(d, { x: dx, dy, dweight: total });
+      },
+    ],
+    ['JavaScript overwrites its input', (b: Buffers, d: Device) => d.write(b.x, new Float32Array(b.x.size))],
+  ] as [string, (b: Buffers, d: Device) => void][])('give the bits of one when %s', async (_, next) => {
+    for (const math of ['exact', 'fast'] as const) {
+      const outcome = (device: Device): TypedArray[] => {
+        const made = Object.fromEntries(
+          Object.entries(SIZES).map(([name, size]) => {
+            const buffer = device.alloc(size);
+            device.write(buffer, numbers(1, name, size, -1, 1));
+            return [name, buffer];
+          }),
+        ) as unknown as Buffers;
+        const { x, dy, weight, dx, dweight, total } = made;
+        inputGradient(device, { dy, weight, dx });
+        weightGradient(device, { x, dy, dweight });
+        next(made, device);
+        return [dx, dweight, total].map((buffer) => device.readSync?.(buffer) as TypedArray);
+      };
+      const [one, several] = [await wasm({ math }), await team(2, undefined, math)];
+      const expected = outcome(one);
+      const differs = (array: TypedArray, i: number): boolean => array.some((value, j) => value !== expected[i][j]);
+      for (let round = 0; round < 10; round++) expect(outcome(several).map(differs)).toEqual([false, false, false]);
+      for (const device of [one, several]) device.dispose();
+    }
+  });
 
   it('divide a matrix product, and give the bits of one', async () => {
     const one = await wasm();

@@ -4,9 +4,11 @@
 import { DeviceError, OutOfMemoryError } from '../../errors.js';
 import { Buffer, type DType, type MemoryUse, type TypedArray } from '../device.js';
 import { checkSize, copyInto } from '../hostData.js';
+import type { Beside } from './beside.js';
 import type { WasmExports } from './exports.gen.js';
 import { type Heap, MAX_MEMORY_BYTES } from './heap.js';
-import { callKernel, type Kernel, type Step, type Team } from './team.js';
+import { JobTables } from './tables.js';
+import { callKernel, type Kernel, SLOTS, type Step, type Team } from './team.js';
 
 const BYTES: Record<DType, number> = { float32: 4, float64: 8, int32: 4, int64: 8 };
 
@@ -21,21 +23,50 @@ export class WasmBuffer extends Buffer {
   }
 
   protected override free(): void {
-    this.context.releaseBuffer(this);
+    this.context.release(this.address);
   }
 }
 
+/** The exports that only compute how much memory a kernel takes. */
+type Sizes = Pick<WasmExports, { [K in keyof WasmExports]: K extends Kernel ? never : K }[keyof WasmExports]>;
+
+/**
+ * Kernels run in the order in which they are asked for, but with threads not at once: what JavaScript reads or writes itself waits for
+ * them (`settle`), but for `tables`, which are made for that.
+ */
 export class WasmContext {
-  private scratchAddress = 0;
-  private scratchBytes = 0;
+  /** Scratch of kernels, and of those that run beside others. */
+  private readonly scratches = [
+    { address: 0, bytes: 0 },
+    { address: 0, bytes: 0 },
+  ];
+  /** Structs and tables of the next job. */
+  readonly tables: JobTables;
+  /** The last operation, as `wrote` in beside.ts tells of it. */
+  last: { readonly before: number; readonly end: number; readonly writes: Buffer } | null = null;
+  /** Jobs that may still run beside the next. */
+  private readonly besides: (Beside & { readonly number: number })[] = [];
+  /** Blocks given back meanwhile, in their order, which `number` of them may still use: not for the next job to write to. */
+  private readonly held: { readonly address: number; readonly number: number }[] = [];
   /** Least work of a part, in `split`'s units, about a nanosecond each: less is not worth handing out. */
   grain = 10_000;
 
   constructor(
-    public exports: WasmExports,
+    private exports: WasmExports,
     private heapOrNone: Heap | null,
-    private team: Team | null = null,
-  ) {}
+    public team: Team | null = null,
+  ) {
+    this.tables = new JobTables(
+      () => this.heap,
+      team === null ? 1 : SLOTS,
+      () => this.team?.open() ?? 0,
+      () => this.settle(),
+    );
+  }
+
+  get sizes(): Sizes {
+    return this.exports;
+  }
 
   get threads(): number {
     return this.team?.threads ?? 1;
@@ -64,15 +95,39 @@ export class WasmContext {
   }
 
   /** Runs programs that write to different places, on all threads where there are several. */
-  run(programs: readonly (readonly Step[])[]): void {
-    if (this.team !== null && programs.length > 1) this.team.run(programs);
-    else for (const steps of programs) for (const step of steps) callKernel(this.exports, step);
+  run(programs: readonly (readonly Step[])[], beside: Beside | null = null): void {
+    const { team } = this;
+    if (programs.length === 0) return;
+    if (team === null || (programs.length === 1 && team.idle)) {
+      for (const steps of programs) for (const step of steps) callKernel(this.exports, step);
+    } else {
+      team.run(programs, beside?.after);
+      if (beside !== null) this.besides.push({ ...beside, number: team.beside });
+    }
+    this.tables.next();
+    this.releaseHeld();
   }
 
   /** The same for calls of one kernel. */
   parallel(kernel: Kernel, calls: readonly (readonly number[])[]): void {
-    if (this.team !== null && calls.length > 1) this.team.run(calls.map((args) => [[kernel, args]]));
-    else for (const args of calls) callKernel(this.exports, [kernel, args]);
+    this.run(calls.map((args) => [[kernel, args]]));
+  }
+
+  /** Runs one kernel, undivided. */
+  call(kernel: Kernel, ...args: readonly number[]): void {
+    this.run([[[kernel, args]]]);
+  }
+
+  /** Waits until all kernels are done, before JavaScript reads or writes memory itself. */
+  settle(): void {
+    this.team?.settle();
+    this.releaseHeld();
+  }
+
+  /** The next job needs those that run beside others, too. */
+  join(): void {
+    this.team?.join();
+    this.besides.length = 0;
   }
 
   get heap(): Heap {
@@ -82,23 +137,47 @@ export class WasmContext {
 
   alloc(size: number, dtype: DType): WasmBuffer {
     checkSize(size, dtype);
-    return new WasmBuffer(this, this.heap.alloc(size * BYTES[dtype], `a ${dtype} buffer of ${size}`), size, dtype);
+    return new WasmBuffer(this, this.take(size * BYTES[dtype], `a ${dtype} buffer of ${size}`), size, dtype);
   }
 
-  releaseBuffer(buffer: WasmBuffer): void {
-    this.heapOrNone?.release(buffer.address);
+  /** Memory of the heap, to which kernels may write, and JavaScript when they are done. */
+  take(bytes: number, what: string): number {
+    this.releaseHeld();
+    // Rather than more memory, what is held.
+    if (this.held.length > 0 && !this.heap.has(bytes)) this.settle();
+    return this.heap.alloc(bytes, what);
   }
 
-  /** Gives back memory that was taken of the heap, unless the device was disposed. */
-  releaseLasting(address: number): void {
-    this.heapOrNone?.release(address);
+  /** Gives it back, unless the device was disposed. */
+  release(address: number): void {
+    this.last = null;
+    const { team } = this;
+    if (team === null || team.besideDone(team.beside)) this.heapOrNone?.release(address);
+    else this.held.push({ address, number: team.beside });
+  }
+
+  /** Forgets the jobs beside others that are done, and gives back what was held for them. */
+  private releaseHeld(): void {
+    const { team, besides, held } = this;
+    if (team === null) return;
+    while (besides.length > 0 && team.besideDone(besides[0].number)) besides.shift();
+    while (held.length > 0 && team.besideDone(held[0].number)) {
+      this.heapOrNone?.release((held.shift() as { address: number }).address);
+    }
   }
 
   /**
-   * The address of a buffer's elements, at least `size` of `dtype`.
+   * The address of a buffer's elements, at least `size` of `dtype`, to read or to write.
    * @throws DeviceError when it is another device's, given back, too small or of another dtype
    */
   address(buffer: Buffer, size = 0, dtype: DType = 'float32'): number {
+    for (const { reads } of this.besides) if (reads.includes(buffer)) this.join();
+    return this.input(buffer, size, dtype);
+  }
+
+  /** The same, only to read: of kernels that often follow one which others may run beside. */
+  input(buffer: Buffer, size = 0, dtype: DType = 'float32'): number {
+    for (const { writes } of this.besides) if (writes === buffer) this.join();
     if (this.heapOrNone === null) throw new DeviceError('wasm: the device was disposed');
     if (!(buffer instanceof WasmBuffer) || buffer.context !== this) {
       throw new DeviceError('wasm: a kernel was given a buffer of another device');
@@ -109,13 +188,14 @@ export class WasmContext {
     return buffer.address;
   }
 
-  /** The same, or 0 for none. */
+  /** `address`, or 0 for none. */
   optional(buffer: Buffer | null, size = 0): number {
     return buffer === null ? 0 : this.address(buffer, size);
   }
 
-  /** A view of the buffer's elements, good until the next allocation. */
+  /** A view of the buffer's elements, when all kernels are done; good until the next allocation. */
   view(buffer: Buffer): TypedArray {
+    this.settle();
     const address = this.address(buffer, 0, buffer.dtype);
     const { memory } = this.heap;
     switch (buffer.dtype) {
@@ -135,10 +215,10 @@ export class WasmContext {
   }
 
   /**
-   * Scratch of at least `bytes`, the caller's until its kernel returns. One block, kept and grown, so that a training
-   * step does not cut the heap into pieces.
+   * Scratch of at least `bytes`, the kernels' of an operation alone. One block, kept and grown, so that a training step does not cut the
+   * heap into pieces, and another for a job that runs beside others.
    */
-  scratch(bytes: number): number {
+  scratch(bytes: number, beside = false): number {
     if (!(bytes >= 0 && bytes <= MAX_MEMORY_BYTES)) {
       throw new OutOfMemoryError(
         `wasm: out of memory: a kernel wants ${bytes} bytes of scratch; use smaller shapes`,
@@ -146,32 +226,25 @@ export class WasmContext {
         this.memory().used,
       );
     }
-    if (bytes > this.scratchBytes) {
-      if (this.scratchAddress !== 0) this.heap.release(this.scratchAddress);
-      this.scratchAddress = 0;
-      this.scratchBytes = 0;
-      this.scratchAddress = this.heap.alloc(bytes, 'scratch');
-      this.scratchBytes = bytes;
+    const block = this.scratches[Number(beside)];
+    if (bytes > block.bytes) {
+      if (beside) this.settle();
+      if (block.address !== 0) this.release(block.address);
+      block.address = 0;
+      block.bytes = 0;
+      block.address = this.take(bytes, 'scratch');
+      block.bytes = bytes;
     }
-    return this.scratchAddress;
-  }
-
-  /** Writes groups of 32-bit fields, one after the other, at an address: how structs and tables reach the kernels. */
-  writeInts(address: number, ...groups: readonly ArrayLike<number>[]): void {
-    const { ints } = this.heap;
-    let at = address >>> 2;
-    for (let i = 0; i < groups.length; i++) {
-      const values = groups[i];
-      for (let j = 0; j < values.length; j++) ints[at++] = values[j];
-    }
+    return block.address;
   }
 
   /** The heap's figures; scratch counts only in the peak. */
   memory(): MemoryUse {
     if (this.heapOrNone === null) return { used: 0, peak: 0, reserved: 0 };
     const use = this.heap.use();
-    const scratch = this.scratchAddress === 0 ? 0 : this.heap.sizeOf(this.scratchAddress);
-    return { ...use, used: use.used - scratch };
+    let { used } = use;
+    for (const { address } of [...this.scratches, ...this.held]) used -= this.heap.sizeOf(address);
+    return { ...use, used };
   }
 
   /** Lets go of the memory; every later use is an error. */

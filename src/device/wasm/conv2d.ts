@@ -18,13 +18,11 @@ import {
   NORM_BYTES,
   PreparedConv,
   runOnce,
-  structBytes,
   type Work,
 } from './convWork.js';
+import { oncePerJob } from './tables.js';
 
 export function convForward(w: WasmContext): ConvForward {
-  const { exports } = w;
-
   /** The forward pass at given addresses. `keeps`: the weights are laid out for more than one run. */
   const forwardPlan = (
     given: ConvGeometry,
@@ -47,25 +45,19 @@ export function convForward(w: WasmContext): ConvForward {
     const isPacked = keeps || ranges.length > 1 || batch > chunk || batch * pixels > BLOCK_PIXELS;
 
     const lasting = new ScratchLayout();
-    const atOffsets = lasting.take(offsets.length * 4);
-    const atTaps = lasting.take(k * 4);
     const atWeights = lasting.take(groups * panelBytes(m, k));
     const layout = new ScratchLayout();
     const copyBytes = s.copied ? Math.min(chunk, longest) * inChannels * s.planeBytes : 0;
     const atCopy = layout.take(ranges.length * copyBytes);
-    const scratchStep = exports.implicitGemmScratch(m);
+    const scratchStep = w.sizes.implicitGemmScratch(m);
     const atScratch = layout.take(w.threads * scratchStep);
-    const works = ranges.length === 1 ? 1 : ranges.length * Math.ceil(longest / chunk) * groups;
     const inImage = inChannels * o.inHeight * o.inWidth * 4;
     const outPlane = o.outHeight * o.outWidth * 4;
 
     return {
       lasting: lasting.total,
       scratch: layout.total,
-      structs: structBytes(w.threads, (chunk * pixels) / BLOCK_PIXELS, works),
       prepare(base) {
-        w.writeInts(base + atOffsets, offsets);
-        exports.expandTaps(base + atTaps, channels, s.planeBytes, base + atOffsets, offsets.length);
         for (let g = 0; g < groups && isPacked; g++) {
           w.parallel(
             'packRows',
@@ -82,7 +74,8 @@ export function convForward(w: WasmContext): ConvForward {
           );
         }
       },
-      works(base, scratch, structs) {
+      works(base, scratch, tables) {
+        const taps = oncePerJob(tables, () => tables.taps(channels, s.planeBytes, offsets));
         const worksOf = ([first, last]: readonly [number, number], range: number): Work[] => {
           const list: Work[] = [];
           const copied = scratch + atCopy + range * copyBytes;
@@ -111,12 +104,12 @@ export function convForward(w: WasmContext): ConvForward {
                     sourceImage: inChannels * s.planeBytes,
                     sourceRow: s.rowBytes,
                     sourceCol: s.colBytes,
-                    taps: base + atTaps,
+                    taps,
                     k,
                     m,
                     weight: weight + g * m * k * 4,
                     weightRow: k * 4,
-                    weightOffsets: 0,
+                    weightOffsets: null,
                     packed: base + atWeights + g * panelBytes(m, k),
                     isPacked,
                     bias: bias === 0 ? 0 : bias + g * m * 4,
@@ -131,7 +124,7 @@ export function convForward(w: WasmContext): ConvForward {
                     residualFrom: epilogue.residual === 0 ? 0 : epilogue.residual - out,
                     relu: epilogue.relu,
                   },
-                  structs,
+                  tables,
                 ),
               );
             }
@@ -150,7 +143,7 @@ export function convForward(w: WasmContext): ConvForward {
 
     conv2d(o) {
       const [inSize, outSize, weightSize] = convSizes(o);
-      const addresses = { x: w.address(o.x, inSize), weight: w.address(o.weight, weightSize) };
+      const addresses = { x: w.input(o.x, inSize), weight: w.input(o.weight, weightSize) };
       const [bias, out] = [w.optional(o.bias, o.outChannels), w.address(o.out, outSize)];
       runOnce(w, forwardPlan(o, { ...addresses, bias, out }, NO_EPILOGUE, false));
     },

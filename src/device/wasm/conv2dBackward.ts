@@ -3,6 +3,7 @@
  * handed out in convWork.ts; the loops are in assembly/conv2d.ts and convWeight.ts.
  */
 import { type ConvGeometry, convSizes } from '../../shape.js';
+import { besideLast, startOf, wrote } from './beside.js';
 import { ScratchLayout, type WasmContext } from './context.js';
 import { panelBytes, panelStep, productWork } from './convProduct.js';
 import {
@@ -21,11 +22,10 @@ import {
   imageRanges,
   imagesPerChunk,
   runRanges,
-  STRUCT_BYTES,
-  Structs,
-  structBytes,
   type Work,
 } from './convWork.js';
+import { oncePerJob } from './tables.js';
+import type { Step } from './team.js';
 
 /**
  * Bytes from one padded image to the next: a plane past a multiple of 4096, so that the same plane of neighbouring images,
@@ -35,7 +35,7 @@ const imageSlot = (imageBytes: number, planeBytes: number): number =>
   Math.ceil(imageBytes / 4096) * 4096 + Math.ceil(planeBytes / 64) * 64;
 
 export function convBackward(w: WasmContext): ConvBackward {
-  const { exports } = w;
+  const { sizes, tables } = w;
 
   /** Merges the dense images of the stride phases into `planes` planes at `to`. */
   const merge =
@@ -45,7 +45,6 @@ export function convBackward(w: WasmContext): ConvBackward {
       g: ConvGeometry,
       plans: readonly P[],
       denseOf: (plan: P) => number,
-      structs: Structs,
     ): Work =>
     (divide) => {
       const { inHeight, inWidth, strideHeight, strideWidth } = g;
@@ -56,25 +55,18 @@ export function convBackward(w: WasmContext): ConvBackward {
         for (const plan of plans) {
           table[plan.phase.top * strideWidth + plan.phase.left] = denseOf(plan) + first * plan.plane;
         }
-        const at = structs.write(table);
-        const sizes = [last - first, inHeight, inWidth, strideHeight, strideWidth];
-        return [['mergePhases', [at, to + first * bytes, ...sizes]]];
+        const extents = [last - first, inHeight, inWidth, strideHeight, strideWidth];
+        return [['mergePhases', [tables.write(table), to + first * bytes, ...extents]]];
       });
     };
-
-  /**
-   * True when all `size` operands are finite, known from their products where these are fewer: an operand that is not
-   * meets every sum of its row, and no sum gets finite again.
-   */
-  const finite = (operand: number, size: number, products: number, count: number): boolean =>
-    (count < size && exports.allFinite(products, count) === 1) || exports.allFinite(operand, size) === 1;
 
   return {
     conv2dBackwardInput(given) {
       const o = withoutIdleStrides(given);
+      const start = startOf(w);
       const { batch, inChannels, outChannels, groups } = o;
       const [inSize, outSize, weightSize] = convSizes(o);
-      const [dy, weight, dx] = [w.address(o.dy, outSize), w.address(o.weight, weightSize), w.address(o.dx, inSize)];
+      const [dy, weight, dx] = [w.input(o.dy, outSize), w.input(o.weight, weightSize), w.address(o.dx, inSize)];
       const channels = inChannels / groups;
       const m = outChannels / groups;
       const kernel = o.kernelHeight * o.kernelWidth;
@@ -99,22 +91,9 @@ export function convBackward(w: WasmContext): ConvBackward {
         kernel === 9 &&
         channels % 4 === 0 &&
         batch <= chunk &&
-        batch * inPlane <= 2048;
-      const scratchStep = exports.implicitGemmScratch(channels);
+        batch * inPlane <= 4 * BLOCK_PIXELS;
+      const scratchStep = sizes.implicitGemmScratch(channels);
       const layout = new ScratchLayout();
-      const atOffsets = layout.take(kernel * 4);
-      const chunks = ranges.length === 1 ? 1 : ranges.length * Math.ceil(longest / chunk);
-      const mapBytes = merged ? Math.ceil((4 * o.strideHeight * o.strideWidth) / STRUCT_BYTES) * STRUCT_BYTES : 0;
-      const structsTotal =
-        structBytes(
-          w.threads,
-          (chunk * o.inHeight * o.inWidth) / BLOCK_PIXELS,
-          chunks * (ranges.length === 1 ? 1 : groups * phases.length),
-        ) +
-        mapBytes * Math.max(chunks, w.threads);
-      const atStructs = layout.take(structsTotal);
-      const tableBytes = Math.ceil((kernel * (12 + 16)) / 64) * 64;
-      const atTables = layout.take(w.threads * tableBytes);
       const plans = phases
         .filter(({ index }) => index.length > 0)
         .map((phase) => {
@@ -124,9 +103,21 @@ export function convBackward(w: WasmContext): ConvBackward {
             phase,
             k,
             plane,
-            atTaps: layout.take(k * 4),
+            taps: oncePerJob(tables, () =>
+              tables.taps(
+                m,
+                s.planeBytes,
+                phase.deltas.map(([dh, dw]) => 4 * ((dh + s.padTop) * s.phaseLength + dw + s.padLeft)),
+              ),
+            ),
+            filterOffsets: oncePerJob(tables, () =>
+              tables.taps(
+                m,
+                channels * kernel * 4,
+                phase.index.map((tap) => 4 * tap),
+              ),
+            ),
             atWeights: layout.take(groups * panelBytes(channels, k)),
-            atFilterOffsets: layout.take(unpacked ? k * 4 : 0),
             atDense: layout.take(merged ? ranges.length * Math.min(chunk, longest) * inChannels * plane : 0),
           };
         });
@@ -135,20 +126,6 @@ export function convBackward(w: WasmContext): ConvBackward {
       const atScratch = layout.take(w.threads * scratchStep);
       const base = w.scratch(layout.total);
 
-      for (const { phase, k, atTaps, atFilterOffsets } of plans) {
-        w.writeInts(
-          base + atOffsets,
-          phase.deltas.map(([dh, dw]) => 4 * ((dh + s.padTop) * s.phaseLength + dw + s.padLeft)),
-        );
-        exports.expandTaps(base + atTaps, m, s.planeBytes, base + atOffsets, phase.index.length);
-        if (unpacked) {
-          w.writeInts(
-            base + atOffsets,
-            phase.index.map((tap) => 4 * tap),
-          );
-          exports.expandTaps(base + atFilterOffsets, m, channels * kernel * 4, base + atOffsets, k / m);
-        }
-      }
       for (let g = 0; g < groups && !unpacked; g++) {
         // Where each tap's columns go: packFilters says how.
         const table = new Array<number>(3 * kernel).fill(0);
@@ -160,16 +137,23 @@ export function convBackward(w: WasmContext): ConvBackward {
         }
         w.parallel(
           'packFilters',
-          w.split(channels, (m * channels * kernel) / 2, 4).map(([from, to], i) => {
-            const at = base + atTables + i * tableBytes;
-            w.writeInts(at, table);
+          w.split(channels, (m * channels * kernel) / 2, 4).map(([from, to]) => {
+            // A column of each tap follows the table.
+            const at = tables.write(table, new Array<number>(4 * kernel).fill(0));
             return [weight + g * m * channels * kernel * 4, m, channels, kernel, at, from, to - from];
           }),
         );
       }
       // Pixels that no tap reaches: a stride larger than the kernel.
-      if (!merged && plans.length < phases.length) exports.fill(dx, 0, o.dx.size);
-      const structs = new Structs(w, base + atStructs, structsTotal);
+      if (!merged && plans.length < phases.length) w.call('fill', dx, 0, o.dx.size);
+      const repair = (first: number, last: number): Step => [
+        'repairInput',
+        [
+          ...[dy + first * outChannels * outPlane, weight, dx + first * inChannels * inPlane, last - first, groups],
+          ...[channels, o.inHeight, o.inWidth, m, o.outHeight, o.outWidth, o.kernelHeight, o.kernelWidth],
+          ...[o.strideHeight, o.strideWidth, o.padTop, o.padLeft, o.dilationHeight, o.dilationWidth],
+        ],
+      ];
       const worksOf = ([first, last]: readonly [number, number], range: number): Work[] => {
         const list: Work[] = [];
         const copied = base + atCopy + range * copyBytes;
@@ -183,7 +167,7 @@ export function convBackward(w: WasmContext): ConvBackward {
           if (s.copied) list.push(copyWork(w, planes, images * outChannels, s, o));
           const source = s.copied ? copied : from;
           for (const plan of plans) {
-            const { phase, k, plane, atTaps, atWeights, atFilterOffsets } = plan;
+            const { phase, k, plane, taps, filterOffsets, atWeights } = plan;
             for (let g = 0; g < groups; g++) {
               const target = merged
                 ? {
@@ -211,12 +195,12 @@ export function convBackward(w: WasmContext): ConvBackward {
                     sourceImage: outChannels * s.planeBytes,
                     sourceRow: s.rowBytes,
                     sourceCol: s.colBytes,
-                    taps: base + atTaps,
+                    taps,
                     k,
                     m: channels,
                     weight: weight + g * m * channels * kernel * 4,
                     weightRow: kernel * 4,
-                    weightOffsets: unpacked ? base + atFilterOffsets : 0,
+                    weightOffsets: unpacked ? filterOffsets : null,
                     packed: base + atWeights + g * panelBytes(channels, k),
                     isPacked: !unpacked,
                     bias: 0,
@@ -224,47 +208,25 @@ export function convBackward(w: WasmContext): ConvBackward {
                     scratch: base + atScratch,
                     scratchStep,
                   },
-                  structs,
+                  tables,
                 ),
               );
             }
           }
-          if (merged) list.push(merge(to, images * inChannels, o, plans, denseOf, structs));
+          if (merged) list.push(merge(to, images * inChannels, o, plans, denseOf));
         }
+        if (s.copied) list.push(() => [[repair(first, last)]]);
         return list;
       };
-      runRanges(w, ranges.map(worksOf), structs);
-
-      // A padded zero times an infinite weight would not be nothing.
-      if (s.copied && !finite(weight, weightSize, dx, inSize)) {
-        for (let n = 0; n < batch; n++) {
-          for (let g = 0; g < groups; g++) {
-            exports.backwardInputPlain(
-              dy + (n * outChannels + g * m) * outPlane,
-              weight + g * m * channels * kernel * 4,
-              dx + (n * inChannels + g * channels) * inPlane,
-              ...([
-                channels,
-                o.inHeight,
-                o.inWidth,
-                m,
-                o.outHeight,
-                o.outWidth,
-                o.kernelHeight,
-                o.kernelWidth,
-              ] as const),
-              ...([o.strideHeight, o.strideWidth, o.padTop, o.padLeft, o.dilationHeight, o.dilationWidth] as const),
-            );
-          }
-        }
-      }
+      runRanges(w, ranges.map(worksOf));
+      wrote(w, start, given.dx);
     },
 
     conv2dBackwardWeight(given) {
       const o = withoutIdleStrides(given);
       const { batch, inChannels, outChannels, groups } = o;
       const [inSize, outSize, weightSize] = convSizes(o);
-      const [x, dy, dweight] = [w.address(o.x, inSize), w.address(o.dy, outSize), w.address(o.dweight, weightSize)];
+      const [x, dy, dweight] = [w.input(o.x, inSize), w.input(o.dy, outSize), w.address(o.dweight, weightSize)];
       const channels = inChannels / groups;
       const m = outChannels / groups;
       const s = weightSource(o);
@@ -276,61 +238,62 @@ export function convBackward(w: WasmContext): ConvBackward {
 
       // A block of q meets at most this many images.
       const slots = s.copied ? Math.min(batch, Math.ceil(WEIGHT_BLOCK / plane) + 1) : batch;
-      const slotBytes = imageSlot(channels * s.planeBytes, s.planeBytes);
       const total = batch * plane;
       const oneBlock = total <= WEIGHT_BLOCK;
-      // A thread takes some output channels through all blocks; each makes its own copies of the input.
-      const parts = w.split(m, (total * m * k) / 16, 8);
-      const most = Math.max(...parts.map(([from, to]) => to - from));
-      const layout = new ScratchLayout();
-      const atOffsets = layout.take(offsets.length * 4);
-      // The kernel reads past the last tap, up to a panel's width.
-      const atTaps = layout.take((k + 7) * 4);
-      const own = new ScratchLayout();
-      const atStruct = own.take(STRUCT_BYTES);
-      const atSums = own.take(oneBlock ? 0 : exports.weightGemmSums(most, k));
-      const atCopy = own.take(s.copied ? slots * slotBytes : 0);
-      const atScratch = own.take(exports.weightGemmScratch(most));
-      const atOwn = layout.take(parts.length * own.total);
-      const base = w.scratch(layout.total);
-
-      w.writeInts(base + atOffsets, offsets);
-      exports.expandTaps(base + atTaps, channels, s.planeBytes, base + atOffsets, offsets.length);
-      exports.fill(base + atTaps + k * 4, 0, 7);
-      if (total === 0) exports.fill(dweight, 0, o.dweight.size);
-      for (let g = 0; g < groups && total > 0; g++) {
-        const from = x + g * channels * inPlane;
-        w.parallel(
-          'weightGemm',
-          parts.map(([first, last], i) => {
-            const at = base + atOwn + i * own.total;
-            // The order of fields of WeightGemm.
-            w.writeInts(
-              at + atStruct,
-              [o.outHeight, o.outWidth, batch],
-              [from, xImage, s.subsampled ? 2 : Number(s.copied), channels, o.inHeight, o.inWidth],
-              [s.padTop, s.padLeft, s.height, s.phases, s.phaseLength, o.strideHeight, o.strideWidth],
-              [s.copied ? at + atCopy : from, slots, s.copied ? slotBytes : xImage, s.rowBytes, s.colBytes],
-              [base + atTaps, k, dy + (g * m + first) * plane * 4, dyImage, last - first],
-              [oneBlock ? 0 : at + atSums, dweight + (g * m + first) * k * 4, at + atScratch],
-            );
-            return [at + atStruct];
-          }),
-        );
+      if (total === 0) {
+        w.call('fill', dweight, 0, o.dweight.size);
+        return;
       }
+      // A thread takes some channels of the input, which it copies and packs, through all blocks; where these are few, some of the output.
+      const most = w.split(channels * m, (total * m * k) / 16, 1, 2).length;
+      const columns = w.ranges(channels, most, 8);
+      const rows = w.ranges(m, Math.floor(most / columns.length), 8);
+      const layout = new ScratchLayout();
+      const parts = columns.flatMap(([c0, c1]) =>
+        rows.map(([r0, r1]) => {
+          const slotBytes = imageSlot((c1 - c0) * s.planeBytes, s.planeBytes);
+          return {
+            ...{ c0, c1, r0, r1, slotBytes },
+            atSums: layout.take(oneBlock ? 0 : sizes.weightGemmSums(r1 - r0, (c1 - c0) * offsets.length)),
+            atCopy: layout.take(s.copied ? slots * slotBytes : 0),
+            atScratch: layout.take(sizes.weightGemmScratch(r1 - r0)),
+          };
+        }),
+      );
+      const beside = groups === 1 ? besideLast(w, layout.total, [given.x, given.dy], given.dweight) : null;
+      const base = w.scratch(layout.total, beside !== null);
 
-      // A padded zero times an infinite gradient would not be nothing.
-      if (s.copied && !s.subsampled && !finite(dy, outSize, dweight, weightSize)) {
-        for (let g = 0; g < groups; g++) {
-          exports.backwardWeightPlain(
-            x + g * channels * inPlane,
-            dy + g * m * plane * 4,
-            dweight + g * m * k * 4,
-            ...([batch, xImage, dyImage, channels, o.inHeight, o.inWidth, m, o.outHeight, o.outWidth] as const),
-            ...([o.kernelHeight, o.kernelWidth, o.strideHeight, o.strideWidth] as const),
-            ...([o.padTop, o.padLeft, o.dilationHeight, o.dilationWidth] as const),
-          );
-        }
+      for (let g = 0; g < groups; g++) {
+        // The kernel reads past the last tap, up to a panel's width.
+        const taps = tables.taps(channels, s.planeBytes, offsets, [0, 0, 0, 0, 0, 0, 0]);
+        w.run(
+          parts.map(({ c0, c1, r0, r1, slotBytes, atSums, atCopy, atScratch }): Step[] => {
+            const from = x + (g * channels + c0) * inPlane;
+            const gradient = dy + (g * m + r0) * plane * 4;
+            const to = dweight + ((g * m + r0) * k + c0 * offsets.length) * 4;
+            // The order of fields of WeightGemm.
+            const struct = tables.write(
+              [o.outHeight, o.outWidth, batch],
+              [from, xImage, s.subsampled ? 2 : Number(s.copied), c1 - c0, o.inHeight, o.inWidth],
+              [s.padTop, s.padLeft, s.height, s.phases, s.phaseLength, o.strideHeight, o.strideWidth],
+              [s.copied ? base + atCopy : from, slots, s.copied ? slotBytes : xImage, s.rowBytes, s.colBytes],
+              [taps, (c1 - c0) * offsets.length, gradient, dyImage, r1 - r0],
+              [oneBlock ? 0 : base + atSums, to, k * 4, base + atScratch],
+            );
+            if (!s.copied || s.subsampled) return [['weightGemm', [struct]]];
+            const repaired = [
+              ...[from, gradient, to, k * 4, batch, xImage, dyImage],
+              ...[c1 - c0, o.inHeight, o.inWidth, r1 - r0, o.outHeight, o.outWidth],
+              ...[o.kernelHeight, o.kernelWidth, o.strideHeight, o.strideWidth],
+              ...[o.padTop, o.padLeft, o.dilationHeight, o.dilationWidth],
+            ];
+            return [
+              ['weightGemm', [struct]],
+              ['repairWeight', repaired],
+            ];
+          }),
+          beside,
+        );
       }
     },
   };

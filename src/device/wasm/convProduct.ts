@@ -1,6 +1,7 @@
 /** The product that a direct convolution is: packed rows of weights times an implicit column matrix, and its division. */
 import type { WasmContext } from './context.js';
-import { BLOCK_PIXELS, NORM_BYTES, type Structs, type Work } from './convWork.js';
+import { BLOCK_PIXELS, NORM_BYTES, type Work } from './convWork.js';
+import type { Tables } from './tables.js';
 import { MOST_STEPS, type Step } from './team.js';
 
 /** From one packed panel of four rows to the next; not a multiple of the cache's sets, since packing writes to many. */
@@ -16,13 +17,15 @@ export interface Product {
   sourceImage: number;
   sourceRow: number;
   sourceCol: number;
-  taps: number;
+  /** Written for each job. */
+  taps: () => number;
   k: number;
   m: number;
   weight: number;
   /** Bytes from one row's weights to the next's. */
   weightRow: number;
-  weightOffsets: number;
+  /** Written for each job; null where the rows are packed. */
+  weightOffsets: (() => number) | null;
   packed: number;
   isPacked: boolean;
   bias: number;
@@ -41,22 +44,21 @@ export interface Product {
 
 /** A product, divided by blocks of pixels or, where these are few, by rows. */
 export const productWork =
-  (w: WasmContext, o: Product, structs: Structs): Work =>
+  (w: WasmContext, o: Product, tables: Tables): Work =>
   (divide) => {
     const pixels = o.images * o.rows * o.cols;
     if (pixels === 0 || o.m === 0) return [];
     const work = divide ? (pixels * o.m * o.k) / 16 : 0;
     // Blocks of whole panels, as even as they come; every thread gets some.
     const most = Math.min(Math.ceil(pixels / BLOCK_PIXELS / w.threads), Math.floor(MOST_STEPS / w.threads));
-    // One block is not divided: its weights may not be packed, and are then packed in one place.
     const blocks = w.split(pixels, pixels <= BLOCK_PIXELS ? 0 : work, 8, most);
     const panels = w.split(o.m, blocks.length > 1 ? 0 : work, 4);
     return blocks.flatMap(([from, to]) =>
       panels.map(([first, last]): Step[] => {
         // The order of fields of ImplicitGemm.
-        const struct = structs.write(
-          [from, to, o.rows, o.cols, o.source, o.sourceImage, o.sourceRow, o.sourceCol, o.taps, o.k, last - first],
-          [o.weight + first * o.weightRow, o.weightOffsets],
+        const struct = tables.write(
+          [from, to, o.rows, o.cols, o.source, o.sourceImage, o.sourceRow, o.sourceCol, o.taps(), o.k, last - first],
+          [o.weight + first * o.weightRow, o.weightOffsets?.() ?? 0],
           [o.packed + (first / 4) * panelStep(o.k), panelStep(o.k), Number(o.isPacked)],
           [o.bias === 0 ? 0 : o.bias + 4 * first, o.out + first * o.outPlane],
           [o.outImage, o.outPlane, o.outRow, o.outCol, o.scratch, o.scratchStep],

@@ -2,18 +2,20 @@
  * How the work of a convolution is handed out: padded copies for chunks of images, ranges of images that threads take whole,
  * or works that all threads share.
  */
-import { AtalhoError } from '../../errors.js';
 import type { ConvGeometry } from '../../shape.js';
 import type { Kernels } from '../device.js';
 import type { WasmContext } from './context.js';
 import type { Source } from './convSource.js';
+import { LastingTables, type Tables } from './tables.js';
 import { MOST_STEPS, type Step } from './team.js';
 
 /** Padded copies are made for as many images at a time as fit here: it should stay in the second-level cache. */
 const PADDED_BYTES = 2 << 20;
-/** Pixels that a thread should get at least: the weights are read from further away than the columns. */
+/**
+ * Pixels that a thread should get at least: the weights are read from further away than the columns. As many as that are not divided:
+ * their weights may not be packed beforehand, and are then packed in one place.
+ */
 export const BLOCK_PIXELS = 512;
-export const STRUCT_BYTES = 128;
 
 /** Images that share one padded copy, all of them where there is none; whole panels of 8 pixels where several fit. */
 export function imagesPerChunk(batch: number, imageBytes: number): number {
@@ -23,37 +25,6 @@ export function imagesPerChunk(batch: number, imageBytes: number): number {
 
 /** Programs that write to different places: one, or several for the threads to share. */
 export type Work = (divide: boolean) => Step[][];
-
-/** Structs and tables for the kernels, one after the other in a piece of memory; only counted at address 0. */
-export class Structs {
-  used = 0;
-
-  constructor(
-    private readonly w: WasmContext,
-    private readonly address: number,
-    /** Bytes there are at the address. */
-    private readonly capacity: number,
-  ) {}
-
-  /** The address of the fields, which are grouped for the reader alone. */
-  write(...groups: readonly (readonly number[])[]): number {
-    const at = this.address + this.used;
-    let fields = 0;
-    for (const group of groups) fields += group.length;
-    this.used += Math.ceil(fields / (STRUCT_BYTES / 4)) * STRUCT_BYTES;
-    if (this.used > this.capacity) throw new AtalhoError('wasm: more structs for a convolution than there is room for');
-    if (this.address !== 0) this.w.writeInts(at, ...groups);
-    return at;
-  }
-
-  clear(): void {
-    this.used = 0;
-  }
-}
-
-/** Bytes for the structs of `works` works of ranges, or of one that is divided into `blocks` or among the threads. */
-export const structBytes = (threads: number, blocks: number, works: number): number =>
-  STRUCT_BYTES * (works + Math.ceil(blocks) + 2 * threads);
 
 /** Copies a range of planes of the input, or of the output gradient, as `s` says. */
 export const copyStep = (
@@ -105,14 +76,9 @@ export function imageRanges(
 }
 
 /** Runs each range's works in their order: ranges side by side, or the works of the only one divided. */
-export function runRanges(w: WasmContext, ranges: readonly Work[][], structs: Structs): void {
+export function runRanges(w: WasmContext, ranges: readonly Work[][]): void {
   if (ranges.length > 1) w.run(ranges.map((works) => works.flatMap((work) => work(false).flat())));
-  else {
-    for (const work of ranges[0]) {
-      structs.clear();
-      w.run(work(true));
-    }
-  }
+  else for (const work of ranges[0]) w.run(work(true));
 }
 
 /** What follows a convolution in the same pass over memory. Addresses, or 0 for nothing. */
@@ -130,33 +96,27 @@ export const NO_EPILOGUE: Epilogue = { norm: 0, residual: 0, relu: false };
 
 /** A convolution laid out: the memory it takes, and what is done there. */
 export interface ConvPlan {
-  /** Bytes of what is the same in every run: weights as the kernel reads them, tables. */
+  /** Bytes of what is the same in every run: weights as the kernel reads them. */
   readonly lasting: number;
   /** Bytes of what is not. */
   readonly scratch: number;
-  /** Bytes for the structs of one run by `runRanges`, part of neither. */
-  readonly structs: number;
   prepare(lasting: number): void;
-  works(lasting: number, scratch: number, structs: Structs): Work[][];
+  works(lasting: number, scratch: number, tables: Tables): Work[][];
 }
 
 /** Runs a convolution once; all of its memory is scratch. */
 export function runOnce(w: WasmContext, plan: ConvPlan): void {
-  const lasting = align(plan.lasting);
-  const structs = align(plan.structs);
-  const base = w.scratch(lasting + structs + plan.scratch);
+  const lasting = Math.ceil(plan.lasting / 64) * 64;
+  const base = w.scratch(lasting + plan.scratch);
   plan.prepare(base);
-  const arena = new Structs(w, base + lasting, structs);
-  runRanges(w, plan.works(base, base + lasting + structs, arena), arena);
+  runRanges(w, plan.works(base, base + lasting, w.tables));
 }
-
-const align = (bytes: number): number => Math.ceil(bytes / 64) * 64;
 
 /** A convolution whose weights are laid out once; it runs as often as wanted, and allocates nothing then. */
 export class PreparedConv {
   private readonly lasting: number;
-  private readonly structs: number;
-  private readonly structsBytes: number;
+  private readonly tables: number;
+  private readonly tablesBytes: number;
   private jobs: Step[][][] = [];
   /** Where the scratch lay when `jobs` were made. */
   private scratch = -1;
@@ -165,38 +125,41 @@ export class PreparedConv {
     private readonly w: WasmContext,
     private readonly plan: ConvPlan,
   ) {
-    this.lasting = w.heap.alloc(Math.max(64, plan.lasting), 'the weights of a prepared convolution');
+    this.lasting = w.take(Math.max(64, plan.lasting), 'a prepared convolution');
     try {
       plan.prepare(this.lasting);
-      const counted = new Structs(w, 0, Number.POSITIVE_INFINITY);
+      const counted = new LastingTables(null);
       this.describe(0, counted);
-      this.structsBytes = counted.used;
-      this.structs = w.heap.alloc(Math.max(64, counted.used), 'the structs of a prepared convolution');
+      this.tablesBytes = counted.used;
+      this.tables = w.take(Math.max(64, counted.used), 'a prepared convolution');
     } catch (error) {
-      w.heap.release(this.lasting);
+      w.release(this.lasting);
       throw error;
     }
   }
 
-  private describe(scratch: number, structs: Structs): Step[][][] {
-    const ranges = this.plan.works(this.lasting, scratch, structs);
+  private describe(scratch: number, tables: Tables): Step[][][] {
+    const ranges = this.plan.works(this.lasting, scratch, tables);
     if (ranges.length > 1) return [ranges.map((works) => works.flatMap((work) => work(false).flat()))];
     const jobs = ranges[0].map((work) => work(true));
     return this.w.threads === 1 ? [[jobs.flat(2)]] : jobs;
   }
 
   run(): void {
+    // It knows addresses only, not which buffers others may still read.
+    this.w.join();
     const scratch = this.w.scratch(this.plan.scratch);
     if (scratch !== this.scratch) {
-      this.jobs = this.describe(scratch, new Structs(this.w, this.structs, this.structsBytes));
+      this.w.settle();
+      this.jobs = this.describe(scratch, new LastingTables(this.w.heap, this.tables, this.tablesBytes));
       this.scratch = scratch;
     }
     for (const job of this.jobs) this.w.run(job);
   }
 
   release(): void {
-    this.w.releaseLasting(this.lasting);
-    this.w.releaseLasting(this.structs);
+    this.w.release(this.lasting);
+    this.w.release(this.tables);
   }
 }
 

@@ -6,42 +6,41 @@ import type { WasmContext } from './context.js';
 
 const OPERATOR: Record<BinaryOperator, number> = { add: 0, sub: 1, mul: 2, div: 3 };
 
+/** Bytes of the lanes of a sum. */
+const LANES = 64;
+
 /** Calls for ranges of `n` elements, for the threads; `call` says them for one, given its first byte and its length. */
 export const rangesOf = (w: WasmContext, n: number, call: (offset: number, count: number) => number[]): number[][] =>
-  w.split(n, n / 3, 16).map(([from, to]) => call(4 * from, to - from));
+  w.split(n, n / 3, 16, 2).map(([from, to]) => call(4 * from, to - from));
 
 export function elementwiseKernels(
   w: WasmContext,
 ): Pick<Kernels, 'fill' | 'copy' | 'binary' | 'relu' | 'sum' | 'expand'> {
-  const { exports } = w;
-
   return {
     fill({ out, value }) {
-      exports.fill(w.address(out), value, out.size);
+      w.call('fill', w.address(out), value, out.size);
     },
 
     copy({ x, out, shape, xOffset, xStrides, outOffset, outStrides }) {
       const size = sizeOf(shape);
       if (size === 0) return;
-      const from = w.address(x, xOffset + reach(shape, xStrides)) + 4 * xOffset;
+      const from = w.input(x, xOffset + reach(shape, xStrides)) + 4 * xOffset;
       const to = w.address(out, outOffset + reach(shape, outStrides)) + 4 * outOffset;
       const [first, ...rest] = joinAxes(shape, xStrides, outStrides);
       const [xStep, outStep] = first.strides;
       const parts = w.split(first.extent, size);
       const rank = rest.length + 1;
-      // Extents, both strides, a counter each.
-      const bytes = rank * 20;
-      const tables = w.scratch(parts.length * bytes);
       w.parallel(
         'copy',
-        parts.map(([begin, end], i) => {
-          w.writeInts(
-            tables + i * bytes,
+        parts.map(([begin, end]) => {
+          // Extents, both strides, counters.
+          const table = w.tables.write(
             [end - begin, ...rest.map((axis) => axis.extent)],
             [xStep, ...rest.map((axis) => axis.strides[0])],
             [outStep, ...rest.map((axis) => axis.strides[1])],
+            new Array<number>(2 * rank).fill(0),
           );
-          return [from + 4 * begin * xStep, to + 4 * begin * outStep, rank, tables + i * bytes];
+          return [from + 4 * begin * xStep, to + 4 * begin * outStep, rank, table];
         }),
       );
     },
@@ -50,29 +49,29 @@ export function elementwiseKernels(
       if (out.size === 0) return;
       const axes = joinAxes(shape, aStrides, bStrides);
       if (axes.length === 1 && axes[0].strides[0] === 1 && axes[0].strides[1] === 1) {
-        const [left, right, to] = [w.address(a, out.size), w.address(b, out.size), w.address(out)];
+        const [left, right, to] = [w.input(a, out.size), w.input(b, out.size), w.address(out)];
         const parts = rangesOf(w, out.size, (at, n) => [at, n]);
-        const tables = w.scratch(parts.length * 16);
         w.parallel(
           'binary',
-          parts.map(([at, n], i) => {
-            w.writeInts(tables + 16 * i, [n, 1, 1]);
-            return [OPERATOR[operator], left + at, right + at, to + at, 1, tables + 16 * i];
-          }),
+          parts.map(([at, n]) => [
+            ...[OPERATOR[operator], left + at, right + at, to + at, 1],
+            // An axis: its extent, both strides, a counter.
+            w.tables.write([n, 1, 1, 0]),
+          ]),
         );
         return;
       }
-      const table = w.scratch(axes.length * 16);
-      w.writeInts(table, [
-        ...axes.map((axis) => axis.extent),
-        ...axes.map((axis) => axis.strides[0]),
-        ...axes.map((axis) => axis.strides[1]),
-      ]);
-      exports.binary(OPERATOR[operator], w.address(a), w.address(b), w.address(out), axes.length, table);
+      const table = w.tables.write(
+        axes.map((axis) => axis.extent),
+        axes.map((axis) => axis.strides[0]),
+        axes.map((axis) => axis.strides[1]),
+        axes.map(() => 0),
+      );
+      w.call('binary', OPERATOR[operator], w.input(a), w.input(b), w.address(out), axes.length, table);
     },
 
     relu({ x, out }) {
-      const [from, to] = [w.address(x, out.size), w.address(out)];
+      const [from, to] = [w.input(x, out.size), w.address(out)];
       w.parallel(
         'relu',
         rangesOf(w, out.size, (at, n) => [from + at, to + at, n]),
@@ -99,28 +98,25 @@ export function elementwiseKernels(
       // Threads share the outermost axis that is kept.
       const [[extent, keptStride], ...inner] = kept;
       const perStep = out.size / extent;
-      const [from, to] = [w.address(x), w.address(out)];
-      const parts = w.split(extent, sizeOf(shape) / 2);
-      // Lanes, then extents and strides with a counter each.
-      const bytes = 64 + Math.ceil(((kept.length + reduced.length) * 12) / 64) * 64;
-      const scratch = w.scratch(parts.length * bytes);
+      const [from, to] = [w.input(x), w.address(out)];
+      const parts = w.split(extent, sizeOf(shape) / 2, 1, 2);
       w.parallel(
         'sum',
-        parts.map(([first, last], i) => {
-          const lanes = scratch + i * bytes;
+        parts.map(([first, last]) => {
           const own: [number, number][] = [[last - first, keptStride], ...inner];
-          w.writeInts(
-            lanes + 64,
+          // Extents and strides, a counter of each axis.
+          const table = w.tables.write(
             [own, reduced].flatMap((list) => [...list.map((axis) => axis[0]), ...list.map((axis) => axis[1])]),
+            [...own, ...reduced].map(() => 0),
           );
           return [
             from + 4 * first * keptStride,
             to + 4 * first * perStep,
             kept.length,
             reduced.length,
-            lanes + 64,
+            table,
             divisor,
-            lanes,
+            w.tables.take(LANES),
           ];
         }),
       );
@@ -129,9 +125,12 @@ export function elementwiseKernels(
     expand({ x, out, shape, xStrides, divisor }) {
       if (out.size === 0) return;
       const axes = joinAxes(shape, xStrides);
-      const table = w.scratch(axes.length * 12);
-      w.writeInts(table, [...axes.map((axis) => axis.extent), ...axes.map((axis) => axis.strides[0])]);
-      exports.expand(w.address(x), w.address(out), axes.length, table, divisor);
+      const table = w.tables.write(
+        axes.map((axis) => axis.extent),
+        axes.map((axis) => axis.strides[0]),
+        axes.map(() => 0),
+      );
+      w.call('expand', w.input(x), w.address(out), axes.length, table, divisor);
     },
   };
 }

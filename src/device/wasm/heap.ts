@@ -35,8 +35,8 @@ export class Heap {
     this.insert(ALIGNMENT, memory.buffer.byteLength - GUARD - ALIGNMENT);
   }
 
-  /** The address of at least `bytes` bytes, not zeroed. */
-  alloc(bytes: number, what: string): number {
+  /** The address of at least `bytes` bytes, not zeroed; `counts`: in the figures, as all but what the device keeps for itself does. */
+  alloc(bytes: number, what: string, counts = true): number {
     const size = Math.max(ALIGNMENT, Math.ceil(bytes / ALIGNMENT) * ALIGNMENT);
     let best = this.bestFit(size);
     if (best < 0) {
@@ -51,9 +51,14 @@ export class Heap {
       block.bytes -= size;
     }
     this.sizes.set(start, size);
-    this.used += size;
+    if (counts) this.used += size;
     this.peak = Math.max(this.peak, this.used);
     return start;
+  }
+
+  /** Whether there is a free block of at least `bytes` bytes. */
+  has(bytes: number): boolean {
+    return this.bestFit(bytes + ALIGNMENT) >= 0;
   }
 
   release(start: number): void {

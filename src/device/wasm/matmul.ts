@@ -4,19 +4,18 @@ import type { WasmContext } from './context.js';
 import { MOST_STEPS, type Step } from './team.js';
 
 export function matmulKernels(w: WasmContext): Pick<Kernels, 'matmul'> {
-  const { exports } = w;
   return {
     matmul({ a, b, bias, out, m, n, k, transposeA, transposeB, batch, aBatchStride, bBatchStride }) {
       if (out.size === 0) return;
-      const addresses = [w.address(a), w.address(b), w.optional(bias, n), w.address(out, batch * m * n)];
+      const addresses = [w.input(a), w.input(b), w.optional(bias, n), w.address(out, batch * m * n)];
       if (k === 0) {
         // An empty sum is +0; adding the bias as a product keeps one code path.
-        exports.fill(addresses[3], 0, out.size);
+        w.call('fill', addresses[3], 0, out.size);
         if (bias === null) return;
-        const scratch = w.scratch(exports.matmulScratch() + 64);
-        exports.fill(scratch, 1, 1);
+        const one = w.scratch(w.sizes.matmulScratch() + 64);
+        w.call('fill', one, 1, 1);
         for (let i = 0; i < batch; i++) {
-          exports.matmul(scratch, 0, 4, addresses[2], 0, 4, 0, addresses[3] + i * m * n * 4, m, n, 1, scratch + 64);
+          w.call('matmul', one, 0, 4, addresses[2], 0, 4, 0, addresses[3] + i * m * n * 4, m, n, 1, one + 64);
         }
         return;
       }
@@ -27,7 +26,7 @@ export function matmulKernels(w: WasmContext): Pick<Kernels, 'matmul'> {
       const products = w.split(batch, work);
       const rows = w.split(m, products.length > 1 ? 0 : work, 4);
       const columns = w.split(n, products.length > 1 || m > 1 ? 0 : work, 8);
-      const scratchStep = Math.ceil(exports.matmulScratch() / 64) * 64;
+      const scratchStep = Math.ceil(w.sizes.matmulScratch() / 64) * 64;
       const parts = products.flatMap((of) => rows.flatMap((from) => columns.map((at) => [of, from, at] as const)));
       const scratch = w.scratch(parts.length * scratchStep);
       const longest = Math.max(...products.map(([first, last]) => last - first));

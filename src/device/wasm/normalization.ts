@@ -4,6 +4,8 @@ import type { WasmContext } from './context.js';
 
 /** Place of `out` among the addresses. */
 const OUT = 6;
+/** Bytes of a thread's lanes. */
+const LANES = 128;
 
 /**
  * Runs a batch norm kernel by ranges of channels: a struct for each, with the fields of BatchNorm in their order. Without an
@@ -17,17 +19,12 @@ export const batchNorm = (
   rest: number[],
   needsOut = false,
 ): void => {
-  const parts = w.split(channels, batch * channels * spatial);
-  const structs = (w.threads + parts.length) * 128;
-  const lanes = w.scratch(structs + (needsOut ? batch * channels * spatial * 4 : 0));
-  if (needsOut) addresses[OUT] = lanes + structs;
+  const parts = w.split(channels, batch * channels * spatial, 1, 4);
+  const lanes = w.tables.take(w.threads * LANES);
+  if (needsOut) addresses[OUT] = w.scratch(batch * channels * spatial * 4);
   w.parallel(
     kernel,
-    parts.map(([from, to], i) => {
-      const struct = lanes + (w.threads + i) * 128;
-      w.writeInts(struct, [batch, channels, spatial, ...addresses, lanes, from, to]);
-      return [struct, ...rest];
-    }),
+    parts.map(([from, to]) => [w.tables.write([batch, channels, spatial, ...addresses, lanes, from, to]), ...rest]),
   );
 };
 
@@ -38,7 +35,7 @@ export const forwardAddresses = (
 ): number[] => {
   const size = o.batch * o.channels * o.spatial;
   return [
-    w.address(o.x, size),
+    w.input(o.x, size),
     w.optional(o.weight, o.channels),
     w.optional(o.bias, o.channels),
     w.optional(o.runningMean, o.channels),
@@ -57,7 +54,7 @@ export function normalizationKernels(w: WasmContext): Pick<Kernels, 'batchNormEv
   const softmax = (o: Parameters<Kernels['softmax']>[0], logarithm: 0 | 1): void => {
     const { outer, extent, inner } = o;
     const size = outer * extent * inner;
-    w.exports.softmax(w.address(o.x, size), w.address(o.out, size), outer, extent, inner, logarithm);
+    w.call('softmax', w.input(o.x, size), w.address(o.out, size), outer, extent, inner, logarithm);
   };
   return {
     batchNormEval(o) {

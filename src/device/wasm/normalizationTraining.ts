@@ -17,8 +17,8 @@ export function normalizationTraining(
   const softmaxBackward = (o: Parameters<Kernels['softmaxBackward']>[0], logarithm: 0 | 1): void => {
     const { outer, extent, inner } = o;
     const size = outer * extent * inner;
-    const addresses = [w.address(o.y, size), w.address(o.dy, size), w.address(o.dx, size)] as const;
-    w.exports.softmaxBackward(...addresses, outer, extent, inner, logarithm);
+    const addresses = [w.input(o.y, size), w.input(o.dy, size), w.address(o.dx, size)] as const;
+    w.call('softmaxBackward', ...addresses, outer, extent, inner, logarithm);
   };
 
   return {
@@ -32,18 +32,18 @@ export function normalizationTraining(
         'batchNormBackward',
         o,
         [
-          w.address(o.x, size),
+          w.input(o.x, size),
           w.optional(o.weight, o.channels),
           0,
           0,
           0,
           w.address(o.saved, 2 * o.channels, 'float64'),
           w.optional(o.dx, size),
-          w.address(o.dy, size),
+          w.input(o.dy, size),
           w.optional(o.dweight, o.channels),
           w.optional(o.dbias, o.channels),
           w.optional(o.dresidual, size),
-          w.optional(o.y, size),
+          o.y === null ? 0 : w.input(o.y, size),
         ],
         [Number(o.training)],
         // The masked gradient must lie somewhere.
@@ -54,24 +54,22 @@ export function normalizationTraining(
     logSoftmaxBackward: (o) => softmaxBackward(o, 1),
     crossEntropy({ logits, labels, out, saved, rows, classes, labelSmoothing }) {
       const addresses = [
-        w.address(logits, rows * classes),
-        w.address(labels, rows, 'int32'),
+        w.input(logits, rows * classes),
+        w.input(labels, rows, 'int32'),
         w.address(out),
         w.address(saved, rows, 'float64'),
       ] as const;
-      w.exports.crossEntropy(...addresses, rows, classes, labelSmoothing);
+      w.call('crossEntropy', ...addresses, rows, classes, labelSmoothing);
     },
     crossEntropyBackward({ logits, labels, saved, dy, dlogits, rows, classes, labelSmoothing }) {
-      w.exports.crossEntropyBackward(
-        ...([
-          w.address(logits, rows * classes),
-          w.address(labels, rows, 'int32'),
-          w.address(saved, rows, 'float64'),
-          w.address(dy),
-          w.address(dlogits, rows * classes),
-        ] as const),
-        ...([rows, classes, labelSmoothing] as const),
-      );
+      const addresses = [
+        w.input(logits, rows * classes),
+        w.input(labels, rows, 'int32'),
+        w.input(saved, rows, 'float64'),
+        w.input(dy),
+        w.address(dlogits, rows * classes),
+      ];
+      w.call('crossEntropyBackward', ...addresses, rows, classes, labelSmoothing);
     },
   };
 }

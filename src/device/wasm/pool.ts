@@ -27,15 +27,12 @@ export const pool = (
   rest: readonly number[] = [],
   bytes = 0,
 ): void => {
-  const parts = w.split(g.planes, g.planes * (g.inHeight * g.inWidth + g.outHeight * g.outWidth));
-  const scratch = w.scratch(parts.length * 64 + w.threads * bytes);
-  const lanes = scratch + parts.length * 64;
+  const parts = w.split(g.planes, g.planes * (g.inHeight * g.inWidth + g.outHeight * g.outWidth), 1, 4);
+  const lanes = bytes > 0 ? w.scratch(w.threads * bytes) : 0;
   w.parallel(
     kernel,
-    parts.map(([from, to], i) => {
-      const struct = scratch + i * 64;
-      w.writeInts(
-        struct,
+    parts.map(([from, to]) => {
+      const struct = w.tables.write(
         [to - from, g.inHeight, g.inWidth, g.outHeight, g.outWidth, g.kernelHeight, g.kernelWidth],
         [g.strideHeight, g.strideWidth, g.padTop, g.padLeft, g.padBottom, g.padRight],
         [g.dilationHeight, g.dilationWidth],
@@ -55,7 +52,7 @@ export function poolKernels(w: WasmContext): Pick<Kernels, 'maxPool2d' | 'avgPoo
     maxPool2d(o) {
       const [inPlane, outPlane] = planes(o);
       pool(w, 'maxPool2d', o, [
-        [w.address(o.x, o.planes * inPlane), inPlane],
+        [w.input(o.x, o.planes * inPlane), inPlane],
         [w.address(o.out, o.planes * outPlane), outPlane],
         // At address 0 there are none.
         [
@@ -67,7 +64,7 @@ export function poolKernels(w: WasmContext): Pick<Kernels, 'maxPool2d' | 'avgPoo
     avgPool2d(o) {
       const [inPlane, outPlane] = planes(o);
       const buffers = [
-        [w.address(o.x, o.planes * inPlane), inPlane],
+        [w.input(o.x, o.planes * inPlane), inPlane],
         [w.address(o.out, o.planes * outPlane), outPlane],
       ] as const;
       pool(w, 'avgPool2d', o, buffers, [Number(o.countIncludePad)]);
@@ -75,7 +72,7 @@ export function poolKernels(w: WasmContext): Pick<Kernels, 'maxPool2d' | 'avgPoo
     adaptiveAvgPool2d(o) {
       const [inPlane, outPlane] = planes(o);
       const buffers = [
-        [w.address(o.x, o.planes * inPlane), inPlane],
+        [w.input(o.x, o.planes * inPlane), inPlane],
         [w.address(o.out, o.planes * outPlane), outPlane],
       ] as const;
       pool(w, 'adaptiveAvgPool2d', window(o), buffers, [], LANES);

@@ -15,15 +15,15 @@ export function poolBackward(
         w.split(o.dx.size, o.dx.size / 4, 16).map(([from, to]) => [dx + 4 * from, 0, to - from]),
       );
       pool(w, 'maxPool2dBackward', o, [
-        [w.address(o.dy, o.planes * outPlane), outPlane],
-        [w.address(o.indices, o.planes * outPlane, 'int32'), outPlane],
+        [w.input(o.dy, o.planes * outPlane), outPlane],
+        [w.input(o.indices, o.planes * outPlane, 'int32'), outPlane],
         [dx, inPlane],
       ]);
     },
     avgPool2dBackward(o) {
       const [inPlane, outPlane] = planes(o);
       const buffers = [
-        [w.address(o.dy, o.planes * outPlane), outPlane],
+        [w.input(o.dy, o.planes * outPlane), outPlane],
         [w.address(o.dx, o.planes * inPlane), inPlane],
       ] as const;
       pool(w, 'avgPool2dBackward', o, buffers, [Number(o.countIncludePad)], inPlane * 8);
@@ -31,7 +31,7 @@ export function poolBackward(
     adaptiveAvgPool2dBackward(o) {
       const [inPlane, outPlane] = planes(o);
       const buffers = [
-        [w.address(o.dy, o.planes * outPlane), outPlane],
+        [w.input(o.dy, o.planes * outPlane), outPlane],
         [w.address(o.dx, o.planes * inPlane), inPlane],
       ] as const;
       pool(w, 'adaptiveAvgPool2dBackward', window(o), buffers, [], inPlane * 8);

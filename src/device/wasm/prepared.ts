@@ -23,11 +23,13 @@ export function preparedKernels(
       const lasting: number[] = [];
       const passing: number[] = [];
       const release = (list: number[]): void => {
-        while (list.length > 0) w.releaseLasting(list.pop() as number);
+        while (list.length > 0) w.release(list.pop() as number);
       };
       const take = (list: number[], data: Float32Array | Float64Array): number => {
-        const address = w.heap.alloc(Math.max(64, data.byteLength), 'a prepared convolution');
+        const address = w.take(Math.max(64, data.byteLength), 'a prepared convolution');
         list.push(address);
+        // It may be the memory of a buffer that kernels still read.
+        w.settle();
         const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
         new Uint8Array(w.heap.memory.buffer, address, data.byteLength).set(bytes);
         return address;

@@ -1,7 +1,9 @@
 /**
  * The threads of the WASM device. A job is a list of programs, each some calls of kernels one after the other, which write to
- * different places; the thread that owns the device and its workers take them one by one from a shared counter, and the
- * owner waits for the last. Splitting never cuts a sum, so the bits do not depend on who computes what.
+ * different places; the thread that owns the device and its workers take them one by one from a shared counter. Jobs run in their
+ * order, each when those before it are done, while the owner prepares what comes next: it computes when it hands out another job, and
+ * when it waits. Jobs that nobody needs soon may run beside the others, and fill what these leave at their ends. Splitting never cuts a
+ * sum, so the bits do not depend on who computes what.
  */
 import { AtalhoError, DeviceError } from '../../errors.js';
 import type { WasmMemory, WasmModule } from '../../hostTypes.js';
@@ -34,15 +36,22 @@ export function callKernel(exports: WasmExports, [kernel, args]: Step): void {
   (exports[kernel] as (...values: number[]) => void)(...args);
 }
 
-// The words of the control block; the same as in worker.js.
-const [SEQUENCE, TICKET, DONE, FAILED, STOP, PROGRAMS, SLEEPERS] = [0, 1, 2, 3, 4, 5, 6];
-const HEADER_BYTES = 64;
+// The words of the control block, then those of each slot, a line of the cache each; the same as in worker.js. MAIN and BESIDE count
+// the jobs of either kind that are done, which each kind is in its order; DOINGS, all that were ever done, is what is waited for.
+const [PUBLISHED, DOINGS, MAIN, BESIDE, FAILED, STOP, SLEEPERS] = [0, 1, 2, 3, 4, 5, 6];
+// KIND and NUMBER: what to set when the job is done.
+const [TICKET, DONE, PROGRAMS, AFTER_MAIN, AFTER_BESIDE, KIND, NUMBER] = [0, 1, 2, 3, 4, 5, 6];
+/** Jobs that are not done, at most. */
+export const SLOTS = 8;
+const LINE = 16;
+const HEADER_BYTES = 4 * LINE * (1 + SLOTS);
 /** Numbers that a job may take. */
 const VALUES = 65536;
 /** Steps, and programs, of a job; of at most 12 numbers each. */
 export const MOST_STEPS = 4000;
 /** A ticket has 12 bits for the program. */
 const MOST_PROGRAMS = 4094;
+const [PROGRAM_MASK, JOB_BITS] = [0xfff, 12];
 
 /** How often a waiting owner looks whether anything moved, and how long nothing may. */
 const LOOK_MS = 100;
@@ -105,9 +114,21 @@ function taken<T>(programs: readonly T[], threads: number): readonly T[] {
 
 export class Team {
   private readonly words: Int32Array;
-  private readonly values: Float64Array;
+  private readonly values: readonly Float64Array[];
   private readonly kernels: Map<string, number>;
+  /** The programs in each slot. */
+  private readonly jobs: (readonly (readonly Step[])[])[] = [];
+  /** Jobs handed out. Numbers of jobs wrap around, and only their differences tell. */
+  published = 0;
+  /** The first job that may have a program left for this thread. */
+  private next = 0;
+  /** How many of them are of either kind. */
+  main = 0;
+  beside = 0;
+  /** How many of those beside the next job needs. */
+  private joined = 0;
   private failure: string | null = null;
+  private thrown: { error: unknown } | null = null;
 
   private constructor(
     private readonly exports: WasmExports,
@@ -120,7 +141,10 @@ export class Team {
     private readonly stallMs: number,
   ) {
     this.words = new Int32Array(control, 0, HEADER_BYTES / 4);
-    this.values = new Float64Array(control, HEADER_BYTES);
+    this.values = Array.from(
+      { length: SLOTS },
+      (_, i) => new Float64Array(control, HEADER_BYTES + 8 * VALUES * i, VALUES),
+    );
     this.kernels = new Map(names.map((name, i) => [name, i]));
   }
 
@@ -129,12 +153,30 @@ export class Team {
   }
 
   /**
+   * True when all jobs are done.
+   * @throws DeviceError when a worker failed; the device is then of no more use
+   */
+  get idle(): boolean {
+    this.check();
+    return this.reached(MAIN, this.main) && this.besideDone(this.beside);
+  }
+
+  /** Whether so many jobs beside the main order are done. */
+  besideDone(jobs: number): boolean {
+    return this.reached(BESIDE, jobs);
+  }
+
+  private reached(kind: number, jobs: number): boolean {
+    return ((Atomics.load(this.words, kind) - jobs) | 0) >= 0;
+  }
+
+  /**
    * Starts `threads` − 1 workers on `module` and `memory`.
    * @throws DeviceError when they do not start
    */
   static async start(o: TeamOptions): Promise<Team> {
     const { threads, module, memory, exports, createWorker, spins, within = (work) => work, stallMs = STALL_MS } = o;
-    const control = new SharedArrayBuffer(HEADER_BYTES + 8 * VALUES);
+    const control = new SharedArrayBuffer(HEADER_BYTES + 8 * VALUES * SLOTS);
     const kernels = Object.keys(exports).filter((name) => typeof exports[name as keyof WasmExports] === 'function');
     const workers: WorkerLike[] = [];
     const trouble: { message: string | null } = { message: null };
@@ -160,22 +202,36 @@ export class Team {
   }
 
   /**
-   * Runs all programs side by side, and returns when the last is done.
-   * @throws DeviceError when a worker fails or makes no progress; the device is then of no more use
+   * Waits until there is a slot for one more job, and says which.
+   * @throws DeviceError when a worker failed or makes no progress; the device is then of no more use
    */
-  run(list: readonly (readonly Step[])[]): void {
-    if (this.failure !== null) throw new DeviceError(this.failure);
-    if (this.trouble.message !== null) this.fail(`wasm: a worker broke (${this.trouble.message}); make a new device`);
-    const { words, values } = this;
+  open(): number {
+    const slot = this.published & (SLOTS - 1);
+    const line = LINE * (1 + slot);
+    this.until(() => Atomics.load(this.words, line + DONE) === this.words[line + PROGRAMS]);
+    return slot;
+  }
+
+  /**
+   * Hands out programs, for when all jobs of the main order are done; what they need must stay until they are. `after`: they run beside
+   * that order, when so many of its jobs are done, and all beside it.
+   * @throws DeviceError when a worker failed or makes no progress; the device is then of no more use
+   */
+  run(list: readonly (readonly Step[])[], after?: number): void {
+    const { words } = this;
     const programs = taken(list, this.threads);
     let size = 2 * programs.length;
     for (const steps of programs) for (const [, args] of steps) size += 2 + args.length;
     if (programs.length > MOST_PROGRAMS || size > VALUES) {
-      throw new AtalhoError(`wasm: ${programs.length} programs of ${size} numbers are too many for a job`);
+      throw new AtalhoError(`wasm: ${programs.length} programs, ${size} numbers: too many for a job`);
     }
-    const job = (words[SEQUENCE] + 1) & 0xfffff;
-    // Closed for a late worker of the last job, before anything that it might take for its own is written.
-    Atomics.store(words, TICKET, (job << 12) | 0xfff);
+    const slot = this.open();
+    const job = this.published;
+    const line = LINE * (1 + slot);
+    const ticket = job << JOB_BITS;
+    // Closed for a late worker of the slot's last job, before anything that it might take for its own is written.
+    Atomics.store(words, line + TICKET, ticket | PROGRAM_MASK);
+    const values = this.values[slot];
     let at = programs.length;
     for (let i = 0; i < programs.length; i++) {
       values[i] = at;
@@ -186,45 +242,114 @@ export class Team {
         for (let j = 0; j < args.length; j++) values[at++] = args[j];
       }
     }
-    words[PROGRAMS] = programs.length;
-    words[DONE] = 0;
-    Atomics.store(words, TICKET, job << 12);
-    Atomics.add(words, SEQUENCE, 1);
-    if (Atomics.load(words, SLEEPERS) > 0) Atomics.notify(words, SEQUENCE);
-
-    let error: unknown;
-    for (;;) {
-      const program = Atomics.add(words, TICKET, 1) & 0xfff;
-      if (program >= programs.length) break;
-      try {
-        for (const step of programs[program]) callKernel(this.exports, step);
-      } catch (thrown) {
-        error ??= thrown;
-      }
-      Atomics.add(words, DONE, 1);
-    }
-    this.wait(programs);
-    if (error !== undefined) throw error;
-    if (Atomics.load(words, FAILED) !== 0) this.fail(`wasm: a worker failed in ${names(programs)}; make a new device`);
+    words[line + PROGRAMS] = programs.length;
+    words[line + DONE] = 0;
+    words[line + AFTER_MAIN] = after ?? this.main;
+    words[line + AFTER_BESIDE] = after === undefined ? this.joined : this.beside;
+    if (after === undefined) this.main = (this.main + 1) | 0;
+    else this.beside = (this.beside + 1) | 0;
+    words[line + KIND] = after === undefined ? MAIN : BESIDE;
+    words[line + NUMBER] = after === undefined ? this.main : this.beside;
+    this.jobs[slot] = programs;
+    Atomics.store(words, line + TICKET, ticket);
+    this.published = (job + 1) | 0;
+    Atomics.store(words, PUBLISHED, this.published);
+    if (Atomics.load(words, SLEEPERS) > 0) Atomics.notify(words, PUBLISHED);
+    // The jobs before: this one keeps the workers busy while the next is prepared.
+    this.help(job);
   }
 
-  private wait(programs: readonly (readonly Step[])[]): void {
+  /** The next job needs those beside the main order, too. */
+  join(): void {
+    this.joined = this.beside;
+  }
+
+  /**
+   * Returns when all jobs are done.
+   * @throws DeviceError when a worker failed or makes no progress; the device is then of no more use
+   */
+  settle(): void {
+    this.until(() => this.idle);
+  }
+
+  /** Computes, and waits where there is nothing to compute, until what other threads do makes it so. */
+  private until(done: () => boolean): void {
+    for (;;) {
+      this.check();
+      const doings = Atomics.load(this.words, DOINGS);
+      if (done()) break;
+      if (!this.help(this.published)) this.wait(doings);
+    }
+  }
+
+  /** Takes programs of the jobs before `end` as long as one may run; whether there was any. */
+  private help(end: number): boolean {
     const { words } = this;
-    const all = programs.length;
-    for (let i = 0; i < this.spins; i++) if (Atomics.load(words, DONE) === all) return;
-    let still = 0;
-    for (let done = Atomics.load(words, DONE); done !== all; ) {
-      Atomics.wait(words, DONE, done, LOOK_MS);
-      const now = Atomics.load(words, DONE);
-      still = now === done ? still + LOOK_MS : 0;
-      done = now;
-      if (still >= this.stallMs) {
-        this.fail(
-          `wasm: a worker died or stalled in ${names(programs)}: ${all - done} of ${all} parts did not come back for ` +
-            `${this.stallMs / 1000} s; make a new device`,
-        );
+    let any = false;
+    while (this.next !== end) {
+      const slot = this.next & (SLOTS - 1);
+      const line = LINE * (1 + slot);
+      const ticket = Atomics.load(words, line + TICKET);
+      const program = ticket & PROGRAM_MASK;
+      const programs = words[line + PROGRAMS];
+      // A slot is taken again only when its job is done.
+      if (ticket >>> JOB_BITS !== (this.next << JOB_BITS) >>> JOB_BITS || program >= programs) {
+        this.next = (this.next + 1) | 0;
+        continue;
+      }
+      if (!this.reached(MAIN, words[line + AFTER_MAIN]) || !this.reached(BESIDE, words[line + AFTER_BESIDE])) break;
+      if (Atomics.compareExchange(words, line + TICKET, ticket, ticket + 1) !== ticket) continue;
+      try {
+        for (const step of this.jobs[slot][program]) callKernel(this.exports, step);
+      } catch (error) {
+        this.thrown ??= { error };
+      }
+      any = true;
+      const [kind, number] = [words[line + KIND], words[line + NUMBER]];
+      if (Atomics.add(words, line + DONE, 1) + 1 === programs) {
+        Atomics.store(words, kind, number);
+        Atomics.add(words, DOINGS, 1);
+        Atomics.notify(words, DOINGS);
       }
     }
+    return any;
+  }
+
+  /** Waits until one more job is done than `doings`. */
+  private wait(doings: number): void {
+    const { words } = this;
+    for (let i = 0; i < this.spins; i++) if (Atomics.load(words, DOINGS) !== doings) return;
+    const left = this.jobs.map(() => 0);
+    let still = 0;
+    while (Atomics.wait(words, DOINGS, doings, LOOK_MS) === 'timed-out') {
+      still += LOOK_MS;
+      for (let slot = 0; slot < left.length; slot++) {
+        const line = LINE * (1 + slot);
+        const now = words[line + PROGRAMS] - Atomics.load(words, line + DONE);
+        if (now !== left[slot]) still = 0;
+        left[slot] = now;
+      }
+      if (still < this.stallMs) continue;
+      // The oldest that is not done.
+      let slot = this.published & (SLOTS - 1);
+      while (!left[slot]) slot = (slot + 1) & (SLOTS - 1);
+      const { length } = this.jobs[slot];
+      this.fail(
+        `wasm: a worker died or stalled in ${names(this.jobs[slot])}: ${left[slot]} of ${length} parts did not come back for ` +
+          `${this.stallMs / 1000} s; make a new device`,
+      );
+    }
+  }
+
+  /** Throws what went wrong. */
+  private check(): void {
+    if (this.failure !== null) throw new DeviceError(this.failure);
+    if (this.trouble.message !== null) this.fail(`wasm: a worker broke (${this.trouble.message}); make a new device`);
+    const failed = Atomics.load(this.words, FAILED);
+    if (failed !== 0) this.fail(`wasm: a worker failed in ${names(this.jobs[failed - 1])}; make a new device`);
+    const { thrown } = this;
+    this.thrown = null;
+    if (thrown !== null) throw thrown.error;
   }
 
   private fail(message: string): never {
@@ -236,8 +361,9 @@ export class Team {
   /** Ends the workers. */
   stop(): void {
     Atomics.store(this.words, STOP, 1);
-    Atomics.add(this.words, SEQUENCE, 1);
-    Atomics.notify(this.words, SEQUENCE);
+    Atomics.add(this.words, PUBLISHED, 1);
+    Atomics.notify(this.words, PUBLISHED);
+    Atomics.notify(this.words, DOINGS);
     for (const worker of this.workers) worker.terminate();
   }
 }

@@ -8,21 +8,21 @@ export function updateKernels(
 ): Pick<Kernels, 'accumulate' | 'reluBackward' | 'sgd' | 'adam' | 'rmsprop'> {
   return {
     accumulate({ x, out }) {
-      const [from, to] = [w.address(x, out.size), w.address(out)];
+      const [from, to] = [w.input(x, out.size), w.address(out)];
       w.parallel(
         'accumulate',
         rangesOf(w, out.size, (at, n) => [from + at, to + at, n]),
       );
     },
     reluBackward({ y, dy, dx }) {
-      const [a, b, to] = [w.address(y, dx.size), w.address(dy, dx.size), w.address(dx)];
+      const [a, b, to] = [w.input(y, dx.size), w.input(dy, dx.size), w.address(dx)];
       w.parallel(
         'reluBackward',
         rangesOf(w, dx.size, (at, n) => [a + at, b + at, to + at, n]),
       );
     },
     sgd({ param, grad, velocity, first, lr, momentum, nesterov, weightDecay }) {
-      const [p, g, v] = [w.address(param), w.address(grad, param.size), w.optional(velocity, param.size)];
+      const [p, g, v] = [w.address(param), w.input(grad, param.size), w.optional(velocity, param.size)];
       const rest = [Number(first), Number(nesterov), lr, momentum, weightDecay];
       w.parallel(
         'sgd',
@@ -32,7 +32,7 @@ export function updateKernels(
     adam({ param, grad, m, v, lr, beta1, beta2, eps, weightDecay, decoupled, correction1, correction2 }) {
       const addresses = [
         w.address(param),
-        w.address(grad, param.size),
+        w.input(grad, param.size),
         w.address(m, param.size),
         w.address(v, param.size),
       ];
@@ -54,7 +54,7 @@ export function updateKernels(
       );
     },
     rmsprop({ param, grad, v, velocity, lr, alpha, eps, weightDecay, momentum }) {
-      const addresses = [w.address(param), w.address(grad, param.size), w.address(v, param.size)];
+      const addresses = [w.address(param), w.input(grad, param.size), w.address(v, param.size)];
       const last = w.optional(velocity, param.size);
       const rest = [lr, alpha, 1 - alpha, eps, weightDecay, momentum];
       w.parallel(

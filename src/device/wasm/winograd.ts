@@ -58,7 +58,7 @@ export function winogradForward(w: WasmContext, direct: ConvForward): ConvForwar
       const m = winogradTile('forward', o);
       if (m === 0) return direct.conv2d(o);
       const [inSize, outSize, weightSize] = convSizes(o);
-      const addresses = { x: w.address(o.x, inSize), weight: w.address(o.weight, weightSize) };
+      const addresses = { x: w.input(o.x, inSize), weight: w.input(o.weight, weightSize) };
       const [bias, out] = [w.optional(o.bias, o.outChannels), w.address(o.out, outSize)];
       runOnce(w, forwardPlan(w, m, o, { ...addresses, bias, out }, NO_EPILOGUE));
     },

@@ -9,7 +9,6 @@ import {
   type Epilogue,
   imageRanges,
   imagesPerChunk,
-  structBytes,
   type Work,
 } from './convWork.js';
 import { MOST_STEPS, type Step } from './team.js';
@@ -81,7 +80,7 @@ export interface Plain {
 }
 
 export function winogradPlan(w: WasmContext, o: Plain, geometry: ConvGeometry, epilogue: Epilogue): ConvPlan {
-  const { exports } = w;
+  const { sizes } = w;
   const { m, stride, batch, groups, k, rows } = o;
   const [step, overlap] = stride === 1 ? [m, 2] : o.transposed ? [m, 1] : [2 * m, 1];
   const s = tiledSource(step, overlap, [o.tilesHigh, o.tilesWide], [o.padTop, o.padLeft]);
@@ -93,13 +92,13 @@ export function winogradPlan(w: WasmContext, o: Plain, geometry: ConvGeometry, e
   const images = Math.min(chunk, longest);
   const shared = sharesColumns(w, o, ranges.length === 1 ? images * tilesOfImage : 0);
   const block = shared ? wholePanels(images * tilesOfImage) : blockTiles(m, stride, images * tilesOfImage, k, rows);
-  const columnBytes = exports.winogradColumns(m, stride, block, k);
-  const scratchBytes = exports.winogradScratch(m, stride, block, rows) + (shared ? 0 : columnBytes);
+  const columnBytes = sizes.winogradColumns(m, stride, block, k);
+  const scratchBytes = sizes.winogradScratch(m, stride, block, rows) + (shared ? 0 : columnBytes);
   const scratchStep = Math.ceil(scratchBytes / 64) * 64;
-  const xi = exports.winogradFilterXi(rows, k);
+  const xi = sizes.winogradFilterXi(rows, k);
   // Filters that meet at most half a panel of tiles are read once, from memory: in one stream, two row panels side by side.
   const kStep = batch * tilesOfImage <= 4 && rows % 8 === 0 ? 32 : 16;
-  const filterBytes = Math.ceil(exports.winogradFilterBytes(m, rows, k) / 64) * 64;
+  const filterBytes = Math.ceil(sizes.winogradFilterBytes(m, rows, k) / 64) * 64;
 
   const lasting = new ScratchLayout();
   const atFilters = lasting.take(groups * filterBytes);
@@ -109,7 +108,6 @@ export function winogradPlan(w: WasmContext, o: Plain, geometry: ConvGeometry, e
   const atCopy = layout.take(ranges.length * copyBytes);
   const atScratch = layout.take(w.threads * scratchStep);
   const atColumns = shared ? layout.take(columnBytes) : 0;
-  const works = ranges.length === 1 ? 1 : ranges.length * Math.ceil(longest / chunk) * groups;
   const sourceImage = sourceChannels * o.sourceHeight * o.sourceWidth * 4;
   const outPlane = o.height * o.width * 4;
   const outImage = groups * rows * outPlane;
@@ -117,7 +115,6 @@ export function winogradPlan(w: WasmContext, o: Plain, geometry: ConvGeometry, e
   return {
     lasting: lasting.total,
     scratch: layout.total,
-    structs: structBytes(w.threads, (images * tilesOfImage) / block, works),
     prepare(base) {
       for (let g = 0; g < groups; g++) {
         w.parallel(
@@ -141,7 +138,7 @@ export function winogradPlan(w: WasmContext, o: Plain, geometry: ConvGeometry, e
         );
       }
     },
-    works(base, scratch, structs) {
+    works(base, scratch, tables) {
       /** Tiles of `count` images at `from`, group g: channels to transform, rows to multiply them by. */
       const convStep = (
         { from, to, g }: { from: number; to: number; g: number },
@@ -150,7 +147,7 @@ export function winogradPlan(w: WasmContext, o: Plain, geometry: ConvGeometry, e
         [kFrom, kTo]: readonly [number, number],
       ): Step => {
         // The order of fields of WinogradConv.
-        const struct = structs.write(
+        const struct = tables.write(
           [m, stride, Number(o.transposed), firstTile, lastTile, block],
           [o.tilesHigh, o.tilesWide, o.height, o.width],
           [from + g * k * s.planeBytes, sourceChannels * s.planeBytes, s.planeBytes, s.rowBytes, k],

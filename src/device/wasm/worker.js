@@ -15,9 +15,11 @@
  * @property {number} spins looks at the job number before it sleeps
  */
 
-// The words of the control block; the same as in team.ts.
-const [SEQUENCE, TICKET, DONE, FAILED, STOP, PROGRAMS, SLEEPERS] = [0, 1, 2, 3, 4, 5, 6];
-const HEADER_BYTES = 64;
+// The words of the control block, then those of each slot; the same as in team.ts.
+const [PUBLISHED, DOINGS, MAIN, BESIDE, FAILED, STOP, SLEEPERS] = [0, 1, 2, 3, 4, 5, 6];
+const [TICKET, DONE, PROGRAMS, AFTER_MAIN, AFTER_BESIDE, KIND, NUMBER] = [0, 1, 2, 3, 4, 5, 6];
+const [SLOTS, LINE, VALUES] = [8, 16, 65536];
+const HEADER_BYTES = 4 * LINE * (1 + SLOTS);
 
 /** Node's own module, by a name that bundlers for browsers do not look up, and so do not miss. */
 const NODE = { threads: 'node:worker_threads' };
@@ -28,43 +30,76 @@ const NODE = { threads: 'node:worker_threads' };
  */
 function serve({ module, memory, control, kernels, thread, spins }, ready) {
   const words = new Int32Array(control, 0, HEADER_BYTES / 4);
-  const values = new Float64Array(control, HEADER_BYTES);
+  const slots = Array.from(
+    { length: SLOTS },
+    (_, i) => new Float64Array(control, HEADER_BYTES + 8 * VALUES * i, VALUES),
+  );
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   const run = kernels.map((name) => /** @type {(...values: number[]) => unknown} */ (exports[name]));
-  let seen = Atomics.load(words, SEQUENCE);
+
+  /**
+   * Waits until a word is no longer `value`, or the device ends.
+   * @param {number} word
+   * @param {number} value
+   */
+  function wait(word, value) {
+    for (let i = 0; i < spins; i++) if (Atomics.load(words, word) !== value) return;
+    Atomics.add(words, SLEEPERS, 1);
+    Atomics.wait(words, word, value);
+    Atomics.sub(words, SLEEPERS, 1);
+  }
+
+  /**
+   * Whether so many jobs of a kind are done.
+   * @param {number} kind
+   * @param {number} jobs
+   */
+  const reached = (kind, jobs) => ((Atomics.load(words, kind) - jobs) | 0) >= 0;
+
+  // The job to look at.
+  let next = Atomics.load(words, PUBLISHED);
   ready();
   while (Atomics.load(words, STOP) === 0) {
-    let sequence = Atomics.load(words, SEQUENCE);
-    for (let i = 0; i < spins && sequence === seen; i++) sequence = Atomics.load(words, SEQUENCE);
-    if (sequence === seen) {
-      Atomics.add(words, SLEEPERS, 1);
-      Atomics.wait(words, SEQUENCE, seen);
-      Atomics.sub(words, SLEEPERS, 1);
+    const published = Atomics.load(words, PUBLISHED);
+    if (published === next) {
+      wait(PUBLISHED, published);
       continue;
     }
-    seen = sequence;
-    const job = sequence & 0xfffff;
-    const programs = words[PROGRAMS];
-    for (;;) {
-      // A ticket is the job's number and its next program. Taking one proves that the job is still this one, so that what was
-      // read of it is whole.
-      const ticket = Atomics.load(words, TICKET);
-      const program = ticket & 0xfff;
-      if (ticket >>> 12 !== job || program >= programs) break;
-      if (Atomics.compareExchange(words, TICKET, ticket, ticket + 1) !== ticket) continue;
-      try {
-        // Its steps: how many; of each the kernel, the number of arguments, the arguments.
-        let at = values[program];
-        for (let steps = values[at++]; steps > 0; steps--) {
-          const kernel = run[values[at]];
-          const end = at + 2 + values[at + 1];
-          kernel(...values.subarray(at + 2, end), thread);
-          at = end;
-        }
-      } catch {
-        Atomics.store(words, FAILED, 1);
+    const slot = next & (SLOTS - 1);
+    const line = LINE * (1 + slot);
+    // A ticket is the job's number and its next program. Taking one proves that the slot is still the job's, so that what was
+    // read of it is whole.
+    const ticket = Atomics.load(words, line + TICKET);
+    const program = ticket & 0xfff;
+    const programs = words[line + PROGRAMS];
+    if (ticket >>> 12 !== (next & 0xfffff) || program >= programs) {
+      next = (next + 1) | 0;
+      continue;
+    }
+    const doings = Atomics.load(words, DOINGS);
+    if (!reached(MAIN, words[line + AFTER_MAIN]) || !reached(BESIDE, words[line + AFTER_BESIDE])) {
+      wait(DOINGS, doings);
+      continue;
+    }
+    if (Atomics.compareExchange(words, line + TICKET, ticket, ticket + 1) !== ticket) continue;
+    const values = slots[slot];
+    try {
+      // Its steps: how many; of each the kernel, the number of arguments, the arguments.
+      let at = values[program];
+      for (let steps = values[at++]; steps > 0; steps--) {
+        const kernel = run[values[at]];
+        const end = at + 2 + values[at + 1];
+        kernel(...values.subarray(at + 2, end), thread);
+        at = end;
       }
-      if (Atomics.add(words, DONE, 1) + 1 === programs) Atomics.notify(words, DONE);
+    } catch {
+      Atomics.store(words, FAILED, 1 + slot);
+    }
+    const [kind, number] = [words[line + KIND], words[line + NUMBER]];
+    if (Atomics.add(words, line + DONE, 1) + 1 === programs) {
+      Atomics.store(words, kind, number);
+      Atomics.add(words, DOINGS, 1);
+      Atomics.notify(words, DOINGS);
     }
   }
 }
