@@ -265,7 +265,7 @@ export function convBackward(w: WasmContext): ConvBackward {
 
       for (let g = 0; g < groups; g++) {
         // The kernel reads past the last tap, up to a panel's width.
-        const taps = tables.taps(channels, s.planeBytes, offsets, [0, 0, 0, 0, 0, 0, 0]);
+        const taps = tables.taps(channels, s.planeBytes, offsets, channels + 7);
         w.run(
           parts.map(({ c0, c1, r0, r1, slotBytes, atSums, atCopy, atScratch }): Step[] => {
             const from = x + (g * channels + c0) * inPlane;

@@ -140,7 +140,7 @@ export class Heap {
     }
     throw new OutOfMemoryError(
       `wasm: out of memory: ${what} wants ${bytes} bytes; ${this.used} in use, ${size} reserved, limit ${this.maxBytes}. ` +
-        'Use a smaller batch, dispose tensors or work inside device.scope(() => ...).',
+        'Use a smaller batch, dispose tensors or use device.scope().',
       bytes,
       this.used,
     );

@@ -30,10 +30,13 @@ export abstract class Tables {
     return address;
   }
 
-  /** tap[k] for k = (channel, tap): channel · planeBytes + offset of the tap within a plane; then `more`. */
-  taps(channels: number, planeBytes: number, offsets: readonly number[], more: readonly number[] = []): number {
-    const planes = Array.from({ length: channels }, (_, c) => offsets.map((offset) => c * planeBytes + offset));
-    return this.write(planes.flat(), more);
+  /** tap[k] for k = (channel, tap): channel · planeBytes + offset of the tap within a plane; the first channels once more if `count` are more. */
+  taps(channels: number, planeBytes: number, offsets: readonly number[], count = channels): number {
+    const address = this.take(4 * count * offsets.length);
+    const { ints } = this;
+    let at = address >>> 2;
+    for (let c = 0; c < count; c++) for (const offset of offsets) ints[at++] = (c % channels) * planeBytes + offset;
+    return address;
   }
 }
 
