@@ -6,7 +6,7 @@
 import { halfTiles, TILE_BYTES, tilePackContinue, tilePackZero, wholeTiles } from './gemm';
 import { normaliseRow } from './batchnorm';
 import { addAndRelu, addValue } from './elementwise';
-import { packHalfPanel, packPanel } from './im2col';
+import { packFour, packPanel } from './im2col';
 import { allFinite, packFilterRows, packRows } from './pack';
 
 const BLOCK_PANELS: i32 = 64;
@@ -27,7 +27,6 @@ export class ImplicitGemm {
   source: usize;
   sourceImage: usize;
   sourceRow: usize;
-  sourceCol: usize;
   /** tap[k], k of them. */
   taps: usize;
   k: i32;
@@ -96,7 +95,7 @@ export function implicitGemm(g: ImplicitGemm, thread: i32): void {
     let dst: usize = 0;
     for (let i = 0; i < panels << 3; i++) {
       if (i < count) {
-        base = g.source + <usize>image * g.sourceImage + <usize>row * g.sourceRow + <usize>col * g.sourceCol;
+        base = g.source + <usize>image * g.sourceImage + <usize>row * g.sourceRow + ((<usize>col) << 2);
         dst = g.out + <usize>image * g.outImage + <usize>row * g.outRow + <usize>col * g.outCol;
         if (++col === g.cols) {
           col = 0;
@@ -130,25 +129,27 @@ export function implicitGemm(g: ImplicitGemm, thread: i32): void {
         const tile: usize = tiles + <usize>p * TILE_BYTES;
         const goOn = k0 > 0;
         if (count - (p << 3) <= 4) {
-          packHalfPanel(bases + pixel, taps, kb, columns);
+          packFour(bases + pixel, taps, kb, columns, 16);
           halfTiles(goOn, rows, rowBytes, rowBytes, 16, columns, columns + ((<usize>kb) << 4), tile, tileStep, rowPanels);
           continue;
         }
         // Row panels of neighbouring pixels are stored straight, the rest are tiles that wait in scratch, as are half panels'. Where
         // two loads make a column, the first row panel packs as it goes.
-        const done = contiguous ? m >> 2 : 0;
-        if (done > 0 && isTwoQuads(bases + pixel)) {
+        const straight = contiguous ? m >> 2 : 0;
+        let done = 0;
+        if (isTwoQuads(bases + pixel)) {
           const left: usize = load<u32>(bases + pixel);
           const right: usize = load<u32>(bases + pixel, 16);
-          if (goOn) tilePackContinue(rows, left, right, taps, columns, columnsEnd, first, plane);
-          else tilePackZero(rows, left, right, taps, columns, columnsEnd, first, plane);
-          const a = rows + rowBytes;
-          const c = first + (plane << 2);
-          wholeTiles(goOn, a, rowBytes, columns, columnsEnd, c, plane, plane << 2, done - 1);
-        } else {
-          packPanel(bases + pixel, taps, kb, columns);
-          wholeTiles(goOn, rows, rowBytes, columns, columnsEnd, first, plane, plane << 2, done);
-        }
+          const c = straight > 0 ? first : tile;
+          const ldc = straight > 0 ? plane : 32;
+          if (goOn) tilePackContinue(rows, left, right, taps, columns, columnsEnd, c, ldc);
+          else tilePackZero(rows, left, right, taps, columns, columnsEnd, c, ldc);
+          done = 1;
+        } else packPanel(bases + pixel, taps, kb, columns);
+        const a = rows + <usize>done * rowBytes;
+        const c = first + <usize>done * (plane << 2);
+        wholeTiles(goOn, a, rowBytes, columns, columnsEnd, c, plane, plane << 2, straight - done);
+        done = max(done, straight);
         const rest: usize = rows + <usize>done * rowBytes;
         const restTile: usize = tile + <usize>done * tileStep;
         wholeTiles(goOn, rest, rowBytes, columns, columnsEnd, restTile, 32, tileStep, rowPanels - done);

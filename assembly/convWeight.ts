@@ -46,7 +46,6 @@ export class WeightGemm {
   slots: i32;
   sourceImage: usize;
   sourceRow: usize;
-  sourceCol: usize;
   /** tap[k] within a slot, k of them and seven more that are read and not used. */
   taps: usize;
   k: i32;
@@ -108,12 +107,11 @@ export function weightGemm(g: WeightGemm): void {
     }
     addBlock(g, q, count);
   }
-  if (g.sums !== 0) finish(g);
 }
 
 /**
- * Adds one block, q from q0, into the sums; the first block starts them, and the only one goes straight to dweight. Its
- * images are in their slots.
+ * Adds one block, q from q0, into the sums; the first block starts them, the last one rounds them once into dweight, and the only one
+ * goes straight there. Its images are in their slots.
  */
 function addBlock(g: WeightGemm, q0: i32, count: i32): void {
   const bases: usize = g.scratch;
@@ -127,10 +125,11 @@ function addBlock(g: WeightGemm, q0: i32, count: i32): void {
   const at = q0 - image * plane;
   let row = at / g.cols;
   let col = at - row * g.cols;
+  const firstRun = g.cols - col;
   for (let base = bases; base < basesEnd; base += 4) {
     store<u32>(
       base,
-      g.source + <usize>(image % g.slots) * g.sourceImage + <usize>row * g.sourceRow + <usize>col * g.sourceCol,
+      g.source + <usize>(image % g.slots) * g.sourceImage + <usize>row * g.sourceRow + ((<usize>col) << 2),
     );
     if (++col === g.cols) {
       col = 0;
@@ -145,12 +144,13 @@ function addBlock(g: WeightGemm, q0: i32, count: i32): void {
   const outRow = g.dweightRow;
   const packed: usize = columns + <usize>((g.m + 7) >> 3) * PANEL_BYTES;
   const columnsEnd: usize = columns + ((<usize>count) << 5);
+  const last = q0 + count === g.images * plane;
   let sum: usize = g.sums;
   for (let t = 0; t < g.k; t += GROUP) {
     const taps: usize = g.taps + ((<usize>t) << 2);
     const quads = quadsOf(g.k - t);
     const packs = whole >= PACK_FROM;
-    if (packs) packTaps(taps, quads, bases, count, packed);
+    if (packs) packTaps(taps, quads, bases, count, firstRun, g.cols, packed);
     for (let p = 0; p < whole; p++) {
       const b = columns + <usize>p * PANEL_BYTES;
       // Whole tiles of the only block are stored straight; the rest waits in scratch.
@@ -168,7 +168,10 @@ function addBlock(g: WeightGemm, q0: i32, count: i32): void {
         continue;
       }
       const bytes = <usize>quads * TILE_BYTES;
-      widen(tiles, bytes, sum, q0 === 0);
+      if (last) {
+        narrow(tiles, bytes, sum);
+        storeTiles(g, tiles, t, quads, p);
+      } else widen(tiles, bytes, sum, q0 === 0);
       sum += bytes << 1;
     }
   }
@@ -176,39 +179,51 @@ function addBlock(g: WeightGemm, q0: i32, count: i32): void {
   const b = columns + <usize>whole * PANEL_BYTES;
   for (let t = 0; t < g.k; t += 8) {
     tileTapsHalf(g.taps + ((<usize>t) << 2), bases, basesEnd, b, tiles, 32);
-    if (sum === 0) {
+    if (last) {
+      if (sum !== 0) narrow(tiles, TILE_BYTES, sum);
       storeHalf(g, tiles, t);
-      continue;
-    }
-    widen(tiles, TILE_BYTES, sum, q0 === 0);
-    sum += TILE_BYTES << 1;
+    } else widen(tiles, TILE_BYTES, sum, q0 === 0);
+    if (sum !== 0) sum += TILE_BYTES << 1;
   }
 }
 
-/** Taps as rows: [quad][q][4], `QUAD_BYTES` from one quad to the next. `bases`: where `count` pixels are read. */
-function packTaps(taps: usize, quads: i32, bases: usize, count: i32, out: usize): void {
+/**
+ * Taps as rows: [quad][q][4], `QUAD_BYTES` from one quad to the next. `bases`: where `count` pixels are read, neighbours in runs of
+ * `cols`, the first of which may be shorter.
+ */
+function packTaps(taps: usize, quads: i32, bases: usize, count: i32, first: i32, cols: i32, out: usize): void {
   for (; quads > 0; quads--) {
     const t0: usize = load<i32>(taps);
     const t1: usize = load<i32>(taps, 4);
     const t2: usize = load<i32>(taps, 8);
     const t3: usize = load<i32>(taps, 12);
     let to = out;
+    let run = first;
     for (let i = 0; i < count; ) {
-      const p = bases + ((<usize>i) << 2);
-      const x: usize = load<u32>(p);
-      // Four neighbours at once.
-      if (i + 4 <= count && load<u32>(p, 12) - <u32>x === 12) {
+      const n = min(run, count - i);
+      let x: usize = load<u32>(bases + ((<usize>i) << 2));
+      const end: usize = x + ((<usize>n) << 2);
+      if (n >= 4) {
+        // Four at a time; the last four once more rather than what is left one by one.
+        for (; x + 16 < end; x += 16) {
+          transpose4(v128.load(x + t0), v128.load(x + t1), v128.load(x + t2), v128.load(x + t3), to, 16);
+          to += 64;
+        }
+        to -= (x + 16 - end) << 2;
+        x = end - 16;
         transpose4(v128.load(x + t0), v128.load(x + t1), v128.load(x + t2), v128.load(x + t3), to, 16);
-        i += 4;
         to += 64;
       } else {
-        store<u32>(to, load<u32>(x + t0));
-        store<u32>(to, load<u32>(x + t1), 4);
-        store<u32>(to, load<u32>(x + t2), 8);
-        store<u32>(to, load<u32>(x + t3), 12);
-        i++;
-        to += 16;
+        for (; x < end; x += 4) {
+          store<u32>(to, load<u32>(x + t0));
+          store<u32>(to, load<u32>(x + t1), 4);
+          store<u32>(to, load<u32>(x + t2), 8);
+          store<u32>(to, load<u32>(x + t3), 12);
+          to += 16;
+        }
       }
+      i += n;
+      run = cols;
     }
     taps += 16;
     out += QUAD_BYTES;
@@ -271,35 +286,14 @@ function widen(tile: usize, bytes: usize, sum: usize, start: bool): void {
   }
 }
 
-/** float32(sums) */
-function narrow(sum: usize, tile: usize, bytes: usize): void {
+/** float32(sums + tiles) in place of the tiles. */
+function narrow(tile: usize, bytes: usize, sum: usize): void {
   for (const end = tile + bytes; tile < end; tile += 16) {
-    const a = f32x4.demote_f64x2_zero(v128.load(sum));
-    const b = f32x4.demote_f64x2_zero(v128.load(sum, 16));
+    const v = v128.load(tile);
+    const a = f32x4.demote_f64x2_zero(f64x2.add(v128.load(sum), low(v)));
+    const b = f32x4.demote_f64x2_zero(f64x2.add(v128.load(sum, 16), high(v)));
     v128.store(tile, v128.shuffle<f64>(a, b, 0, 2));
     sum += 32;
-  }
-}
-
-/** Rounds the sums once into dweight. Scratch is as it was for the blocks. */
-function finish(g: WeightGemm): void {
-  const tiles: usize = g.scratch + BLOCK * 4;
-  const whole = wholePanels(g.m);
-  let sum: usize = g.sums;
-  for (let t = 0; t < g.k; t += GROUP) {
-    const quads = quadsOf(g.k - t);
-    const bytes = <usize>quads * TILE_BYTES;
-    for (let p = 0; p < whole; p++) {
-      narrow(sum, tiles, bytes);
-      storeTiles(g, tiles, t, quads, p);
-      sum += bytes << 1;
-    }
-  }
-  if (!hasHalf(g.m)) return;
-  for (let t = 0; t < g.k; t += 8) {
-    narrow(sum, tiles, TILE_BYTES);
-    storeHalf(g, tiles, t);
-    sum += TILE_BYTES << 1;
   }
 }
 

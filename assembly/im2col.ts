@@ -253,51 +253,37 @@ function mergeRow(phases: usize, out: usize, width: i32, stride: i32): void {
  * neighbours, the last 12 bytes after the first, are one load.
  */
 export function packPanel(bases: usize, taps: usize, k: i32, out: usize): void {
-  const b0: usize = load<u32>(bases);
-  const b3: usize = load<u32>(bases, 12);
-  const b4: usize = load<u32>(bases, 16);
-  const b7: usize = load<u32>(bases, 28);
-  const left = b3 - b0 === 12;
-  const right = b7 - b4 === 12;
-  if (left && right) {
-    const tapsEnd = taps + ((<usize>k) << 2);
-    for (; taps < tapsEnd; taps += 4) {
-      const offset: usize = load<i32>(taps);
-      v128.store(out, v128.load(b0 + offset));
-      v128.store(out, v128.load(b4 + offset), 16);
-      out += 32;
-    }
-    return;
-  }
-  packFour(bases, left, taps, k, out, 32);
-  packFour(bases + 16, right, taps, k, out + 16, 32);
-}
-
-/** Half a panel, as [k][4]. */
-export function packHalfPanel(bases: usize, taps: usize, k: i32, out: usize): void {
-  packFour(bases, load<u32>(bases, 12) - load<u32>(bases) === 12, taps, k, out, 16);
+  packFour(bases, taps, k, out, 32);
+  packFour(bases + 16, taps, k, out + 16, 32);
 }
 
 /** Four lanes of a panel, `step` bytes from k to k. */
-function packFour(bases: usize, neighbours: bool, taps: usize, k: i32, out: usize, step: usize): void {
+export function packFour(bases: usize, taps: usize, k: i32, out: usize, step: usize): void {
   const tapsEnd = taps + ((<usize>k) << 2);
-  const b0: usize = load<u32>(bases);
-  if (neighbours) {
+  const first: usize = load<u32>(bases);
+  const last: usize = load<u32>(bases, 12);
+  // Lanes that run on from the first, and those that run up to the last: the end of a row, and the start of the next.
+  const late = last - 12;
+  const steps = i32x4(0, 4, 8, 12);
+  const lanes = v128.load(bases);
+  const early = i32x4.eq(lanes, i32x4.add(i32x4.splat(<i32>first), steps));
+  const rest = i32x4.eq(lanes, i32x4.add(i32x4.splat(<i32>late), steps));
+  if (late >= first && i32x4.all_true(v128.or(early, rest))) {
     for (; taps < tapsEnd; taps += 4) {
-      v128.store(out, v128.load(b0 + <usize>load<i32>(taps)));
+      const offset: usize = load<i32>(taps);
+      v128.store(out, v128.bitselect(v128.load(first + offset), v128.load(late + offset), early));
       out += step;
     }
     return;
   }
-  const b1: usize = load<u32>(bases, 4);
-  const b2: usize = load<u32>(bases, 8);
-  const b3: usize = load<u32>(bases, 12);
+  const second: usize = load<u32>(bases, 4);
+  const third: usize = load<u32>(bases, 8);
   for (; taps < tapsEnd; taps += 4) {
     const offset: usize = load<i32>(taps);
-    store<u32>(out, load<u32>(b0 + offset));
-    store<u32>(out, load<u32>(b1 + offset), 4);
-    store<u32>(out, load<u32>(b2 + offset), 8);
-    store<u32>(out, load<u32>(b3 + offset), 12);
+    store<u32>(out, load<u32>(first + offset));
+    store<u32>(out, load<u32>(second + offset), 4);
+    store<u32>(out, load<u32>(third + offset), 8);
+    store<u32>(out, load<u32>(last + offset), 12);
     out += step;
   }
 }

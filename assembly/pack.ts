@@ -72,18 +72,20 @@ export function transpose4(r0: v128, r1: v128, r2: v128, r3: v128, out: usize, s
  * channel, tap of the phase). `weight` is [outChannels][channels][taps], of which `count` channels from `from`, a multiple of
  * 4, are packed. `table` holds for each tap where its column of the
  * first panel lies (0: no pixel meets it), how far the next output channel's is and how far the next panel's, in bytes,
- * the first of which moves on; then room for 16 bytes a tap.
+ * the first of which moves on.
  */
 export function packFilters(weight: usize, outChannels: i32, channels: i32, taps: i32, table: usize, from: i32, count: i32): void {
   const step: usize = (<usize>taps) << 2;
-  const columns: usize = table + (<usize>taps) * 12;
+  const end: usize = table + (<usize>taps) * 12;
   const filterStep: usize = step * <usize>channels;
   weight += step * <usize>from;
-  for (let entry = table; entry < columns; entry += 12) {
-    const at: usize = load<u32>(entry);
-    if (at !== 0) store<u32>(entry, at + <usize>(from >> 2) * <usize>load<u32>(entry, 8));
+  let all = true;
+  for (let entry = table; entry < end; entry += 12) {
+    all = all && load<u32>(entry) !== 0;
+    moveOn(entry, <usize>(from >> 2) * <usize>load<u32>(entry, 8));
   }
-  if ((count & 3) === 0 && (taps === 1 || taps === 9) && runOn(table, taps)) {
+  const whole = (count & 3) === 0 && all;
+  if (whole && (taps === 1 || taps === 9) && runOn(table, taps)) {
     const panelStep: usize = load<u32>(table, 8);
     for (let o = 0; o < outChannels; o++) {
       let at: usize = <usize>load<u32>(table) + <usize>o * <usize>load<u32>(table, 4);
@@ -98,33 +100,26 @@ export function packFilters(weight: usize, outChannels: i32, channels: i32, taps
   }
   // A block of channels at a time: what is being written stays in the first-level cache.
   for (let c0 = 0; c0 < count; c0 += BLOCK_CHANNELS) {
-    const c1 = min(count, c0 + BLOCK_CHANNELS);
-    const panels: usize = (c1 - c0 + 3) >> 2;
+    const block = min(BLOCK_CHANNELS, count - c0);
+    const panels = (block + 3) >> 2;
     for (let o = 0; o < outChannels; o++) {
-      let filter = weight + <usize>o * filterStep + step * <usize>c0;
-      for (let c = c0; c < c1; c += 4) {
-        packQuad(filter, step, min(4, c1 - c), taps, columns);
-        filter += step << 2;
-        let column = columns;
-        for (let entry = table; entry < columns; entry += 12) {
-          const at: usize = load<u32>(entry);
-          if (at !== 0) {
-            v128.store(at, v128.load(column));
-            store<u32>(entry, at + <usize>load<u32>(entry, 8));
-          }
-          column += 16;
-        }
+      const filter = weight + <usize>o * filterStep + step * <usize>c0;
+      if (whole && taps === 9) packNines(filter, panels, table);
+      else {
+        for (let p = 0; p < panels; p++) packColumns(filter + (step << 2) * <usize>p, step, min(4, block - (p << 2)), table, end, p);
       }
-      // Back to the block's first panel, at the next output channel; past the last one, on to the next block.
-      for (let entry = table; entry < columns; entry += 12) {
-        const at: usize = load<u32>(entry);
-        if (at === 0) continue;
-        const oStep: usize = load<u32>(entry, 4);
-        const back = o + 1 < outChannels ? panels * <usize>load<u32>(entry, 8) : oStep * <usize>outChannels;
-        store<u32>(entry, at + oStep - back);
-      }
+      for (let entry = table; entry < end; entry += 12) moveOn(entry, load<u32>(entry, 4));
+    }
+    for (let entry = table; entry < end; entry += 12) {
+      moveOn(entry, <usize>panels * <usize>load<u32>(entry, 8) - <usize>outChannels * <usize>load<u32>(entry, 4));
     }
   }
+}
+
+@inline
+function moveOn(entry: usize, bytes: usize): void {
+  const at: usize = load<u32>(entry);
+  if (at !== 0) store<u32>(entry, at + bytes);
 }
 
 /** True when all taps are of one phase, in their order. */
@@ -165,32 +160,68 @@ function packFourFilters(p0: usize, at: usize): void {
   store<u32>(at, load<u32>(p3, 32), 140);
 }
 
-/** The columns of up to four filters of `taps` taps, filters past the last as zeros. */
-function packQuad(p0: usize, step: usize, filters: i32, taps: i32, out: usize): void {
-  let t = 0;
-  if (filters === 4) {
-    const p1 = p0 + step;
-    const p2 = p1 + step;
-    const p3 = p2 + step;
-    for (; t + 4 <= taps; t += 4) {
-      const at: usize = (<usize>t) << 2;
-      transpose4(v128.load(p0 + at), v128.load(p1 + at), v128.load(p2 + at), v128.load(p3 + at), out + (at << 2), 16);
-    }
+/** Four filters of 9 taps for each of `panels`, whose columns lie where the table tells. */
+function packNines(p0: usize, panels: i32, table: usize): void {
+  let a0: usize = load<u32>(table);
+  let a1: usize = load<u32>(table, 12);
+  let a2: usize = load<u32>(table, 24);
+  let a3: usize = load<u32>(table, 36);
+  let a4: usize = load<u32>(table, 48);
+  let a5: usize = load<u32>(table, 60);
+  let a6: usize = load<u32>(table, 72);
+  let a7: usize = load<u32>(table, 84);
+  let a8: usize = load<u32>(table, 96);
+  for (; panels > 0; panels--) {
+    let r0 = v128.load(p0);
+    let r1 = v128.load(p0, 36);
+    let r2 = v128.load(p0, 72);
+    let r3 = v128.load(p0, 108);
+    let t0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
+    let t1 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
+    let t2 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+    let t3 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
+    v128.store(a0, v128.shuffle<f64>(t0, t1, 0, 2));
+    v128.store(a1, v128.shuffle<f64>(t0, t1, 1, 3));
+    v128.store(a2, v128.shuffle<f64>(t2, t3, 0, 2));
+    v128.store(a3, v128.shuffle<f64>(t2, t3, 1, 3));
+    a0 += load<u32>(table, 8);
+    a1 += load<u32>(table, 20);
+    a2 += load<u32>(table, 32);
+    a3 += load<u32>(table, 44);
+    r0 = v128.load(p0, 16);
+    r1 = v128.load(p0, 52);
+    r2 = v128.load(p0, 88);
+    r3 = v128.load(p0, 124);
+    t0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
+    t1 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
+    t2 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+    t3 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
+    v128.store(a4, v128.shuffle<f64>(t0, t1, 0, 2));
+    v128.store(a5, v128.shuffle<f64>(t0, t1, 1, 3));
+    v128.store(a6, v128.shuffle<f64>(t2, t3, 0, 2));
+    v128.store(a7, v128.shuffle<f64>(t2, t3, 1, 3));
+    a4 += load<u32>(table, 56);
+    a5 += load<u32>(table, 68);
+    a6 += load<u32>(table, 80);
+    a7 += load<u32>(table, 92);
+    store<u32>(a8, load<u32>(p0, 32));
+    store<u32>(a8, load<u32>(p0, 68), 4);
+    store<u32>(a8, load<u32>(p0, 104), 8);
+    store<u32>(a8, load<u32>(p0, 140), 12);
+    a8 += load<u32>(table, 104);
+    p0 += 144;
   }
-  if (filters === 4 && t + 1 === taps) {
-    const last: usize = (<usize>t) << 2;
-    const to = out + (last << 2);
-    store<u32>(to, load<u32>(p0 + last));
-    store<u32>(to, load<u32>(p0 + last + step), 4);
-    store<u32>(to, load<u32>(p0 + last + 2 * step), 8);
-    store<u32>(to, load<u32>(p0 + last + 3 * step), 12);
-    return;
-  }
-  for (; t < taps; t++) {
-    const at: usize = (<usize>t) << 2;
-    for (let f: usize = 0; f < 4; f++) {
-      store<u32>(out + (at << 2) + (f << 2), f < <usize>filters ? load<u32>(p0 + at + f * step) : 0);
+}
+
+/** The columns of panel `panel`: up to four filters of any number of taps, filters past the last as zeros. */
+function packColumns(p0: usize, step: usize, filters: i32, table: usize, end: usize, panel: i32): void {
+  for (let entry = table; entry < end; entry += 12) {
+    let at: usize = load<u32>(entry);
+    if (at !== 0) {
+      at += <usize>panel * <usize>load<u32>(entry, 8);
+      for (let f: usize = 0; f < 4; f++) store<u32>(at + (f << 2), f < <usize>filters ? load<u32>(p0 + f * step) : 0);
     }
+    p0 += 4;
   }
 }
 

@@ -103,7 +103,6 @@ export function convForward(w: WasmContext): ConvForward {
                     source: source + g * channels * s.planeBytes,
                     sourceImage: inChannels * s.planeBytes,
                     sourceRow: s.rowBytes,
-                    sourceCol: s.colBytes,
                     taps,
                     k,
                     m,

@@ -138,9 +138,7 @@ export function convBackward(w: WasmContext): ConvBackward {
         w.parallel(
           'packFilters',
           w.split(channels, (m * channels * kernel) / 2, 4).map(([from, to]) => {
-            // A column of each tap follows the table.
-            const at = tables.write(table, new Array<number>(4 * kernel).fill(0));
-            return [weight + g * m * channels * kernel * 4, m, channels, kernel, at, from, to - from];
+            return [weight + g * m * channels * kernel * 4, m, channels, kernel, tables.write(table), from, to - from];
           }),
         );
       }
@@ -194,7 +192,6 @@ export function convBackward(w: WasmContext): ConvBackward {
                     source: source + g * m * s.planeBytes,
                     sourceImage: outChannels * s.planeBytes,
                     sourceRow: s.rowBytes,
-                    sourceCol: s.colBytes,
                     taps,
                     k,
                     m: channels,
@@ -276,7 +273,7 @@ export function convBackward(w: WasmContext): ConvBackward {
               [o.outHeight, o.outWidth, batch],
               [from, xImage, s.subsampled ? 2 : Number(s.copied), c1 - c0, o.inHeight, o.inWidth],
               [s.padTop, s.padLeft, s.height, s.phases, s.phaseLength, o.strideHeight, o.strideWidth],
-              [s.copied ? base + atCopy : from, slots, s.copied ? slotBytes : xImage, s.rowBytes, s.colBytes],
+              [s.copied ? base + atCopy : from, slots, s.copied ? slotBytes : xImage, s.rowBytes],
               [taps, (c1 - c0) * offsets.length, gradient, dyImage, r1 - r0],
               [oneBlock ? 0 : base + atSums, to, k * 4, base + atScratch],
             );

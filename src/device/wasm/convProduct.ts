@@ -16,7 +16,6 @@ export interface Product {
   source: number;
   sourceImage: number;
   sourceRow: number;
-  sourceCol: number;
   /** Written for each job. */
   taps: () => number;
   k: number;
@@ -57,7 +56,7 @@ export const productWork =
       panels.map(([first, last]): Step[] => {
         // The order of fields of ImplicitGemm.
         const struct = tables.write(
-          [from, to, o.rows, o.cols, o.source, o.sourceImage, o.sourceRow, o.sourceCol, o.taps(), o.k, last - first],
+          [from, to, o.rows, o.cols, o.source, o.sourceImage, o.sourceRow, o.taps(), o.k, last - first],
           [o.weight + first * o.weightRow, o.weightOffsets?.() ?? 0],
           [o.packed + (first / 4) * panelStep(o.k), panelStep(o.k), Number(o.isPacked)],
           [o.bias === 0 ? 0 : o.bias + 4 * first, o.out + first * o.outPlane],

@@ -7,7 +7,7 @@ import type { ConvGeometry } from '../../shape.js';
 /** Terms of a float32 block of the weight gradient: part of the numerics, as in assembly/convWeight.ts. */
 export const WEIGHT_BLOCK = 512;
 
-/** How a kernel reads a batch of planes: where each tap of each output pixel lies. Bytes. */
+/** How a kernel reads a batch of planes: where each tap of each output pixel lies, neighbours of a row side by side. Bytes. */
 export interface Source {
   /** False when the tensor itself is read: every tap of every output is inside it. */
   readonly copied: boolean;
@@ -21,7 +21,6 @@ export interface Source {
   readonly phaseLength: number;
   readonly planeBytes: number;
   readonly rowBytes: number;
-  readonly colBytes: number;
 }
 
 const unpadded = (height: number, width: number): Source => ({
@@ -34,7 +33,6 @@ const unpadded = (height: number, width: number): Source => ({
   phaseLength: width,
   planeBytes: height * width * 4,
   rowBytes: width * 4,
-  colBytes: 4,
 });
 
 /** The input of a convolution, as read by the forward pass and the weight gradient. */
@@ -60,7 +58,6 @@ export function inputSource(g: ConvGeometry): Source {
     phaseLength,
     planeBytes: height * pitch * 4,
     rowBytes: g.strideHeight * pitch * 4,
-    colBytes: 4,
   };
 }
 
