@@ -79,9 +79,9 @@ function hasHalf(m: i32): bool {
   return (m & 7) > 0 && (m & 7) <= 4;
 }
 
-/** Bytes of scratch for m rows: pixel table, tiles, a block of the output gradient, a group of taps. */
+/** Bytes of scratch for m rows: pixel table, tiles, a block of the output gradient, a group of taps and what is written behind it. */
 export function weightGemmScratch(m: i32): f64 {
-  const packed = wholePanels(m) < PACK_FROM ? 0 : (GROUP >> 2) * <i32>QUAD_BYTES;
+  const packed = wholePanels(m) < PACK_FROM ? 0 : (GROUP >> 2) * <i32>QUAD_BYTES + 64;
   return <f64>(BLOCK * 4 + GROUP * 32 + packed) + <f64>((m + 7) >> 3) * <f64>(<i32>PANEL_BYTES);
 }
 
@@ -150,7 +150,7 @@ function addBlock(g: WeightGemm, q0: i32, count: i32): void {
     const taps: usize = g.taps + ((<usize>t) << 2);
     const quads = quadsOf(g.k - t);
     const packs = whole >= PACK_FROM;
-    if (packs) packTaps(taps, quads, bases, count, firstRun, g.cols, packed);
+    if (packs) packTaps(taps, quads, bases, count, firstRun, g.cols, g.copy !== 0, packed);
     for (let p = 0; p < whole; p++) {
       const b = columns + <usize>p * PANEL_BYTES;
       // Whole tiles of the only block are stored straight; the rest waits in scratch.
@@ -189,9 +189,9 @@ function addBlock(g: WeightGemm, q0: i32, count: i32): void {
 
 /**
  * Taps as rows: [quad][q][4], `QUAD_BYTES` from one quad to the next. `bases`: where `count` pixels are read, neighbours in runs of
- * `cols`, the first of which may be shorter.
+ * `cols`, the first of which may be shorter. `more`: three floats past any run can be read.
  */
-function packTaps(taps: usize, quads: i32, bases: usize, count: i32, first: i32, cols: i32, out: usize): void {
+function packTaps(taps: usize, quads: i32, bases: usize, count: i32, first: i32, cols: i32, more: bool, out: usize): void {
   for (; quads > 0; quads--) {
     const t0: usize = load<i32>(taps);
     const t1: usize = load<i32>(taps, 4);
@@ -203,16 +203,19 @@ function packTaps(taps: usize, quads: i32, bases: usize, count: i32, first: i32,
       const n = min(run, count - i);
       let x: usize = load<u32>(bases + ((<usize>i) << 2));
       const end: usize = x + ((<usize>n) << 2);
-      if (n >= 4) {
-        // Four at a time; the last four once more rather than what is left one by one.
+      if (n >= 4 || more) {
+        // Four at a time; the last four once more rather than what is left one by one, and what is behind a short run to be written over.
         for (; x + 16 < end; x += 16) {
           transpose4(v128.load(x + t0), v128.load(x + t1), v128.load(x + t2), v128.load(x + t3), to, 16);
           to += 64;
         }
-        to -= (x + 16 - end) << 2;
-        x = end - 16;
+        const next = to + ((end - x) << 2);
+        if (n >= 4) {
+          x = end - 16;
+          to = next - 64;
+        }
         transpose4(v128.load(x + t0), v128.load(x + t1), v128.load(x + t2), v128.load(x + t3), to, 16);
-        to += 64;
+        to = next;
       } else {
         for (; x < end; x += 4) {
           store<u32>(to, load<u32>(x + t0));

@@ -200,6 +200,10 @@ function mergePair(phases: usize, out: usize, width: i32): void {
   let odd: usize = load<u32>(phases, 4);
   const hasEven = even !== 0;
   const hasOdd = odd !== 0;
+  if (!hasEven && !hasOdd) {
+    zero(out, (<usize>width) << 2);
+    return;
+  }
   let a = f32x4.splat(0);
   let b = a;
   let i = 0;

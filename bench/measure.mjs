@@ -1,4 +1,5 @@
-/** One measurement: tinybench runs the function, the peak is sampled between its calls, both are summed up alike. */
+/** One measurement: tinybench runs the function, the peak is sampled between its calls for as long, both are summed up alike. */
+import { performance } from 'node:perf_hooks';
 import { Bench } from 'tinybench';
 
 export function median(values) {
@@ -36,6 +37,7 @@ export function measure(name, fn, work, { peak, quick }) {
   const peaks = [];
   const cpu = [];
   let started = 0;
+  let [began, took] = [0, 0];
   const bench = new Bench({
     time: quick ? time / 4 : time,
     iterations: quick ? Math.ceil(iterations / 2) : iterations,
@@ -45,19 +47,26 @@ export function measure(name, fn, work, { peak, quick }) {
   });
   bench.add(name, fn, {
     beforeEach(mode) {
-      if (mode !== 'warmup') peak.sampleInto(peaks);
+      if (mode !== 'warmup') peak.sampleInto(peaks, took);
       beforeEach?.();
       started = cpuNow();
+      began = performance.now();
     },
     afterEach(mode) {
+      took = performance.now() - began;
       if (mode !== 'warmup') cpu.push(cpuNow() - started);
     },
-    afterAll: () => peak.sampleInto(peaks),
+    afterAll: () => peak.sampleInto(peaks, took),
   });
   bench.runSync();
   const { latency } = bench.tasks[0].result;
   const ms = { min: latency.min, median: latency.p50, max: latency.max };
-  const peakRate = { best: Math.max(...peaks), median: median(peaks), worst: Math.min(...peaks) };
+  const means = peaks.map(({ mean }) => mean);
+  const peakRate = {
+    best: Math.max(...peaks.map(({ best }) => best)),
+    median: median(means),
+    worst: Math.min(...means),
+  };
   const rates = (amount) => ({ best: amount / ms.min / 1e6, median: amount / ms.median / 1e6 });
   const cpuMs = { min: cpu.reduce((a, b) => Math.min(a, b)), median: median(cpu) };
   const row = { name, ms, cpuMs, calls: latency.samplesCount, peakGflops: peakRate };

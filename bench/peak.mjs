@@ -8,9 +8,11 @@ import { oracle, WASM_HEX } from './library.mjs';
 /** Terms of a sum and row panels, as in the convolution kernels' blocks: 18 KiB of A and 9 KiB of B fit 32 KiB of cache. */
 const K = 288;
 const PANELS = 4;
-/** Calls of about 0.2 ms: long against the clock's grain, short against an interruption. */
+/** Runs of about 0.2 ms: long against the clock's grain, short against an interruption. */
 const REPEATS = 150;
-const TRIES = 3;
+/** A sample takes as long as what it stands beside, within these bounds. */
+const [LEAST_MS, MOST_MS] = [0.6, 12];
+const COPY_TRIES = 3;
 const FLOPS = 2 * 4 * 8 * K * PANELS * REPEATS;
 /** Samples this close together see the same machine. */
 const APART_MS = 8;
@@ -20,7 +22,7 @@ const START = 64;
 const COPY_BYTES = 2 ** 26;
 
 export class Peak {
-  /** GFLOP/s of every sample of this run. */
+  /** Every sample of this run, GFLOP/s: of its fastest run and on average. */
   all = [];
   #run;
   #last = Number.NEGATIVE_INFINITY;
@@ -43,23 +45,32 @@ export class Peak {
     for (const end = performance.now() + 300; performance.now() < end; ) this.#run();
   }
 
-  /** Best of a few short runs, in GFLOP/s. */
-  sample() {
-    let best = Number.POSITIVE_INFINITY;
-    for (let i = 0; i < TRIES; i++) {
-      const start = performance.now();
+  /**
+   * Runs for `ms`. The average is what stands beside a call of that length: the fastest of a few short runs would dodge the
+   * interruptions that the call cannot.
+   */
+  sample(ms) {
+    let fastest = Number.POSITIVE_INFINITY;
+    let runs = 0;
+    const start = performance.now();
+    const end = start + Math.min(MOST_MS, Math.max(LEAST_MS, ms));
+    let last = start;
+    while (last < end) {
+      const before = last;
       this.#run();
-      best = Math.min(best, performance.now() - start);
+      last = performance.now();
+      fastest = Math.min(fastest, last - before);
+      runs++;
     }
-    this.#last = performance.now();
-    const rate = FLOPS / best / 1e6;
-    this.all.push(rate);
-    return rate;
+    this.#last = last;
+    const rates = { best: FLOPS / fastest / 1e6, mean: (runs * FLOPS) / (last - start) / 1e6 };
+    this.all.push(rates);
+    return rates;
   }
 
-  /** A sample into `list`, unless one was taken just now. */
-  sampleInto(list) {
-    if (list.length === 0 || performance.now() - this.#last > APART_MS) list.push(this.sample());
+  /** A sample of `ms` into `list`, unless one was taken just now. */
+  sampleInto(list, ms) {
+    if (list.length === 0 || performance.now() - this.#last > APART_MS) list.push(this.sample(ms));
   }
 }
 
@@ -71,7 +82,7 @@ export class CopyPeak {
   /** Best of a few copies, in GB/s. */
   sample() {
     let best = Number.POSITIVE_INFINITY;
-    for (let i = 0; i < TRIES; i++) {
+    for (let i = 0; i < COPY_TRIES; i++) {
       const start = performance.now();
       this.#to.set(this.#from);
       best = Math.min(best, performance.now() - start);

@@ -50,7 +50,10 @@ const NAME = 42;
 const two = (title, width) => `${title.padStart(width)} ${'best'.padStart(7)}`;
 const MS = `${'ms'.padStart(8)} ${'best'.padStart(8)}`;
 
-/** Each figure is a median, its best beside it. Shares: of the micro-kernel's peak, median of median, best of best. */
+/**
+ * Each figure is a median, its best beside it. Shares: of the micro-kernel's peak, the median of calls of the median of samples that
+ * last as long, the best call of the fastest run.
+ */
 const headings = {
   conv: `${'convolution'.padEnd(NAME)} ${two('GFLOP/s', 8)}  ${two('peak', 7)}  ${two('of peak', 7)} ${'by CPU'.padStart(7)}  ${MS}  target`,
   op: `${'op'.padEnd(NAME)} ${two('GFLOP/s', 8)}  ${two('of peak', 7)}  ${two('GB/s', 7)} ${'of copy'.padStart(8)}  ${MS}  operands (in the caches, more than a copy's speed is possible)`,
