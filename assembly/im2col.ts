@@ -92,8 +92,15 @@ function copyRow(x: usize, out: usize, width: i32): usize {
 
 /** Stride 2: even padded columns, then odd ones. */
 function padRowHalves(x: usize, out: usize, width: i32, padLeft: i32, length: i32): void {
-  zero(out, (<usize>length) << 3);
   const half: usize = (<usize>length) << 2;
+  if (length >= 4 && padLeft < 8 && 2 * length - padLeft - width < 8) {
+    // No side has more than four zeros.
+    const z = f32x4.splat(0);
+    v128.store(out, z);
+    v128.store(out + half - 16, z);
+    v128.store(out + half, z);
+    v128.store(out + 2 * half - 16, z);
+  } else zero(out, 2 * half);
   // Column padLeft + i of the padded row: the first image column goes to phase padLeft & 1.
   const odd: usize = padLeft & 1;
   let first = out + odd * half + ((<usize>(padLeft >> 1)) << 2);
