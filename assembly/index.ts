@@ -20,4 +20,5 @@ export {
 export { expand, sum } from './reduce';
 export { crossEntropy, crossEntropyBackward, softmax, softmaxBackward } from './softmax';
 export { winogradColumns, winogradConv, winogradFilterBytes, winogradFilters, winogradFilterXi, winogradScratch } from './winograd';
+export { winogradFarFilters } from './winogradFar';
 export { winogradWeight, winogradWeightScratch } from './winogradWeight';

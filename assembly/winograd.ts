@@ -5,12 +5,15 @@
  * Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, https://arxiv.org/abs/1509.09308
  */
 import { halfTiles, TILE_BYTES, wholeTiles } from './gemm';
+import { TRAINS } from './trains';
 import { writeConstants } from './winogradLines';
 import { GRADIENT_INPUT, GRADIENT_OUTPUT, INPUT, OUTPUT, stridedFilters, stridedOutputs, stridedTiles } from './winogradStrided';
 import { elements, filterTiles, inputTiles, outputTiles, TILE_SCRATCH } from './winogradTiles';
 
 /** Channels of a block: its panel of columns stays in the first-level cache. */
 const KC: i32 = 512;
+/** Bytes that a thread needs to transform filters: constants, lines, and those that are fetched. */
+export const FILTER_SCRATCH: usize = TILE_SCRATCH + 9216;
 /** Bytes of weights that meet several panels of columns; they should stay in the second-level cache. */
 const CACHED_WEIGHTS: i32 = 131072;
 
@@ -100,15 +103,21 @@ export function winogradFilterXi(rows: i32, k: i32): f64 {
  * stream where there is but half a panel of tiles.
  */
 export function winogradFilters(tile: i32, stride: i32, weight: usize, rows: i32, k: i32, rowStep: usize, step: usize, flipped: i32, out: usize, xi: usize, kStep: usize, scratch: usize, thread: i32): void {
-  const constants: usize = scratch + <usize>thread * TILE_SCRATCH;
+  const constants: usize = scratch + <usize>thread * FILTER_SCRATCH;
   writeConstants(constants);
   for (let r = 0; r < rows; r += 4) {
-    const to = kStep === 16 || (r & 4) === 0 ? out : out - ((<usize>k) << 4) + 16;
+    const to = panelOfFilters(r, k, out, kStep);
     if (stride === 2) stridedFilters(tile, weight, rowStep, min(4, rows - r), step, flipped !== 0, to, kStep, xi, k, constants);
-    else filterTiles(tile, weight, rowStep, min(4, rows - r), step, flipped !== 0, to, kStep, xi, k, constants);
+    else filterTiles(tile, weight, rowStep, min(4, rows - r), step, false, to, kStep, xi, k, constants);
     weight += rowStep << 2;
-    out += (<usize>k) << 4;
   }
+}
+
+/** Where the panel of rows from r on starts. */
+@inline
+export function panelOfFilters(r: i32, k: i32, out: usize, kStep: usize): usize {
+  const panel = out + ((<usize>r * <usize>k) << 2);
+  return kStep === 16 || (r & 4) === 0 ? panel : panel - ((<usize>k) << 4) + 16;
 }
 
 export function winogradConv(g: WinogradConv, thread: i32): void {
@@ -176,7 +185,7 @@ export function winogradConv(g: WinogradConv, thread: i32): void {
       const p2: usize = <usize>load<u32>(four, 8) + skipped;
       const p3: usize = <usize>load<u32>(four, 12) + skipped;
       if (strided) {
-        const kind = g.transposed ? GRADIENT_INPUT : INPUT;
+        const kind = TRAINS && g.transposed ? GRADIENT_INPUT : INPUT;
         stridedTiles(kind, m, p0, p1, p2, p3, g.sourceRow, g.sourcePlane, to, kBytes, columnXi, channels, constants);
       } else inputTiles(m, p0, p1, p2, p3, g.sourceRow, g.sourcePlane, to, kBytes, columnXi, channels, constants);
     }
@@ -189,7 +198,7 @@ export function winogradConv(g: WinogradConv, thread: i32): void {
       const quad = outputs + ((<usize>(i >> 2)) << 5);
       const relu = g.relu !== 0;
       if (strided) {
-        const kind = g.transposed ? GRADIENT_OUTPUT : OUTPUT;
+        const kind = TRAINS && g.transposed ? GRADIENT_OUTPUT : OUTPUT;
         stridedOutputs(kind, m, sum, sumXi, tileStep, g.m, g.bias, quad, outRow, g.outPlane, g.residualFrom, relu, constants);
       } else outputTiles(m, sum, sumXi, tileStep, g.m, g.bias, quad, outRow, g.outPlane, g.residualFrom, relu, constants);
     }

@@ -7,6 +7,7 @@
  * A transform is compiled once, for lines in memory: these layers are few.
  */
 import { transpose4 } from './pack';
+import { TRAINS } from './trains';
 import { CONSTANT_BYTES, input2, input3, times2Ninths, timesEighth, timesFour, timesFourNinths, timesHalf, timesNinth, timesQuarter } from './winogradLines';
 import { storeFilters, storeSome } from './winogradTiles';
 
@@ -26,9 +27,9 @@ export const STRIDED_SCRATCH: usize = CONSTANT_BYTES + TILE_BYTES + 9 * 9 * 16;
 
 @inline
 function before(kind: i32, m: i32): i32 {
-  if (kind === GRADIENT_INPUT) return m + 1;
+  if (TRAINS && kind === GRADIENT_INPUT) return m + 1;
   if (kind === FILTER) return 3;
-  if (kind === OUTPUT_GRADIENT) return m;
+  if (TRAINS && kind === OUTPUT_GRADIENT) return m;
   return 2 * m + 1;
 }
 
@@ -36,8 +37,8 @@ function before(kind: i32, m: i32): i32 {
 function after(kind: i32, m: i32): i32 {
   if (kind === FILTER) return m + 2;
   if (kind === OUTPUT) return m;
-  if (kind === GRADIENT_OUTPUT) return 2 * m;
-  if (kind === FILTER_GRADIENT) return 3;
+  if (TRAINS && kind === GRADIENT_OUTPUT) return 2 * m;
+  if (TRAINS && kind === FILTER_GRADIENT) return 3;
   return 2 * m + 1;
 }
 
@@ -88,16 +89,16 @@ function sums(m: i32, k: usize, s: usize, step: usize, o: usize, to: usize, adds
 /** One line: vectors `step` apart from `s`, results `to` apart from `o`. */
 function line(kind: i32, m: i32, k: usize, s: usize, step: usize, o: usize, to: usize): void {
   const half = <usize>(m + 1) * to;
-  if (kind === INPUT || kind === GRADIENT_INPUT) {
+  if (kind === INPUT || (TRAINS && kind === GRADIENT_INPUT)) {
     // Every second one of 2m + 1 inputs, or all of m + 1.
-    const every: usize = kind === INPUT ? 2 * step : step;
+    const every: usize = !TRAINS || kind === INPUT ? 2 * step : step;
     const d0 = v128.load(s);
     const d1 = v128.load(s + every);
     const d2 = v128.load(s + 2 * every);
     const d3 = v128.load(s + 3 * every);
     if (m === 4) input3(k, d0, d1, d2, d3, v128.load(s + 4 * every), o, to);
     else input2(k, d0, d1, d2, d3, o, to);
-    copy(kind === INPUT ? s + step : s, every, o + half, to, m);
+    copy(!TRAINS || kind === INPUT ? s + step : s, every, o + half, to, m);
   } else if (kind === FILTER) {
     const a = v128.load(s);
     const b = v128.load(s + 2 * step);
@@ -118,11 +119,11 @@ function line(kind: i32, m: i32, k: usize, s: usize, step: usize, o: usize, to: 
     }
     v128.store(o + to, b);
   } else if (kind === OUTPUT) sums(m, k, s, step, o, to, true);
-  else if (kind === GRADIENT_OUTPUT) {
+  else if (TRAINS && kind === GRADIENT_OUTPUT) {
     // Even places are the middle tap's, odd ones the outer taps'.
     sums(m, k, s, step, o + to, 2 * to, false);
     copy(s + <usize>(m + 1) * step, step, o, 2 * to, m);
-  } else if (kind === OUTPUT_GRADIENT) {
+  } else if (TRAINS && kind === OUTPUT_GRADIENT) {
     const y0 = v128.load(s);
     const y1 = v128.load(s + step);
     const y2 = v128.load(s + 2 * step);
@@ -145,7 +146,7 @@ function line(kind: i32, m: i32, k: usize, s: usize, step: usize, o: usize, to: 
       v128.store(o, f32x4.add(f32x4.sub(y0, y1), y2));
       v128.store(o + to, y2);
     }
-  } else {
+  } else if (TRAINS) {
     const m0 = v128.load(s);
     const m1 = v128.load(s + step);
     const m2 = v128.load(s + 2 * step);
@@ -217,7 +218,7 @@ export function stridedFilters(m: i32, w: usize, rowStep: usize, rows: i32, step
   const p3 = rows > 3 ? p2 + rowStep : p2;
   for (let at: usize = 0; count > 0; count--) {
     gather(w + at, p1 + at, p2 + at, p3 + at, 12, 3, tile);
-    if (flipped) square(FILTER, m, k, tile + 2 * ROW + 32, 0 - ROW, <usize>-16, out, rowXi, xi);
+    if (TRAINS && flipped) square(FILTER, m, k, tile + 2 * ROW + 32, 0 - ROW, <usize>-16, out, rowXi, xi);
     else square(FILTER, m, k, tile, ROW, 16, out, rowXi, xi);
     at += step;
     out += outStep;

@@ -1,7 +1,8 @@
-// A worker of the WASM device that takes a part of a job and dies with it.
-import { parentPort } from 'node:worker_threads';
+// A worker of the WASM device that takes a part of a job and dies with it; with workerData `counts` as the last one that ends its
+// part, which it counts as done before it could say that the job is.
+import { parentPort, workerData } from 'node:worker_threads';
 
-const [TICKET, PROGRAMS, SLOTS, LINE] = [0, 2, 8, 16];
+const [TICKET, DONE, PROGRAMS, SLOTS, LINE] = [0, 1, 2, 8, 16];
 
 parentPort.once('message', ({ control }) => {
   const words = new Int32Array(control);
@@ -10,6 +11,11 @@ parentPort.once('message', ({ control }) => {
     const line = LINE * (1 + slot);
     const ticket = Atomics.load(words, line + TICKET);
     if ((ticket & 0xfff) >= words[line + PROGRAMS]) continue;
-    if (Atomics.compareExchange(words, line + TICKET, ticket, ticket + 1) === ticket) process.exit();
+    if (Atomics.compareExchange(words, line + TICKET, ticket, ticket + 1) !== ticket) continue;
+    if (workerData?.counts) {
+      while (Atomics.load(words, line + DONE) < words[line + PROGRAMS] - 1);
+      Atomics.add(words, line + DONE, 1);
+    }
+    process.exit();
   }
 });

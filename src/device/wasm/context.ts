@@ -4,7 +4,7 @@
 import { DeviceError, OutOfMemoryError } from '../../errors.js';
 import { Buffer, type DType, type MemoryUse, type TypedArray } from '../device.js';
 import { checkSize, copyInto } from '../hostData.js';
-import type { Beside } from './beside.js';
+import type { Besides } from './beside.js';
 import type { WasmExports } from './exports.gen.js';
 import { type Heap, MAX_MEMORY_BYTES } from './heap.js';
 import { JobTables } from './tables.js';
@@ -27,6 +27,12 @@ export class WasmBuffer extends Buffer {
   }
 }
 
+/** A piece of memory; address 0 before there is one. */
+export interface Block {
+  address: number;
+  bytes: number;
+}
+
 /** The exports that only compute how much memory a kernel takes. */
 type Sizes = Pick<WasmExports, { [K in keyof WasmExports]: K extends Kernel ? never : K }[keyof WasmExports]>;
 
@@ -35,19 +41,11 @@ type Sizes = Pick<WasmExports, { [K in keyof WasmExports]: K extends Kernel ? ne
  * them (`settle`), but for `tables`, which are made for that.
  */
 export class WasmContext {
-  /** Scratch of kernels, and of those that run beside others. */
-  private readonly scratches = [
-    { address: 0, bytes: 0 },
-    { address: 0, bytes: 0 },
-  ];
+  private readonly block: Block = { address: 0, bytes: 0 };
   /** Structs and tables of the next job. */
   readonly tables: JobTables;
-  /** The last operation, as `wrote` in beside.ts tells of it. */
-  last: { readonly before: number; readonly end: number; readonly writes: Buffer } | null = null;
-  /** Jobs that may still run beside the next. */
-  private readonly besides: (Beside & { readonly number: number })[] = [];
-  /** Blocks given back meanwhile, in their order, which `number` of them may still use: not for the next job to write to. */
-  private readonly held: { readonly address: number; readonly number: number }[] = [];
+  /** Jobs that run beside others, where there are threads and kernels that have some. */
+  besides: Besides | null = null;
   /** Least work of a part, in `split`'s units, about a nanosecond each: less is not worth handing out. */
   grain = 10_000;
 
@@ -94,18 +92,15 @@ export class WasmContext {
     return ranges;
   }
 
-  /** Runs programs that write to different places, on all threads where there are several. */
-  run(programs: readonly (readonly Step[])[], beside: Beside | null = null): void {
+  /** Runs programs that write to different places, on all threads where there are several; beside other jobs, after so many. */
+  run(programs: readonly (readonly Step[])[], after?: number): void {
     const { team } = this;
-    if (programs.length === 0) return;
+    if (programs.length === 0 || !this.heap) return;
     if (team === null || (programs.length === 1 && team.idle)) {
       for (const steps of programs) for (const step of steps) callKernel(this.exports, step);
-    } else {
-      team.run(programs, beside?.after);
-      if (beside !== null) this.besides.push({ ...beside, number: team.beside });
-    }
+    } else team.run(programs, after);
     this.tables.next();
-    this.releaseHeld();
+    this.besides?.tidy();
   }
 
   /** The same for calls of one kernel. */
@@ -121,13 +116,7 @@ export class WasmContext {
   /** Waits until all kernels are done, before JavaScript reads or writes memory itself. */
   settle(): void {
     this.team?.settle();
-    this.releaseHeld();
-  }
-
-  /** The next job needs those that run beside others, too. */
-  join(): void {
-    this.team?.join();
-    this.besides.length = 0;
+    this.besides?.tidy();
   }
 
   get heap(): Heap {
@@ -142,28 +131,18 @@ export class WasmContext {
 
   /** Memory of the heap, to which kernels may write, and JavaScript when they are done. */
   take(bytes: number, what: string): number {
-    this.releaseHeld();
-    // Rather than more memory, what is held.
-    if (this.held.length > 0 && !this.heap.has(bytes)) this.settle();
+    this.besides?.makeRoom(bytes);
     return this.heap.alloc(bytes, what);
   }
 
-  /** Gives it back, unless the device was disposed. */
+  /** Gives it back, when nothing uses it any more. */
   release(address: number): void {
-    this.last = null;
-    const { team } = this;
-    if (team === null || team.besideDone(team.beside)) this.heapOrNone?.release(address);
-    else this.held.push({ address, number: team.beside });
+    if (!this.besides?.hold(address)) this.free(address);
   }
 
-  /** Forgets the jobs beside others that are done, and gives back what was held for them. */
-  private releaseHeld(): void {
-    const { team, besides, held } = this;
-    if (team === null) return;
-    while (besides.length > 0 && team.besideDone(besides[0].number)) besides.shift();
-    while (held.length > 0 && team.besideDone(held[0].number)) {
-      this.heapOrNone?.release((held.shift() as { address: number }).address);
-    }
+  /** Gives it back now, unless the device was disposed. */
+  free(address: number): void {
+    this.heapOrNone?.release(address);
   }
 
   /**
@@ -171,13 +150,13 @@ export class WasmContext {
    * @throws DeviceError when it is another device's, given back, too small or of another dtype
    */
   address(buffer: Buffer, size = 0, dtype: DType = 'float32'): number {
-    for (const { reads } of this.besides) if (reads.includes(buffer)) this.join();
+    this.besides?.written(buffer);
     return this.input(buffer, size, dtype);
   }
 
   /** The same, only to read: of kernels that often follow one which others may run beside. */
   input(buffer: Buffer, size = 0, dtype: DType = 'float32'): number {
-    for (const { writes } of this.besides) if (writes === buffer) this.join();
+    this.besides?.read(buffer);
     if (this.heapOrNone === null) throw new DeviceError('wasm: the device was disposed');
     if (!(buffer instanceof WasmBuffer) || buffer.context !== this) {
       throw new DeviceError('wasm: a kernel was given a buffer of another device');
@@ -216,9 +195,9 @@ export class WasmContext {
 
   /**
    * Scratch of at least `bytes`, the kernels' of an operation alone. One block, kept and grown, so that a training step does not cut the
-   * heap into pieces, and another for a job that runs beside others.
+   * heap into pieces; those that run beside others have their own.
    */
-  scratch(bytes: number, beside = false): number {
+  scratch(bytes: number, block = this.block): number {
     if (!(bytes >= 0 && bytes <= MAX_MEMORY_BYTES)) {
       throw new OutOfMemoryError(
         `wasm: out of memory: a kernel wants ${bytes} bytes of scratch; use smaller shapes`,
@@ -226,9 +205,7 @@ export class WasmContext {
         this.memory().used,
       );
     }
-    const block = this.scratches[Number(beside)];
     if (bytes > block.bytes) {
-      if (beside) this.settle();
       if (block.address !== 0) this.release(block.address);
       block.address = 0;
       block.bytes = 0;
@@ -243,7 +220,7 @@ export class WasmContext {
     if (this.heapOrNone === null) return { used: 0, peak: 0, reserved: 0 };
     const use = this.heap.use();
     let { used } = use;
-    for (const { address } of [...this.scratches, ...this.held]) used -= this.heap.sizeOf(address);
+    for (const { address } of [this.block, ...(this.besides?.blocks ?? [])]) used -= this.heap.sizeOf(address);
     return { ...use, used };
   }
 
@@ -251,6 +228,7 @@ export class WasmContext {
   close(): void {
     this.team?.stop();
     this.team = null;
+    this.besides = null;
     // The instance holds the memory.
     this.exports = {} as WasmExports;
     this.heapOrNone = null;

@@ -3,7 +3,6 @@
  * handed out in convWork.ts; the loops are in assembly/conv2d.ts and convWeight.ts.
  */
 import { type ConvGeometry, convSizes } from '../../shape.js';
-import { besideLast, startOf, wrote } from './beside.js';
 import { ScratchLayout, type WasmContext } from './context.js';
 import { panelBytes, panelStep, productWork } from './convProduct.js';
 import {
@@ -63,7 +62,7 @@ export function convBackward(w: WasmContext): ConvBackward {
   return {
     conv2dBackwardInput(given) {
       const o = withoutIdleStrides(given);
-      const start = startOf(w);
+      const start = w.besides?.start ?? 0;
       const { batch, inChannels, outChannels, groups } = o;
       const [inSize, outSize, weightSize] = convSizes(o);
       const [dy, weight, dx] = [w.input(o.dy, outSize), w.input(o.weight, weightSize), w.address(o.dx, inSize)];
@@ -216,7 +215,7 @@ export function convBackward(w: WasmContext): ConvBackward {
         return list;
       };
       runRanges(w, ranges.map(worksOf));
-      wrote(w, start, given.dx);
+      w.besides?.wrote(start, given.dx, [given.dy, given.weight]);
     },
 
     conv2dBackwardWeight(given) {
@@ -257,41 +256,42 @@ export function convBackward(w: WasmContext): ConvBackward {
           };
         }),
       );
-      const beside = groups === 1 ? besideLast(w, layout.total, [given.x, given.dy], given.dweight) : null;
-      const base = w.scratch(layout.total, beside !== null);
-
-      for (let g = 0; g < groups; g++) {
+      const programs = (base: number, g: number): Step[][] => {
         // The kernel reads past the last tap, up to a panel's width.
         const taps = tables.taps(channels, s.planeBytes, offsets, channels + 7);
-        w.run(
-          parts.map(({ c0, c1, r0, r1, slotBytes, atSums, atCopy, atScratch }): Step[] => {
-            const from = x + (g * channels + c0) * inPlane;
-            const gradient = dy + (g * m + r0) * plane * 4;
-            const to = dweight + ((g * m + r0) * k + c0 * offsets.length) * 4;
-            // The order of fields of WeightGemm.
-            const struct = tables.write(
-              [o.outHeight, o.outWidth, batch],
-              [from, xImage, s.subsampled ? 2 : Number(s.copied), c1 - c0, o.inHeight, o.inWidth],
-              [s.padTop, s.padLeft, s.height, s.phases, s.phaseLength, o.strideHeight, o.strideWidth],
-              [s.copied ? base + atCopy : from, slots, s.copied ? slotBytes : xImage, s.rowBytes],
-              [taps, (c1 - c0) * offsets.length, gradient, dyImage, r1 - r0],
-              [oneBlock ? 0 : base + atSums, to, k * 4, base + atScratch],
-            );
-            if (!s.copied || s.subsampled) return [['weightGemm', [struct]]];
-            const repaired = [
-              ...[from, gradient, to, k * 4, batch, xImage, dyImage],
-              ...[c1 - c0, o.inHeight, o.inWidth, r1 - r0, o.outHeight, o.outWidth],
-              ...[o.kernelHeight, o.kernelWidth, o.strideHeight, o.strideWidth],
-              ...[o.padTop, o.padLeft, o.dilationHeight, o.dilationWidth],
-            ];
-            return [
-              ['weightGemm', [struct]],
-              ['repairWeight', repaired],
-            ];
-          }),
-          beside,
-        );
-      }
+        return parts.map(({ c0, c1, r0, r1, slotBytes, atSums, atCopy, atScratch }) => {
+          const from = x + (g * channels + c0) * inPlane;
+          const gradient = dy + (g * m + r0) * plane * 4;
+          const to = dweight + ((g * m + r0) * k + c0 * offsets.length) * 4;
+          // The order of fields of WeightGemm.
+          const struct = tables.write(
+            [o.outHeight, o.outWidth, batch],
+            [from, xImage, s.subsampled ? 2 : Number(s.copied), c1 - c0, o.inHeight, o.inWidth],
+            [s.padTop, s.padLeft, s.height, s.phases, s.phaseLength, o.strideHeight, o.strideWidth],
+            [s.copied ? base + atCopy : from, slots, s.copied ? slotBytes : xImage, s.rowBytes],
+            [taps, (c1 - c0) * offsets.length, gradient, dyImage, r1 - r0],
+            [oneBlock ? 0 : base + atSums, to, k * 4, base + atScratch],
+          );
+          const steps: Step[] = [['weightGemm', [struct]]];
+          if (s.copied && !s.subsampled) {
+            steps.push([
+              'repairWeight',
+              [
+                ...[from, gradient, to, k * 4, batch, xImage, dyImage],
+                ...[c1 - c0, o.inHeight, o.inWidth, r1 - r0, o.outHeight, o.outWidth],
+                ...[o.kernelHeight, o.kernelWidth, o.strideHeight, o.strideWidth],
+                ...[o.padTop, o.padLeft, o.dilationHeight, o.dilationWidth],
+              ],
+            ]);
+          }
+          return steps;
+        });
+      };
+      const alone = groups === 1;
+      if (alone && w.besides?.run(layout.total, [given.x, given.dy], given.dweight, (base) => programs(base, 0)))
+        return;
+      const base = w.scratch(layout.total);
+      for (let g = 0; g < groups; g++) w.run(programs(base, g));
     },
   };
 }

@@ -147,7 +147,7 @@ export class PreparedConv {
 
   run(): void {
     // It knows addresses only, not which buffers others may still read.
-    this.w.join();
+    this.w.besides?.join();
     const scratch = this.w.scratch(this.plan.scratch);
     if (scratch !== this.scratch) {
       this.w.settle();

@@ -1,5 +1,6 @@
 /** The whole contract on linear memory. */
 import type { Kernels } from '../device.js';
+import { Besides } from './beside.js';
 import type { WasmContext } from './context.js';
 import { convForward } from './conv2d.js';
 import { convBackward } from './conv2dBackward.js';
@@ -30,6 +31,7 @@ export function inferenceKernels(w: WasmContext, math: WasmMath) {
 }
 
 export function allKernels(w: WasmContext, math: WasmMath): Kernels {
+  if (w.team !== null) w.besides = new Besides(w, w.team);
   const direct = convBackward(w);
   return {
     ...inferenceKernels(w, math),

@@ -85,8 +85,14 @@ export class JobTables extends Tables {
 
   private reserve(bytes: number): [number, number] {
     this.settle();
-    const address = this.heap().alloc(bytes, 'the tables of a job', false);
-    return [address, address + bytes];
+    try {
+      const address = this.heap().alloc(bytes, 'the tables of a job', false);
+      return [address, address + bytes];
+    } catch (error) {
+      // There will be no such job: the next one starts afresh.
+      this.next();
+      throw error;
+    }
   }
 
   /** The next job may write: this one was handed out. */

@@ -127,6 +127,8 @@ export class Team {
   beside = 0;
   /** How many of those beside the next job needs. */
   private joined = 0;
+  /** Whether this thread is in a program: still so afterwards where a host ended it there, which no `catch` is told. */
+  private running = false;
   private failure: string | null = null;
   private thrown: { error: unknown } | null = null;
 
@@ -157,8 +159,10 @@ export class Team {
    * @throws DeviceError when a worker failed; the device is then of no more use
    */
   get idle(): boolean {
+    const done = this.reached(MAIN, this.main) && this.besideDone(this.beside);
+    // Only now: a worker says that it failed before it counts its part as done.
     this.check();
-    return this.reached(MAIN, this.main) && this.besideDone(this.beside);
+    return done;
   }
 
   /** Whether so many jobs beside the main order are done. */
@@ -242,7 +246,8 @@ export class Team {
         for (let j = 0; j < args.length; j++) values[at++] = args[j];
       }
     }
-    words[line + PROGRAMS] = programs.length;
+    // In this order for such a worker, too, which looks at both.
+    Atomics.store(words, line + PROGRAMS, programs.length);
     words[line + DONE] = 0;
     words[line + AFTER_MAIN] = after ?? this.main;
     words[line + AFTER_BESIDE] = after === undefined ? this.joined : this.beside;
@@ -275,9 +280,10 @@ export class Team {
   /** Computes, and waits where there is nothing to compute, until what other threads do makes it so. */
   private until(done: () => boolean): void {
     for (;;) {
-      this.check();
       const doings = Atomics.load(this.words, DOINGS);
-      if (done()) break;
+      const over = done();
+      this.check();
+      if (over) break;
       if (!this.help(this.published)) this.wait(doings);
     }
   }
@@ -291,7 +297,7 @@ export class Team {
       const line = LINE * (1 + slot);
       const ticket = Atomics.load(words, line + TICKET);
       const program = ticket & PROGRAM_MASK;
-      const programs = words[line + PROGRAMS];
+      const programs = Atomics.load(words, line + PROGRAMS);
       // A slot is taken again only when its job is done.
       if (ticket >>> JOB_BITS !== (this.next << JOB_BITS) >>> JOB_BITS || program >= programs) {
         this.next = (this.next + 1) | 0;
@@ -299,11 +305,13 @@ export class Team {
       }
       if (!this.reached(MAIN, words[line + AFTER_MAIN]) || !this.reached(BESIDE, words[line + AFTER_BESIDE])) break;
       if (Atomics.compareExchange(words, line + TICKET, ticket, ticket + 1) !== ticket) continue;
+      this.running = true;
       try {
         for (const step of this.jobs[slot][program]) callKernel(this.exports, step);
       } catch (error) {
         this.thrown ??= { error };
       }
+      this.running = false;
       any = true;
       const [kind, number] = [words[line + KIND], words[line + NUMBER]];
       if (Atomics.add(words, line + DONE, 1) + 1 === programs) {
@@ -319,24 +327,20 @@ export class Team {
   private wait(doings: number): void {
     const { words } = this;
     for (let i = 0; i < this.spins; i++) if (Atomics.load(words, DOINGS) !== doings) return;
-    const left = this.jobs.map(() => 0);
     let still = 0;
+    let seen = '';
     while (Atomics.wait(words, DOINGS, doings, LOOK_MS) === 'timed-out') {
-      still += LOOK_MS;
-      for (let slot = 0; slot < left.length; slot++) {
-        const line = LINE * (1 + slot);
-        const now = words[line + PROGRAMS] - Atomics.load(words, line + DONE);
-        if (now !== left[slot]) still = 0;
-        left[slot] = now;
-      }
+      const left = this.jobs.map(({ length }, slot) => length - Atomics.load(words, LINE * (1 + slot) + DONE));
+      still = seen === `${left}` ? still + LOOK_MS : 0;
+      seen = `${left}`;
       if (still < this.stallMs) continue;
-      // The oldest that is not done.
-      let slot = this.published & (SLOTS - 1);
-      while (!left[slot]) slot = (slot + 1) & (SLOTS - 1);
-      const { length } = this.jobs[slot];
+      // The oldest that is not done; the last, where a worker came no further than to say which job it ended.
+      let job = this.published;
+      for (const last = job + SLOTS - 1; job < last && !left[job & (SLOTS - 1)]; ) job++;
+      const programs = this.jobs[job & (SLOTS - 1)];
       this.fail(
-        `wasm: a worker died or stalled in ${names(this.jobs[slot])}: ${left[slot]} of ${length} parts did not come back for ` +
-          `${this.stallMs / 1000} s; make a new device`,
+        `a worker died or stalled in ${names(programs)}: ${left[job & (SLOTS - 1)]} of ${programs.length} parts did not come back ` +
+          `for ${this.stallMs / 1000} s`,
       );
     }
   }
@@ -344,18 +348,19 @@ export class Team {
   /** Throws what went wrong. */
   private check(): void {
     if (this.failure !== null) throw new DeviceError(this.failure);
-    if (this.trouble.message !== null) this.fail(`wasm: a worker broke (${this.trouble.message}); make a new device`);
+    if (this.running) this.fail('a kernel was stopped halfway');
+    if (this.trouble.message !== null) this.fail(`a worker broke (${this.trouble.message})`);
     const failed = Atomics.load(this.words, FAILED);
-    if (failed !== 0) this.fail(`wasm: a worker failed in ${names(this.jobs[failed - 1])}; make a new device`);
+    if (failed !== 0) this.fail(`a worker failed in ${names(this.jobs[failed - 1])}`);
     const { thrown } = this;
     this.thrown = null;
     if (thrown !== null) throw thrown.error;
   }
 
-  private fail(message: string): never {
-    this.failure = message;
+  private fail(why: string): never {
+    this.failure = `wasm: ${why}; make a new device`;
     this.stop();
-    throw new DeviceError(message);
+    throw new DeviceError(this.failure);
   }
 
   /** Ends the workers. */
@@ -363,6 +368,7 @@ export class Team {
     Atomics.store(this.words, STOP, 1);
     Atomics.add(this.words, PUBLISHED, 1);
     Atomics.notify(this.words, PUBLISHED);
+    Atomics.add(this.words, DOINGS, 1);
     Atomics.notify(this.words, DOINGS);
     for (const worker of this.workers) worker.terminate();
   }

@@ -12,6 +12,7 @@ function forwardPlan(
   o: ConvGeometry,
   { x, weight, bias, out }: { x: number; weight: number; bias: number; out: number },
   epilogue: Epilogue,
+  keeps: boolean,
 ): ConvPlan {
   const [k, rows] = [o.inChannels / o.groups, o.outChannels / o.groups];
   const [tilesHigh, tilesWide] = winogradTiles(m, 'forward', o);
@@ -37,12 +38,12 @@ function forwardPlan(
       width: o.outWidth,
       weight,
       rowStep: k * 36,
-      step: 36,
-      flipped: false,
+      filters: (from, count, to) => ['winogradFilters', [m, o.strideHeight, from, count, k, k * 36, 36, 0, ...to]],
       bias,
     },
     o,
     epilogue,
+    keeps,
   );
 }
 
@@ -51,7 +52,7 @@ export function winogradForward(w: WasmContext, direct: ConvForward): ConvForwar
     prepareConv(o, addresses, epilogue) {
       const m = winogradTile('forward', o);
       if (m === 0) return direct.prepareConv(o, addresses, epilogue);
-      return new PreparedConv(w, forwardPlan(w, m, o, addresses, epilogue));
+      return new PreparedConv(w, forwardPlan(w, m, o, addresses, epilogue, true));
     },
 
     conv2d(o) {
@@ -60,7 +61,7 @@ export function winogradForward(w: WasmContext, direct: ConvForward): ConvForwar
       const [inSize, outSize, weightSize] = convSizes(o);
       const addresses = { x: w.input(o.x, inSize), weight: w.input(o.weight, weightSize) };
       const [bias, out] = [w.optional(o.bias, o.outChannels), w.address(o.out, outSize)];
-      runOnce(w, forwardPlan(w, m, o, { ...addresses, bias, out }, NO_EPILOGUE));
+      runOnce(w, forwardPlan(w, m, o, { ...addresses, bias, out }, NO_EPILOGUE, false));
     },
   };
 }

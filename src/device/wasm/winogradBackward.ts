@@ -1,7 +1,6 @@
 /** The gradients by Winograd's algorithm on linear memory, where `winogradTile` says so; direct kernels do the rest. */
 import { convSizes } from '../../shape.js';
 import { WEIGHT_TILES, winogradTile, winogradTiles } from '../winograd.js';
-import { besideLast, startOf, wrote } from './beside.js';
 import { ScratchLayout, type WasmContext } from './context.js';
 import { type ConvBackward, NO_EPILOGUE, runOnce } from './convWork.js';
 import type { Step } from './team.js';
@@ -12,7 +11,7 @@ export function winogradBackward(w: WasmContext, direct: ConvBackward): ConvBack
     conv2dBackwardInput(o) {
       const m = winogradTile('input', o);
       if (m === 0) return direct.conv2dBackwardInput(o);
-      const start = startOf(w);
+      const start = w.besides?.start ?? 0;
       const [inSize, outSize, weightSize] = convSizes(o);
       const [channels, k] = [o.inChannels / o.groups, o.outChannels / o.groups];
       const [tilesHigh, tilesWide] = winogradTiles(m, 'input', o);
@@ -38,15 +37,18 @@ export function winogradBackward(w: WasmContext, direct: ConvBackward): ConvBack
           width: o.inWidth,
           weight: w.input(o.weight, weightSize),
           rowStep: 36,
-          step: channels * 36,
-          flipped: true,
+          filters: (from, count, to) =>
+            stride === 1
+              ? ['winogradFarFilters', [m, from, count, k, channels * 36, ...to]]
+              : ['winogradFilters', [m, stride, from, count, k, 36, channels * 36, 1, ...to]],
           bias: 0,
         },
         o,
         NO_EPILOGUE,
+        false,
       );
       runOnce(w, plan);
-      wrote(w, start, o.dx);
+      w.besides?.wrote(start, o.dx, [o.dy, o.weight]);
     },
 
     conv2dBackwardWeight(o) {
@@ -84,24 +86,22 @@ export function winogradBackward(w: WasmContext, direct: ConvBackward): ConvBack
           w.sizes.winogradWeightScratch(m, stride, o.batch, tilesHigh, tilesWide, block, c1 - c0, r1 - r0),
         ),
       }));
-      const beside = o.groups === 1 ? besideLast(w, layout.total, [o.x, o.dy], o.dweight) : null;
-      const base = w.scratch(layout.total, beside !== null);
-      for (let g = 0; g < o.groups; g++) {
-        w.run(
-          plans.map(({ c0, c1, r0, r1, atScratch }): Step[] => {
-            // The order of fields of WinogradWeight.
-            const struct = w.tables.write(
-              [m, stride, o.batch, tilesHigh, tilesWide, block],
-              [x + (g * channels + c0) * inPlane, o.inChannels * inPlane, c1 - c0, o.inHeight, o.inWidth],
-              [o.padTop, o.padLeft],
-              [dy + (g * rows + r0) * outPlane, o.outChannels * outPlane, r1 - r0, o.outHeight, o.outWidth],
-              [dweight + ((g * rows + r0) * channels + c0) * 36, channels * 36, base + atScratch],
-            );
-            return [['winogradWeight', [struct]]];
-          }),
-          beside,
-        );
-      }
+      const programs = (base: number, g: number): Step[][] =>
+        plans.map(({ c0, c1, r0, r1, atScratch }) => {
+          // The order of fields of WinogradWeight.
+          const struct = w.tables.write(
+            [m, stride, o.batch, tilesHigh, tilesWide, block],
+            [x + (g * channels + c0) * inPlane, o.inChannels * inPlane, c1 - c0, o.inHeight, o.inWidth],
+            [o.padTop, o.padLeft],
+            [dy + (g * rows + r0) * outPlane, o.outChannels * outPlane, r1 - r0, o.outHeight, o.outWidth],
+            [dweight + ((g * rows + r0) * channels + c0) * 36, channels * 36, base + atScratch],
+          );
+          return [['winogradWeight', [struct]]];
+        });
+      const alone = o.groups === 1;
+      if (alone && w.besides?.run(layout.total, [o.x, o.dy], o.dweight, (base) => programs(base, 0))) return;
+      const base = w.scratch(layout.total);
+      for (let g = 0; g < o.groups; g++) w.run(programs(base, g));
     },
   };
 }

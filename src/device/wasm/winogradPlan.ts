@@ -16,10 +16,12 @@ import { MOST_STEPS, type Step } from './team.js';
 /** A block's transformed tiles and their sums should stay in the second-level cache, but weights should be met often. */
 const BLOCK_BYTES = 1 << 20;
 const [LEAST_BLOCK, MOST_BLOCK] = [32, 128];
+/** Filters that are used once and take more than this are transformed as they are used, so many bytes or some more at a time. */
+const FILTER_BYTES = 1 << 18;
 /** The part of the threads' time that dividing the tiles must use. */
 const LEAST_EVEN = 0.95;
-/** Bytes of constants and lines that a thread needs to transform filters: TILE_SCRATCH of assembly/winogradTiles.ts. */
-const TILE_SCRATCH = 3136;
+/** Bytes that a thread needs to transform filters: FILTER_SCRATCH of assembly/winograd.ts. */
+const FILTER_SCRATCH = 3136 + 9216;
 
 /** Elements of a transformed tile. */
 export const elements = (m: number, stride: number): number => (stride === 2 ? 2 * m + 1 : m + 2) ** 2;
@@ -37,11 +39,10 @@ const wholePanels = (tiles: number): number => Math.ceil(tiles / 8) * 8;
  * Whether the threads transform the tiles together, each some channels, before each multiplies them by some of the filters. Else they
  * divide the tiles, where these are many and come out even, or each transforms them all.
  */
-function sharesColumns(w: WasmContext, { m, stride, groups, k, rows }: Plain, tiles: number): boolean {
+function sharesColumns(w: WasmContext, { m, stride, k, rows }: Plain, tiles: number): boolean {
   const panels = tiles / 8;
   const even = panels / (w.threads * Math.ceil(panels / w.threads));
-  if (w.threads === 1 || groups > 1 || tiles === 0 || tiles > MOST_BLOCK) return false;
-  if (panels >= 2 * w.threads && even >= LEAST_EVEN) return false;
+  if (w.threads === 1 || (panels >= 2 * w.threads && even >= LEAST_EVEN)) return false;
   return productTime(m, stride, tiles, k, rows) >= 2 * w.grain && Math.min(k, rows / 2) >= 4 * w.threads;
 }
 
@@ -71,15 +72,24 @@ export interface Plain {
   readonly rows: number;
   readonly height: number;
   readonly width: number;
-  /** Filters of nine floats: bytes from one row's to the next's, from one k to the next, between groups. */
+  /**
+   * Filters of nine floats, the bytes from one row's to the next's, and what transforms some rows; `to`: where they go, the bytes from one ξ
+   * to the next and from one k to the next, scratch.
+   */
   readonly weight: number;
   readonly rowStep: number;
-  readonly step: number;
-  readonly flipped: boolean;
+  readonly filters: (weight: number, rows: number, to: readonly number[]) => Step;
   readonly bias: number;
 }
 
-export function winogradPlan(w: WasmContext, o: Plain, geometry: ConvGeometry, epilogue: Epilogue): ConvPlan {
+/** `keeps`: the filters are transformed for more than one run. */
+export function winogradPlan(
+  w: WasmContext,
+  o: Plain,
+  geometry: ConvGeometry,
+  epilogue: Epilogue,
+  keeps: boolean,
+): ConvPlan {
   const { sizes } = w;
   const { m, stride, batch, groups, k, rows } = o;
   const [step, overlap] = stride === 1 ? [m, 2] : o.transposed ? [m, 1] : [2 * m, 1];
@@ -90,19 +100,25 @@ export function winogradPlan(w: WasmContext, o: Plain, geometry: ConvGeometry, e
   const ranges = imageRanges(w, batch, o.height * o.width, chunk, groups + 1);
   const longest = Math.max(...ranges.map(([from, to]) => to - from));
   const images = Math.min(chunk, longest);
-  const shared = sharesColumns(w, o, ranges.length === 1 ? images * tilesOfImage : 0);
-  const block = shared ? wholePanels(images * tilesOfImage) : blockTiles(m, stride, images * tilesOfImage, k, rows);
+  const tiles = images * tilesOfImage;
+  const oneBlock =
+    ranges.length === 1 && groups === 1 && tiles > 0 && tiles <= MOST_BLOCK && images * w.threads <= MOST_STEPS;
+  const lazy = oneBlock && !keeps && images === batch && sizes.winogradFilterBytes(m, rows, k) > FILTER_BYTES;
+  const shared = lazy || (oneBlock && sharesColumns(w, o, tiles));
+  const block = shared ? wholePanels(tiles) : blockTiles(m, stride, tiles, k, rows);
   const columnBytes = sizes.winogradColumns(m, stride, block, k);
-  const scratchBytes = sizes.winogradScratch(m, stride, block, rows) + (shared ? 0 : columnBytes);
+  // Rows whose filters are there at a time.
+  const most = lazy ? 8 * Math.ceil(FILTER_BYTES / sizes.winogradFilterBytes(m, 8, k)) : rows;
+  const scratchBytes = sizes.winogradScratch(m, stride, block, most) + (shared ? 0 : columnBytes);
   const scratchStep = Math.ceil(scratchBytes / 64) * 64;
-  const xi = sizes.winogradFilterXi(rows, k);
+  const xi = sizes.winogradFilterXi(most, k);
   // Filters that meet at most half a panel of tiles are read once, from memory: in one stream, two row panels side by side.
   const kStep = batch * tilesOfImage <= 4 && rows % 8 === 0 ? 32 : 16;
-  const filterBytes = Math.ceil(sizes.winogradFilterBytes(m, rows, k) / 64) * 64;
+  const filterBytes = Math.ceil(sizes.winogradFilterBytes(m, most, k) / 64) * 64;
 
   const lasting = new ScratchLayout();
-  const atFilters = lasting.take(groups * filterBytes);
-  const atTransform = lasting.take(w.threads * TILE_SCRATCH);
+  const atFilters = lasting.take((lazy ? w.threads : groups) * filterBytes);
+  const atTransform = lasting.take(w.threads * FILTER_SCRATCH);
   const layout = new ScratchLayout();
   const copyBytes = images * sourceChannels * s.planeBytes;
   const atCopy = layout.take(ranges.length * copyBytes);
@@ -112,46 +128,38 @@ export function winogradPlan(w: WasmContext, o: Plain, geometry: ConvGeometry, e
   const outPlane = o.height * o.width * 4;
   const outImage = groups * rows * outPlane;
 
+  const filters = (base: number, weight: number, count: number, out: number): Step =>
+    o.filters(weight, count, [out, xi, kStep, base + atTransform]);
+
   return {
     lasting: lasting.total,
     scratch: layout.total,
     prepare(base) {
-      for (let g = 0; g < groups; g++) {
-        w.parallel(
-          'winogradFilters',
+      for (let g = 0; g < groups && !lazy; g++) {
+        const weight = o.weight + g * rows * k * 36;
+        const out = base + atFilters + g * filterBytes;
+        w.run(
           w
             .split(rows, rows * k * 8, kStep / 4, 2)
-            .map(([from, to]) => [
-              m,
-              stride,
-              o.weight + g * rows * k * 36 + from * o.rowStep,
-              to - from,
-              k,
-              o.rowStep,
-              o.step,
-              Number(o.flipped),
-              base + atFilters + g * filterBytes + from * 4 * k,
-              xi,
-              kStep,
-              base + atTransform,
-            ]),
+            .map(([from, to]) => [filters(base, weight + from * o.rowStep, to - from, out + from * 4 * k)]),
         );
       }
     },
     works(base, scratch, tables) {
-      /** Tiles of `count` images at `from`, group g: channels to transform, rows to multiply them by. */
+      /** Tiles of `count` images at `from`, group g: channels to transform, rows to multiply them by, whose filters are at `at`. */
       const convStep = (
         { from, to, g }: { from: number; to: number; g: number },
         [firstTile, lastTile]: readonly [number, number],
         [first, last]: readonly [number, number],
         [kFrom, kTo]: readonly [number, number],
+        at = base + atFilters + g * filterBytes + first * 4 * k,
       ): Step => {
         // The order of fields of WinogradConv.
         const struct = tables.write(
           [m, stride, Number(o.transposed), firstTile, lastTile, block],
           [o.tilesHigh, o.tilesWide, o.height, o.width],
           [from + g * k * s.planeBytes, sourceChannels * s.planeBytes, s.planeBytes, s.rowBytes, k],
-          [base + atFilters + g * filterBytes + first * 4 * k, xi, kStep, last - first],
+          [at, xi, kStep, last - first],
           [o.bias === 0 ? 0 : o.bias + 4 * (g * rows + first)],
           [to + (g * rows + first) * outPlane, outImage, outPlane, scratch + atScratch, scratchStep],
           [epilogue.residual === 0 ? 0 : epilogue.residual - o.out, Number(epilogue.relu)],
@@ -164,11 +172,22 @@ export function winogradPlan(w: WasmContext, o: Plain, geometry: ConvGeometry, e
         (divide) => {
           const tiles = count * tilesOfImage;
           const work = divide ? productTime(m, stride, tiles, k, rows) : 0;
-          if (shared) return w.split(rows, work, 8).map((range) => [convStep(at, [0, tiles], range, [0, 0])]);
+          if (shared) {
+            return w.split(rows, work, 8).map(([first, last], i) => {
+              const steps: Step[] = [];
+              const out = base + atFilters + i * filterBytes;
+              for (let row = first; row < last; row += most) {
+                const end = Math.min(last, row + most);
+                if (lazy) steps.push(filters(base, o.weight + row * o.rowStep, end - row, out));
+                steps.push(convStep(at, [0, tiles], [row, end], [0, 0], lazy ? out : undefined));
+              }
+              return steps;
+            });
+          }
           // Few tiles: every thread transforms them all, for some of the rows.
           const byTiles = tiles >= 16 * w.threads;
-          const most = Math.max(1, Math.floor(Math.min(tiles / block, MOST_STEPS) / w.threads));
-          const tileRanges = w.split(tiles, byTiles ? work : 0, 8, most);
+          const perThread = Math.max(1, Math.floor(Math.min(tiles / block, MOST_STEPS) / w.threads));
+          const tileRanges = w.split(tiles, byTiles ? work : 0, 8, perThread);
           const rowRanges = w.split(rows, byTiles ? 0 : work, 8);
           return tileRanges.flatMap((range) => rowRanges.map((some) => [convStep(at, range, some, [0, k])]));
         };

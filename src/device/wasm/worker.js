@@ -71,7 +71,7 @@ function serve({ module, memory, control, kernels, thread, spins }, ready) {
     // read of it is whole.
     const ticket = Atomics.load(words, line + TICKET);
     const program = ticket & 0xfff;
-    const programs = words[line + PROGRAMS];
+    const programs = Atomics.load(words, line + PROGRAMS);
     if (ticket >>> 12 !== (next & 0xfffff) || program >= programs) {
       next = (next + 1) | 0;
       continue;
