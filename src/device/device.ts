@@ -68,7 +68,7 @@ export abstract class Buffer {
 export interface MemoryUse {
   /** Bytes in live buffers. */
   readonly used: number;
-  /** Most bytes ever in use at once, scratch included. */
+  /** Most bytes ever in use at once, scratch included; with threads also what waits for a kernel that still reads it, not always as much. */
   readonly peak: number;
   /** Bytes that the device holds from its host. */
   readonly reserved: number;

@@ -95,6 +95,7 @@ export class WasmContext {
   /** Runs programs that write to different places, on all threads where there are several; beside other jobs, after so many. */
   run(programs: readonly (readonly Step[])[], after?: number): void {
     const { team } = this;
+    // `heap` throws once the device was disposed.
     if (programs.length === 0 || !this.heap) return;
     if (team === null || (programs.length === 1 && team.idle)) {
       for (const steps of programs) for (const step of steps) callKernel(this.exports, step);
