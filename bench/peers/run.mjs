@@ -167,7 +167,7 @@ for (const group of GROUPS) {
       // Everyone goes first in turn, and the peak is taken beside each.
       const one = all[(round + i) % all.length];
       if (group.threads > 1) await pause(PAUSE_MS);
-      peaks.push(peak.sample());
+      peaks.push(peak.sample(one.ms.at(-1) ?? 0).mean);
       const { ms, cpuMs } = await one.run();
       one.ms.push(ms);
       one.cpuMs.push(cpuMs);
