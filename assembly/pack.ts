@@ -57,14 +57,20 @@ export function packRows(a: usize, out: usize, panelBytes: usize, rows: i32, k: 
 /** Stores the four columns of the 4×4 matrix with the given rows, `step` bytes apart. */
 @inline
 export function transpose4(r0: v128, r1: v128, r2: v128, r3: v128, out: usize, step: usize): void {
+  transposeApart(r0, r1, r2, r3, out, out + step, out + 2 * step, out + 3 * step);
+}
+
+/** The same, each column where it belongs. */
+@inline
+function transposeApart(r0: v128, r1: v128, r2: v128, r3: v128, o0: usize, o1: usize, o2: usize, o3: usize): void {
   const t0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
   const t1 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
   const t2 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
   const t3 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
-  v128.store(out, v128.shuffle<f64>(t0, t1, 0, 2));
-  v128.store(out + step, v128.shuffle<f64>(t0, t1, 1, 3));
-  v128.store(out + 2 * step, v128.shuffle<f64>(t2, t3, 0, 2));
-  v128.store(out + 3 * step, v128.shuffle<f64>(t2, t3, 1, 3));
+  v128.store(o0, v128.shuffle<f64>(t0, t1, 0, 2));
+  v128.store(o1, v128.shuffle<f64>(t0, t1, 1, 3));
+  v128.store(o2, v128.shuffle<f64>(t2, t3, 0, 2));
+  v128.store(o3, v128.shuffle<f64>(t2, t3, 1, 3));
 }
 
 /**
@@ -172,34 +178,12 @@ function packNines(p0: usize, panels: i32, table: usize): void {
   let a7: usize = load<u32>(table, 84);
   let a8: usize = load<u32>(table, 96);
   for (; panels > 0; panels--) {
-    let r0 = v128.load(p0);
-    let r1 = v128.load(p0, 36);
-    let r2 = v128.load(p0, 72);
-    let r3 = v128.load(p0, 108);
-    let t0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
-    let t1 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
-    let t2 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
-    let t3 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
-    v128.store(a0, v128.shuffle<f64>(t0, t1, 0, 2));
-    v128.store(a1, v128.shuffle<f64>(t0, t1, 1, 3));
-    v128.store(a2, v128.shuffle<f64>(t2, t3, 0, 2));
-    v128.store(a3, v128.shuffle<f64>(t2, t3, 1, 3));
+    transposeApart(v128.load(p0), v128.load(p0, 36), v128.load(p0, 72), v128.load(p0, 108), a0, a1, a2, a3);
     a0 += load<u32>(table, 8);
     a1 += load<u32>(table, 20);
     a2 += load<u32>(table, 32);
     a3 += load<u32>(table, 44);
-    r0 = v128.load(p0, 16);
-    r1 = v128.load(p0, 52);
-    r2 = v128.load(p0, 88);
-    r3 = v128.load(p0, 124);
-    t0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
-    t1 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
-    t2 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
-    t3 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
-    v128.store(a4, v128.shuffle<f64>(t0, t1, 0, 2));
-    v128.store(a5, v128.shuffle<f64>(t0, t1, 1, 3));
-    v128.store(a6, v128.shuffle<f64>(t2, t3, 0, 2));
-    v128.store(a7, v128.shuffle<f64>(t2, t3, 1, 3));
+    transposeApart(v128.load(p0, 16), v128.load(p0, 52), v128.load(p0, 88), v128.load(p0, 124), a4, a5, a6, a7);
     a4 += load<u32>(table, 56);
     a5 += load<u32>(table, 68);
     a6 += load<u32>(table, 80);
