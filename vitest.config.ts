@@ -4,12 +4,12 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 /** Minutes each: they begin first, lest one runs alone at the end. */
 const LONG = [
   'sandboxes',
-  'goldens-resnet',
-  'goldens-family',
-  'decisions',
   'goldens-model',
-  'cli',
   'mutants',
+  'webgpu',
+  'goldens-resnet',
+  'decisions',
+  'cli',
   'conformance',
   'page',
 ];

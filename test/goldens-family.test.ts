@@ -4,7 +4,7 @@ import { devices, fastDevices } from './devices.js';
 import { goldens } from './goldens.js';
 import { describeNet, MEDIUM } from './goldens-net.js';
 
-/** Drawing and loading their weights takes longer than running them, so they run in both orders of sums, once each. */
+/** Loading their weights takes longer than running them, so they run in both orders of sums, once each. */
 const on = [...devices, ...fastDevices].filter(
   (d) => d.name === 'wasm, 3 threads' || d.name === 'wasm, fast, 3 threads',
 );

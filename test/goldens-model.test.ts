@@ -1,7 +1,7 @@
 /**
  * The chapter's ResNet-18 against PyTorch: stages, logits, loss, every gradient, running statistics, twelve steps.
- * A GPU takes half of the steps, in its fast mode; ATALHO_GPU_STEPS sets how many, in both modes: on a processor in disguise a step
- * takes up to half a minute.
+ * A GPU takes half of the steps, in its fast mode; ATALHO_GPU_STEPS sets how many, in both modes: on a processor in disguise a
+ * step takes up to half a minute.
  */
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -20,7 +20,7 @@ import {
 import { gunzip } from '../src/io/gzip.js';
 import { readIdx } from '../src/io/idx.js';
 import { devices } from './devices.js';
-import { expectWithin, formula, goldens, labelsFor, loadFormula } from './goldens.js';
+import { doubles, expectWithin, formula, goldens, labelsFor, loadFormula, norm, undrawn } from './goldens.js';
 import { fastGpuDevices, gpuDevices } from './gpu.js';
 
 /**
@@ -46,7 +46,6 @@ const STEPS = new Map([
 ]);
 
 const largest = (values: ArrayLike<number>): number => Array.from(values).reduce((a, v) => Math.max(a, Math.abs(v)), 0);
-const norm = (values: ArrayLike<number>): number => Math.sqrt(Array.from(values).reduce((a, v) => a + v * v, 0));
 
 describe.each(chosen)('d2lResnet18 against PyTorch on $name', ({ name, make, fast, precision }) => {
   const file = goldens('d2l_resnet18');
@@ -55,7 +54,7 @@ describe.each(chosen)('d2lResnet18 against PyTorch on $name', ({ name, make, fas
   let net: Sequential;
   beforeAll(async () => {
     device = await make();
-    net = d2lResnet18({ device });
+    net = d2lResnet18({ device, generator: undrawn() });
     loadFormula(net);
   });
   afterAll(() => device.dispose());
@@ -75,7 +74,7 @@ describe.each(chosen)('d2lResnet18 against PyTorch on $name', ({ name, make, fas
       }),
     );
     for (const [i, t] of outputs.entries()) {
-      const values = Float64Array.from(await t.data(), Number);
+      const values = doubles(await t.data());
       const mean = values.reduce((a, v) => a + Math.abs(v), 0) / values.length;
       const want = file.get(`eval.stage${i}.mean_abs`).data[0];
       expectWithin(`stage ${i}: mean |x|`, [mean], [want], bound * want);
@@ -104,12 +103,12 @@ describe.each(chosen)('d2lResnet18 against PyTorch on $name', ({ name, make, fas
       return { logits, loss, grads: grad(loss, [...params.values()]) };
     });
     const wanted = file.get('train.logits').data;
-    expectWithin('train.logits', Float64Array.from(await logits.data(), Number), wanted, forward * largest(wanted));
+    expectWithin('train.logits', doubles(await logits.data()), wanted, forward * largest(wanted));
     expectWithin('train.loss', await loss.data(), file.get('train.loss').data, forward * 3);
 
     const names = [...params.keys()];
     for (const [i, name] of names.entries()) {
-      const values = Float64Array.from(await grads[i].data(), Number);
+      const values = doubles(await grads[i].data());
       const head = file.get(`grad.${name}.head`).data;
       const size = file.get(`grad.${name}.norm`).data[0];
       // A convolution's bias before a batch norm has gradient 0, the sum of terms that cancel: judged by their size.
@@ -119,7 +118,7 @@ describe.each(chosen)('d2lResnet18 against PyTorch on $name', ({ name, make, fas
       expectWithin(`grad ${name}`, values.subarray(0, head.length), head, gradient * weight);
     }
     for (const [name, t] of net.namedBuffers()) {
-      const values = Float64Array.from(await t.data(), Number);
+      const values = doubles(await t.data());
       if (name.endsWith('num_batches_tracked')) {
         expect(values[0], name).toBe(1);
         continue;
@@ -170,7 +169,7 @@ describe.each(chosen)('d2lResnet18 against PyTorch on $name', ({ name, make, fas
       const first = precision.winograd ? 2e-6 : 1e-6;
       const want = curve.get('loss.float64').data[step];
       expectWithin(`loss of step ${step}`, await loss.data(), [want], Math.min(first * 4 ** step, 3e-4));
-      const scores = Float64Array.from(await logits.data(), Number);
+      const scores = doubles(await logits.data());
       const right = own.filter((label, i) => {
         const row = scores.subarray(i * 10, i * 10 + 10);
         return row.indexOf(Math.max(...row)) === label;

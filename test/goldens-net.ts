@@ -1,8 +1,17 @@
 /** How a network of torchvision's is judged by torchvision's own values: logits, loss, every gradient, running statistics. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { crossEntropy, type Device, grad, keep, noGrad, type Sequential, tensor } from '../src/index.js';
+import {
+  crossEntropy,
+  type Device,
+  grad,
+  type InitOptions,
+  keep,
+  noGrad,
+  type Sequential,
+  tensor,
+} from '../src/index.js';
 import type { DeviceMaker } from './devices.js';
-import { expectWithin, formula, type GoldenFile, loadFormula } from './goldens.js';
+import { doubles, expectWithin, formula, type GoldenFile, loadFormula, norm, undrawn } from './goldens.js';
 
 /**
  * Relative to the largest logit, and to the norm of a gradient. In float32 a ReLU or a maximum decided the other way, by an
@@ -21,11 +30,10 @@ export const MEDIUM = { forward: EVAL, gradient: 2e-2 };
 export const DEEP = { forward: 2.4e-4, gradient: 3.2e-2 };
 
 const largest = (values: ArrayLike<number>): number => Array.from(values).reduce((a, v) => Math.max(a, Math.abs(v)), 0);
-const norm = (values: ArrayLike<number>): number => Math.sqrt(Array.from(values).reduce((a, v) => a + v * v, 0));
 
 export interface Net {
   readonly name: string;
-  readonly make: (options: { device: Device }) => Sequential;
+  readonly make: (options: InitOptions) => Sequential;
   readonly parameters: number;
   readonly file: GoldenFile;
   /** Of its entries in the file. */
@@ -46,7 +54,7 @@ export function describeNet({ name, make, parameters, single, file, prefix, on }
     let net: Sequential;
     beforeAll(async () => {
       device = await maker.make();
-      net = make({ device });
+      net = make({ device, generator: undrawn() });
       loadFormula(net);
     });
     afterAll(() => device.dispose());
@@ -61,7 +69,7 @@ export function describeNet({ name, make, parameters, single, file, prefix, on }
       const want = file.get(`${prefix}eval.logits`);
       expect(logits.shape).toEqual(want.shape);
       const bound = (device.dtype === 'float32' ? EVAL : DOUBLE.forward) * largest(want.data);
-      expectWithin('eval.logits', Float64Array.from(await logits.data(), Number), want.data, bound);
+      expectWithin('eval.logits', doubles(await logits.data()), want.data, bound);
       logits.dispose();
     });
 
@@ -77,10 +85,10 @@ export function describeNet({ name, make, parameters, single, file, prefix, on }
         return { logits, loss, grads: grad(loss, [...params.values()]) };
       });
       const wanted = file.get(`${prefix}train.logits`).data;
-      expectWithin('train.logits', Float64Array.from(await logits.data(), Number), wanted, forward * largest(wanted));
+      expectWithin('train.logits', doubles(await logits.data()), wanted, forward * largest(wanted));
       expectWithin('train.loss', await loss.data(), file.get(`${prefix}train.loss`).data, forward * largest(wanted));
       for (const [i, name] of [...params.keys()].entries()) {
-        const values = Float64Array.from(await grads[i].data(), Number);
+        const values = doubles(await grads[i].data());
         const head = file.get(`${prefix}grad.${name}.head`).data;
         const size = file.get(`${prefix}grad.${name}.norm`).data[0];
         expectWithin(`|grad ${name}|`, [norm(values)], [size], gradient * size);
@@ -89,7 +97,7 @@ export function describeNet({ name, make, parameters, single, file, prefix, on }
       for (const [name, t] of net.namedBuffers()) {
         if (name.endsWith('num_batches_tracked')) continue;
         const head = file.get(`${prefix}buffer.${name}.head`).data;
-        const values = Float64Array.from(await t.data(), Number).subarray(0, head.length);
+        const values = doubles(await t.data()).subarray(0, head.length);
         expectWithin(name, values, head, forward * Math.max(1, largest(head)));
       }
       for (const t of [logits, loss, ...grads]) t.dispose();

@@ -3,7 +3,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { expect } from 'vitest';
-import { type Device, type Module, readSafetensors, type Shape } from '../src/index.js';
+import { type Device, Generator, type Module, readSafetensors, type Shape } from '../src/index.js';
 import { sizeOf } from '../src/shape.js';
 
 export interface Golden {
@@ -46,12 +46,14 @@ function crc32(text: string): number {
 /** Element i is lo + (hi − lo)·fmix32(i XOR crc32(name)) / 2³², rounded once to float32. */
 export function formula(name: string, shape: Shape, lo = -1, hi = 1): Float32Array {
   const salt = crc32(name);
-  return Float32Array.from({ length: sizeOf(shape) }, (_, i) => {
+  const values = new Float32Array(sizeOf(shape));
+  for (let i = 0; i < values.length; i++) {
     let x = i ^ salt;
     x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
     x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
-    return lo + ((hi - lo) * ((x ^ (x >>> 16)) >>> 0)) / 2 ** 32;
-  });
+    values[i] = lo + ((hi - lo) * ((x ^ (x >>> 16)) >>> 0)) / 2 ** 32;
+  }
+  return values;
 }
 
 /** What the formula gives a network's parameter or buffer of this state-dict name. */
@@ -65,9 +67,34 @@ export function stateFormula(name: string, shape: Shape): Float32Array {
   return formula(name, shape, -bound, bound);
 }
 
+/** Draws zeros: for networks whose weights the formula then overwrites, since drawing those of a large one takes seconds. */
+class Undrawn extends Generator {
+  override uniformArray(shape: Shape): Float32Array {
+    return new Float32Array(sizeOf(shape));
+  }
+  override normalArray(shape: Shape): Float32Array {
+    return new Float32Array(sizeOf(shape));
+  }
+}
+
+export const undrawn = (): Generator => new Undrawn(0);
+
 export function loadFormula(net: Module): void {
   const state = [...net.stateDict()];
   net.loadStateDict(new Map(state.map(([name, t]) => [name, { shape: t.shape, data: stateFormula(name, t.shape) }])));
+}
+
+/** Of any tensor's values; what is compared may have millions. */
+export function doubles(values: ArrayLike<number> | ArrayLike<bigint>): Float64Array {
+  return ArrayBuffer.isView(values) && !(values instanceof BigInt64Array)
+    ? new Float64Array(values as Float32Array)
+    : Float64Array.from(values as ArrayLike<bigint>, Number);
+}
+
+export function norm(values: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i] * values[i];
+  return Math.sqrt(sum);
 }
 
 /** Labels 3·i mod 10. */
