@@ -3,7 +3,7 @@
  * input gradient. A panel of 8 pixels × KC taps is packed, stays in the first-level cache and meets every row panel of
  * the weights. Blocking over k goes on from the stored sums, so every output is one sum in the order of the reference.
  */
-import { halfTiles, TILE_BYTES, tilePackContinue, tilePackZero, wholeTiles } from './gemm';
+import { halfTiles, TILE_BYTES, tileColumn, tilePackContinue, tilePackZero, wholeTiles } from './gemm';
 import { normaliseRow } from './batchnorm';
 import { addAndRelu, addValue } from './elementwise';
 import { packFour, packPanel } from './im2col';
@@ -130,7 +130,9 @@ export function implicitGemm(g: ImplicitGemm, thread: i32): void {
         const goOn = k0 > 0;
         if (count - (p << 3) <= 4) {
           packFour(bases + pixel, taps, kb, columns, 16);
-          halfTiles(goOn, rows, rowBytes, rowBytes, 16, columns, columns + ((<usize>kb) << 4), tile, tileStep, rowPanels);
+          const end: usize = columns + ((<usize>kb) << 4);
+          if (isColumn(g, count - (p << 3))) tileColumn(goOn, rows, rowBytes, columns, end, tile, tileStep, rowPanels);
+          else halfTiles(goOn, rows, rowBytes, rowBytes, 16, columns, end, tile, tileStep, rowPanels);
           continue;
         }
         // Row panels of neighbouring pixels are stored straight, the rest are tiles that wait in scratch, as are half panels'. Where
@@ -160,6 +162,12 @@ export function implicitGemm(g: ImplicitGemm, thread: i32): void {
   }
 }
 
+/** Whether a panel of `lanes` pixels goes through `tileColumn`. */
+@inline
+function isColumn(g: ImplicitGemm, lanes: i32): bool {
+  return lanes === 1 && !(g.m & 15);
+}
+
 /** Stores the tiles that were kept aside: half panels, rows past a multiple of 4, split pixels. */
 function finishBlock(g: ImplicitGemm, dsts: usize, tiles: usize, panels: i32, count: i32): void {
   const m = g.m;
@@ -167,11 +175,12 @@ function finishBlock(g: ImplicitGemm, dsts: usize, tiles: usize, panels: i32, co
   for (let p = 0; p < panels; p++) {
     const d = dsts + ((<usize>p) << 5);
     const contiguous = <usize>load<u32>(d, 28) - <usize>load<u32>(d) === 28;
-    const lanes: usize = min(8, count - (p << 3));
+    const lanes = min(8, count - (p << 3));
+    const rowShift: usize = isColumn(g, lanes) ? 2 : 5;
     for (let r = contiguous ? m & ~3 : 0; r < m; r++) {
-      const tile: usize = tiles + <usize>((r >> 2) * BLOCK_PANELS + p) * TILE_BYTES + ((<usize>(r & 3)) << 5);
+      const tile: usize = tiles + <usize>((r >> 2) * BLOCK_PANELS + p) * TILE_BYTES + ((<usize>(r & 3)) << rowShift);
       const rowOffset: usize = <usize>r * plane;
-      for (let lane: usize = 0; lane < lanes; lane++) {
+      for (let lane: usize = 0; lane < <usize>lanes; lane++) {
         store<f32>(<usize>load<u32>(d + (lane << 2)) + rowOffset, load<f32>(tile + (lane << 2)));
       }
     }

@@ -484,6 +484,51 @@ export function tileHalfContinue(a: usize, aStep: usize, apart: usize, kStep: us
   }
 }
 
+/**
+ * For a last column panel of one column, [k][4] with the same value in all four: four row panels at a time, lanes across rows. `c`: tiles
+ * `cStep` bytes apart, the four rows of each side by side.
+ */
+export function tileColumn(goOn: bool, a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, cStep: usize, panels: i32): void {
+  while (panels > 0) while (panels > 0) for (; panels > 0; panels -= 4) {
+    let p0 = a;
+    let p1 = p0 + aStep;
+    let p2 = p1 + aStep;
+    let p3 = p2 + aStep;
+    const q1 = c + cStep;
+    const q2 = q1 + cStep;
+    const q3 = q2 + cStep;
+    let pb = b;
+    let c0 = f32x4.splat(0);
+    let c1 = c0;
+    let c2 = c0;
+    let c3 = c0;
+    if (goOn) {
+      c0 = v128.load(c);
+      c1 = v128.load(q1);
+      c2 = v128.load(q2);
+      c3 = v128.load(q3);
+    }
+    do {
+      const s = v128.load(pb);
+      c0 = madd(c0, v128.load(p0), s);
+      c1 = madd(c1, v128.load(p1), s);
+      c2 = madd(c2, v128.load(p2), s);
+      c3 = madd(c3, v128.load(p3), s);
+      p0 += 16;
+      p1 += 16;
+      p2 += 16;
+      p3 += 16;
+      pb += 16;
+    } while (pb < bEnd);
+    v128.store(c, c0);
+    v128.store(q1, c1);
+    v128.store(q2, c2);
+    v128.store(q3, c3);
+    a += aStep << 2;
+    c = q3 + cStep;
+  }
+}
+
 /** `panels` row panels against a whole column panel: from zero, or going on. */
 @inline
 export function wholeTiles(goOn: bool, a: usize, aStep: usize, b: usize, bEnd: usize, c: usize, ldc: usize, cStep: usize, panels: i32): void {

@@ -44,6 +44,14 @@ export const mutants: readonly Mutant[] = [
     red: ['conv2d: forward', 'conv2d: bits', 'prepareConv2d: forward', 'prepareConv2d: bits'],
   },
   {
+    name: 'a last pixel alone is not stored for the last rows',
+    file: 'gemm.ts',
+    from: '    v128.store(q3, c3);\n',
+    to: '',
+    rows: ['conv2d'],
+    red: ['conv2d: gradient', 'conv2d: bits'],
+  },
+  {
     name: 'packed taps run on past the end of a row',
     file: 'convWeight.ts',
     from: '      run = cols;\n',

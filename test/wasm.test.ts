@@ -68,6 +68,9 @@ describe.each([1, 2])('convolution across chunks and blocks, %i threads', async 
     { x: [2, 300, 16, 16], w: [8, 300, 1, 1], options: {} },
     { x: [1, 70, 7, 7], w: [12, 70, 3, 3], options: { padding: 1 } },
     { x: [1, 33, 7, 7], w: [13, 33, 3, 3], options: { padding: 1, stride: 2 } },
+    // A pixel alone against rows in sixteens, in one and in two k blocks, and of a stride of 2.
+    { x: [1, 80, 7, 7], w: [80, 80, 3, 3], options: { padding: 1 } },
+    { x: [1, 16, 14, 14], w: [160, 16, 3, 3], options: { padding: 1, stride: 2 } },
     // Exactly one block of pixels, whose weights are packed in one place.
     { x: [8, 128, 8, 8], w: [10, 128, 3, 3], options: { padding: 1 } },
     { x: [2, 128, 16, 16], w: [6, 128, 3, 3], options: { padding: 1 } },
