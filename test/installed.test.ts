@@ -20,8 +20,8 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const manifest = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
 const subpaths = Object.keys(manifest.exports);
 
-/** The budget, in bytes; a build that needs more says why where it raises it: WebGPU's blocks in workgroup memory took the last 7 KB. */
-const MOST_PACKED = 755_000;
+/** The budget, in bytes; a build that needs more says why where it raises it. */
+const MOST_PACKED = 740_000;
 const MOST_UNPACKED = 2_620_000;
 
 let project: string;
