@@ -20,7 +20,7 @@ import {
 import { gunzip } from '../src/io/gzip.js';
 import { readIdx } from '../src/io/idx.js';
 import { devices } from './devices.js';
-import { doubles, expectWithin, formula, goldens, labelsFor, loadFormula, norm, undrawn } from './goldens.js';
+import { doubles, expectWithin, formula, goldens, labelsFor, loadFormula, norm } from './goldens.js';
 import { fastGpuDevices, gpuDevices } from './gpu.js';
 
 /**
@@ -54,7 +54,7 @@ describe.each(chosen)('d2lResnet18 against PyTorch on $name', ({ name, make, fas
   let net: Sequential;
   beforeAll(async () => {
     device = await make();
-    net = d2lResnet18({ device, generator: undrawn() });
+    net = d2lResnet18({ device, initWeights: false });
     loadFormula(net);
   });
   afterAll(() => device.dispose());

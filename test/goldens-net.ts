@@ -11,7 +11,7 @@ import {
   tensor,
 } from '../src/index.js';
 import type { DeviceMaker } from './devices.js';
-import { doubles, expectWithin, formula, type GoldenFile, loadFormula, norm, undrawn } from './goldens.js';
+import { doubles, expectWithin, formula, type GoldenFile, loadFormula, norm } from './goldens.js';
 
 /**
  * Relative to the largest logit, and to the norm of a gradient. In float32 a ReLU or a maximum decided the other way, by an
@@ -54,7 +54,7 @@ export function describeNet({ name, make, parameters, single, file, prefix, on }
     let net: Sequential;
     beforeAll(async () => {
       device = await maker.make();
-      net = make({ device, generator: undrawn() });
+      net = make({ device, initWeights: false });
       loadFormula(net);
     });
     afterAll(() => device.dispose());

@@ -3,7 +3,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { expect } from 'vitest';
-import { type Device, Generator, type Module, readSafetensors, type Shape } from '../src/index.js';
+import { type Device, type Module, readSafetensors, type Shape } from '../src/index.js';
 import { sizeOf } from '../src/shape.js';
 
 export interface Golden {
@@ -66,18 +66,6 @@ export function stateFormula(name: string, shape: Shape): Float32Array {
   const bound = Math.sqrt((shape.length === 2 ? 1 : 6) / sizeOf(shape.slice(1)));
   return formula(name, shape, -bound, bound);
 }
-
-/** Draws zeros: for networks whose weights the formula then overwrites, since drawing those of a large one takes seconds. */
-class Undrawn extends Generator {
-  override uniformArray(shape: Shape): Float32Array {
-    return new Float32Array(sizeOf(shape));
-  }
-  override normalArray(shape: Shape): Float32Array {
-    return new Float32Array(sizeOf(shape));
-  }
-}
-
-export const undrawn = (): Generator => new Undrawn(0);
 
 export function loadFormula(net: Module): void {
   const state = [...net.stateDict()];

@@ -1,5 +1,6 @@
 /** Modules: names and order of the state dict, loading, initialisation, the chapter's residual block. */
 import { afterAll, describe, expect, it, vi } from 'vitest';
+import { makeModel, modelNames } from '../src/cli/models.js';
 import {
   AdaptiveAvgPool2d,
   ArgumentError,
@@ -16,6 +17,7 @@ import {
   Generator,
   grad,
   Identity,
+  type InitOptions,
   initXavierUniform,
   Linear,
   MaxPool2d,
@@ -249,6 +251,45 @@ describe('initialisation', () => {
     // Layers of one network differ.
     const [a, b] = resnetBlock(4, 4, 2, { device, firstBlock: true, seed: 1 });
     expect(a.conv1.weight.dataSync()).not.toEqual(b.conv1.weight.dataSync());
+  });
+
+  it('leaves zeros and asks no generator with initWeights: false, in every network', () => {
+    const generator = new Generator(7);
+    const before = generator.state();
+    const makers: Record<string, (o: InitOptions) => Module> = {
+      "d2lResnet, MXNet's, of lazy layers": (o) => {
+        const net = d2lResnet({ ...o, channels: [4], blocks: [1], tab: 'mxnet' });
+        net.forward(input([1, 1, 16, 16]));
+        return net;
+      },
+      Residual: (o) => new Residual(3, 4, { ...o, use1x1conv: true }),
+      Linear: (o) => new Linear(3, 4, o),
+      ...Object.fromEntries(
+        modelNames
+          .filter((name) => !/34|44|56|101|110|152|164|wide|resnext/.test(name))
+          .map((name) => [name, (o: InitOptions) => makeModel(name, o)]),
+      ),
+    };
+    for (const [name, make] of Object.entries(makers)) {
+      device.scope(() => {
+        const net = make({ device, generator, initWeights: false });
+        // Batch norms' ones are not drawn.
+        const drawn = [...net.namedParameters()].filter(([, { shape }]) => shape.length > 1);
+        expect(drawn.length, name).toBeGreaterThan(0);
+        for (const [key, t] of drawn)
+          expect(
+            t.dataSync().some((v) => v !== 0),
+            `${name}: ${key}`,
+          ).toBe(false);
+        net.dispose();
+      });
+    }
+    expect(generator.state()).toEqual(before);
+    const drawn = small(3);
+    const loaded = d2lResnet({ device, initWeights: false, channels: [4, 6], blocks: [1, 1], numClasses: 3 });
+    loaded.loadStateDict(drawn.stateDict());
+    const x = input([2, 1, 16, 16]);
+    expect(loaded.eval().forward(x).dataSync()).toEqual(drawn.eval().forward(x).dataSync());
   });
 
   it('Xavier redraws weights of Conv2d and Linear only', () => {

@@ -71,7 +71,7 @@ export interface TrainedFlags {
  */
 export async function loadTrained(run: RunFolder, flags: TrainedFlags): Promise<{ model: Module; device: Device }> {
   const device = await makeDevice(flags.device, flags.threads, run.settings.config.math);
-  const options = { device, ...sizesOfData(run.settings) };
+  const options = { device, initWeights: false, ...sizesOfData(run.settings) };
   const model = makeModel(run.settings.config.model, options);
   if (flags.best) {
     const file = join(run.path, BEST);

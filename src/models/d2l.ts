@@ -59,6 +59,6 @@ export function d2lResnet18(o: D2lResnet18Options & { readonly tab?: 'pytorch' |
 export function d2lResnet18(o: D2lResnet18Options & { readonly tab: 'tensorflow' }): ChannelsLast<Sequential>;
 export function d2lResnet18(o: D2lResnet18Options): Sequential | ChannelsLast<Sequential>;
 export function d2lResnet18(o: D2lResnet18Options): Sequential | ChannelsLast<Sequential> {
-  const { device, generator, seed, inChannels, numClasses, tab } = o ?? {};
-  return d2lResnet({ device, generator, seed, inChannels, numClasses, tab });
+  const { device, generator, seed, initWeights, inChannels, numClasses, tab } = o ?? {};
+  return d2lResnet({ device, generator, seed, initWeights, inChannels, numClasses, tab });
 }

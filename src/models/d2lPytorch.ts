@@ -66,6 +66,6 @@ export function pytorchResnet(o: PytorchResnetOptions): Sequential {
 
 /** `d2lResnet18` with the PyTorch tab's layers: stages of 64, 128, 256 and 512 channels, two blocks each. */
 export function pytorchResnet18(o: Omit<PytorchResnetOptions, 'channels' | 'blocks'>): Sequential {
-  const { device, generator, seed, inChannels, numClasses } = o ?? {};
-  return pytorchResnet({ device, generator, seed, inChannels, numClasses });
+  const { device, generator, seed, initWeights, inChannels, numClasses } = o ?? {};
+  return pytorchResnet({ device, generator, seed, initWeights, inChannels, numClasses });
 }

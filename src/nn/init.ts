@@ -15,6 +15,22 @@ export interface InitOptions {
   readonly generator?: Generator;
   /** Seed of a generator of its own. Default `DEFAULT_SEED`. */
   readonly seed?: number;
+  /**
+   * False: weights that would be drawn are 0, and no generator is asked. For those that are about to be loaded: drawing takes seconds for
+   * a large network. Default true.
+   */
+  readonly initWeights?: boolean;
+}
+
+/** Draws nothing: every number is 0. */
+class Blank extends Generator {
+  override uniformArray(shape: Shape): Float32Array {
+    return new Float32Array(sizeOf(shape));
+  }
+
+  override normalArray(shape: Shape): Float32Array {
+    return this.uniformArray(shape);
+  }
 }
 
 /** The generator that the options ask for. */
@@ -26,7 +42,7 @@ export function generatorOf(op: string, o: InitOptions): Generator {
   if (o.generator !== undefined && !(o.generator instanceof Generator)) {
     throw new ArgumentError(`${op}: generator is ${show(o.generator)}; want a Generator`);
   }
-  return o.generator ?? new Generator(o.seed ?? DEFAULT_SEED);
+  return o.initWeights === false ? new Blank(0) : (o.generator ?? new Generator(o.seed ?? DEFAULT_SEED));
 }
 
 /** More than any extent. */

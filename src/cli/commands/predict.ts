@@ -125,7 +125,7 @@ async function predictWithModel(name: string, images: readonly string[], flags: 
       : readLabels(labelFile, numClasses);
   const pictures = images.map((image) => asForImagenet(image, inChannels, flags));
   const device = await makeDevice(flags.device, flags.threads);
-  const options = { device, inChannels, numClasses };
+  const options = { device, initWeights: false, inChannels, numClasses };
   const model = makeModel(name, options);
   loadWeights(model, file, weights);
   await rank(model, pictures, labels, SHOWN_OF_MODEL);

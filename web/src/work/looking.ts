@@ -180,7 +180,9 @@ export class Looker {
     this.device ??= await wasm({ threads: autoThreads(), math: 'fast' });
     this.open?.net.dispose();
     this.open = null;
-    const net = makeNetwork(model, shortcuts, { device: this.device, generator: new Generator(0), ...sizesOf(model) });
+    const loads = source.kind === 'run' || (source.kind === 'file' && this.file !== null);
+    const options = { device: this.device, generator: new Generator(0), initWeights: !loads, ...sizesOf(model) };
+    const net = makeNetwork(model, shortcuts, options);
     try {
       if (source.kind === 'run') {
         const saved = await loadRun(source.id);

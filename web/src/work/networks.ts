@@ -56,6 +56,7 @@ function withoutShortcuts(module: Module): Module {
 export interface NetworkOptions {
   readonly device: Device;
   readonly generator: Generator;
+  readonly initWeights?: boolean;
   readonly inChannels: number;
   readonly numClasses: number;
 }
