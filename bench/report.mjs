@@ -2,7 +2,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, totalmem } from 'node:os';
 import { dirname } from 'node:path';
-import { SLOW } from './evenness.mjs';
 
 /** The machine and engine that the figures belong to. */
 export function machine() {
@@ -58,8 +57,7 @@ const headings = {
   conv: `${'convolution'.padEnd(NAME)} ${two('GFLOP/s', 8)}  ${two('peak', 7)}  ${two('of peak', 7)} ${'by CPU'.padStart(7)}  ${MS}  target`,
   op: `${'op'.padEnd(NAME)} ${two('GFLOP/s', 8)}  ${two('of peak', 7)}  ${two('GB/s', 7)} ${'of copy'.padStart(8)}  ${MS}  operands (in the caches, more than a copy's speed is possible)`,
   model: `${'model'.padEnd(NAME)} ${two('images/s', 8)}  ${two('GFLOP/s', 7)}  ${two('of peak', 7)} ${'by CPU'.padStart(7)}  ${MS} ${'CPU'.padStart(8)}`,
-  evenness: 'how evenly the machine computes on all threads: half-millisecond slices of arithmetic in registers alone',
-  threads: 'one thread against all, in turns; medians',
+  threads: 'one thread against all, in turns, beside arithmetic alone on as many; medians',
   batch: 'as the batch grows',
   memory: 'peak resident memory, each in a process of its own',
 };
@@ -111,19 +109,11 @@ function memoryLine({ name, residentBytes, heap, stepMs, command, speed, target,
   return parts.join('; ');
 }
 
-function threadsLine({ name, threads, images, one, all, best, ratio, targets }) {
+function threadsLine({ name, threads, images, one, all, best, ratio, ceiling, targets }) {
   const rate = (seconds) => `${(images / seconds).toFixed(2)} images/s (${(1000 * seconds).toFixed(1)} ms)`;
   const goals = [`target ${targets.ratio.target}×: ${verdict(targets.ratio.met)}`];
   if (targets.images) goals.push(`target ${targets.images.target} images/s: ${verdict(targets.images.met)}`);
-  return `${name.padEnd(NAME)} one ${rate(one)}; ${threads} threads ${rate(all)}, best ${(1000 * best).toFixed(1)} ms; ${ratio.toFixed(2)}×; ${goals.join('; ')}`;
-}
-
-function evennessLine({ name, cores }) {
-  const each = cores.map(
-    ({ slow, worst }) =>
-      `${percent(slow)} take over ${SLOW} times the best, one in a hundred ${worst.toFixed(2)} times`,
-  );
-  return `${name.padEnd(NAME)} ${each.join('; ')}`;
+  return `${name.padEnd(NAME)} one ${rate(one)}; ${threads} threads ${rate(all)}, best ${(1000 * best).toFixed(1)} ms; ${ratio.toFixed(2)}×, arithmetic alone ${ceiling.toFixed(2)}×; ${goals.join('; ')}`;
 }
 
 function batchLine({ name, imagesPerSecond, met }) {
@@ -132,7 +122,6 @@ function batchLine({ name, imagesPerSecond, met }) {
 
 const lines = {
   batch: batchLine,
-  evenness: evennessLine,
   threads: threadsLine,
   conv: convLine,
   op: opLine,
