@@ -27,6 +27,9 @@ export class WasmBuffer extends Buffer {
   }
 }
 
+/** The part of a thread's last range that is cut off, for whoever is free. */
+const SMALL = 0.25;
+
 /** A piece of memory; address 0 before there is one. */
 export interface Block {
   address: number;
@@ -70,14 +73,27 @@ export class WasmContext {
     return this.team?.threads ?? 1;
   }
 
+  /** Parts for the threads: `perThread` for each, fewer when `work`, that of all together, is little. */
+  parts(work: number, perThread: number): number {
+    return this.threads === 1 ? 1 : Math.min(this.threads * perThread, Math.max(1, Math.floor(work / this.grain)));
+  }
+
   /**
-   * Cuts 0 … total into ranges for the threads, at multiples of `multiple`: `perThread` for each, fewer when `work`, that
-   * of all together, is little.
+   * Cuts 0 … total into so many ranges, at multiples of `multiple`, and the last of each thread's in two, large and small, where that is
+   * worth it: a thread that others hold up leaves its small ones to those that it would keep waiting.
    */
   split(total: number, work: number, multiple = 1, perThread = 1): [number, number][] {
-    const most =
-      this.threads === 1 ? 1 : Math.min(this.threads * perThread, Math.max(1, Math.floor(work / this.grain)));
-    return this.ranges(total, most, multiple);
+    const ranges = this.ranges(total, this.parts(work, perThread), multiple);
+    const each = ranges.length / this.threads;
+    if (this.threads === 1 || each % 1 !== 0 || work / ranges.length < this.grain / SMALL) return ranges;
+    return ranges.flatMap(([from, to], i): [number, number][] => {
+      const cut = from + Math.ceil(((to - from) * (1 - SMALL)) / multiple) * multiple;
+      if ((i + 1) % each !== 0 || cut >= to) return [[from, to]];
+      return [
+        [from, cut],
+        [cut, to],
+      ];
+    });
   }
 
   /** Cuts 0 … total into `most` ranges at multiples of `multiple`, into fewer where there are not as many; at least one. */

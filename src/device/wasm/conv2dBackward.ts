@@ -241,7 +241,7 @@ export function convBackward(w: WasmContext): ConvBackward {
         return;
       }
       // A thread takes some channels of the input, which it copies and packs, through all blocks; where these are few, some of the output.
-      const most = w.split(channels * m, (total * m * k) / 16, 1, 2).length;
+      const most = Math.min(channels * m, w.parts((total * m * k) / 16, 2));
       const columns = w.ranges(channels, most, 8);
       const rows = w.ranges(m, Math.floor(most / columns.length), 8);
       const layout = new ScratchLayout();

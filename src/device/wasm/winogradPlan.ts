@@ -117,7 +117,8 @@ export function winogradPlan(
   const filterBytes = Math.ceil(sizes.winogradFilterBytes(m, most, k) / 64) * 64;
 
   const lasting = new ScratchLayout();
-  const atFilters = lasting.take((lazy ? w.threads : groups) * filterBytes);
+  const parts = lazy ? w.split(rows, productTime(m, stride, tiles, k, rows), 8).length : groups;
+  const atFilters = lasting.take(parts * filterBytes);
   const atTransform = lasting.take(w.threads * FILTER_SCRATCH);
   const layout = new ScratchLayout();
   const copyBytes = images * sourceChannels * s.planeBytes;
@@ -173,7 +174,9 @@ export function winogradPlan(
           const tiles = count * tilesOfImage;
           const work = divide ? productTime(m, stride, tiles, k, rows) : 0;
           if (shared) {
-            return w.split(rows, work, 8).map(([first, last], i) => {
+            // Few rows at a time would cost more than the waiting that they save, but where their filters must be transformed, too.
+            const shares = lazy ? w.split(rows, work, 8) : w.ranges(rows, w.parts(work, 1), 8);
+            return shares.map(([first, last], i) => {
               const steps: Step[] = [];
               const out = base + atFilters + i * filterBytes;
               for (let row = first; row < last; row += most) {
