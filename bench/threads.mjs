@@ -47,6 +47,8 @@ function seconds(run, times) {
 const [K, PANELS, REPEATS] = [288, 4, 150];
 /** Parts of a job; about 15 ms. */
 const PARTS = 60;
+/** Seconds of it in a round, at most. */
+const MOST_ALONE = 4;
 
 /**
  * The micro-kernel on operands in the first-level cache, in parts that the device's threads take as they take those of its kernels: no memory,
@@ -80,7 +82,7 @@ export async function* benchThreads(wanted, context) {
     const losses = models.map((model) => model.run());
     if (losses[0] !== losses[1]) throw new Error(`${name}: ${losses[0]} on one thread, ${losses[1]} on ${threads}`);
     peaks[1]();
-    const jobs = Math.ceil((perRound * seconds(models[0].run, 1)) / seconds(peaks[0], 3));
+    const jobs = Math.ceil(Math.min(MOST_ALONE, perRound * seconds(models[0].run, 1)) / seconds(peaks[0], 3));
     const times = [[], []];
     const alone = [[], []];
     for (let round = 0; round < (context.quick ? Math.ceil(rounds / 4) : rounds); round++) {

@@ -22,7 +22,7 @@ const subpaths = Object.keys(manifest.exports);
 
 /** The budget, in bytes; a build that needs more says why where it raises it. */
 const MOST_PACKED = 740_000;
-const MOST_UNPACKED = 2_620_000;
+const MOST_UNPACKED = 2_630_000;
 
 let project: string;
 let packed: { filename: string; size: number; unpackedSize: number; files: { path: string }[] };
