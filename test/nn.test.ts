@@ -263,7 +263,8 @@ describe('initialisation', () => {
         return net;
       },
       Residual: (o) => new Residual(3, 4, { ...o, use1x1conv: true }),
-      Linear: (o) => new Linear(3, 4, o),
+      Linear: (o) =>
+        new Linear(3, 4, { ...o, weightInit: (g) => Float32Array.from({ length: 12 }, () => g.uniform()) }),
       ...Object.fromEntries(
         modelNames
           .filter((name) => !/34|44|56|101|110|152|164|wide|resnext/.test(name))
@@ -285,6 +286,9 @@ describe('initialisation', () => {
       });
     }
     expect(generator.state()).toEqual(before);
+    expect(() => new Linear(3, 4, { device, initWeights: 0 as never })).toThrow(
+      'Linear: initWeights is 0; want true or false',
+    );
     const drawn = small(3);
     const loaded = d2lResnet({ device, initWeights: false, channels: [4, 6], blocks: [1, 1], numClasses: 3 });
     loaded.loadStateDict(drawn.stateDict());

@@ -16,22 +16,14 @@ export interface InitOptions {
   /** Seed of a generator of its own. Default `DEFAULT_SEED`. */
   readonly seed?: number;
   /**
-   * False: weights that would be drawn are 0, and no generator is asked. For those that are about to be loaded: drawing takes seconds for
-   * a large network. Default true.
+   * False: weights and biases are 0, and no initialiser is called. For those that are about to be loaded: drawing takes seconds for a
+   * large network. Default true.
    */
   readonly initWeights?: boolean;
 }
 
-/** Draws nothing: every number is 0. */
-class Blank extends Generator {
-  override uniformArray(shape: Shape): Float32Array {
-    return new Float32Array(sizeOf(shape));
-  }
-
-  override normalArray(shape: Shape): Float32Array {
-    return this.uniformArray(shape);
-  }
-}
+/** Passed on to layers whose weights stay 0. */
+class NoGenerator extends Generator {}
 
 /** The generator that the options ask for. */
 export function generatorOf(op: string, o: InitOptions): Generator {
@@ -42,7 +34,11 @@ export function generatorOf(op: string, o: InitOptions): Generator {
   if (o.generator !== undefined && !(o.generator instanceof Generator)) {
     throw new ArgumentError(`${op}: generator is ${show(o.generator)}; want a Generator`);
   }
-  return o.initWeights === false ? new Blank(0) : (o.generator ?? new Generator(o.seed ?? DEFAULT_SEED));
+  const { initWeights = true, generator = new Generator(o.seed ?? DEFAULT_SEED) } = o;
+  if (typeof initWeights !== 'boolean') {
+    throw new ArgumentError(`${op}: initWeights is ${show(initWeights)}; want true or false`);
+  }
+  return initWeights ? generator : new NoGenerator(0);
 }
 
 /** More than any extent. */
@@ -93,7 +89,12 @@ export function weightAndBias(
     const buffer = device.alloc(sizeOf(shape));
     const made = keep(new Tensor(device, shape, buffer, true));
     // Drawing takes the longest by far of making a large network.
-    if (!device.holdsNothing) device.write(buffer, init(generator, weightShape));
+    if (!device.holdsNothing) {
+      device.write(
+        buffer,
+        generator instanceof NoGenerator ? new Float32Array(made.size) : init(generator, weightShape),
+      );
+    }
     return made;
   };
   return device.scopes.attempt(() => {

@@ -86,14 +86,18 @@ export class WasmContext {
     const ranges = this.ranges(total, this.parts(work, perThread), multiple);
     const each = ranges.length / this.threads;
     if (this.threads === 1 || each % 1 !== 0 || work / ranges.length < this.grain / SMALL) return ranges;
-    return ranges.flatMap(([from, to], i): [number, number][] => {
-      const cut = from + Math.ceil(((to - from) * (1 - SMALL)) / multiple) * multiple;
-      if ((i + 1) % each !== 0 || cut >= to) return [[from, to]];
-      return [
-        [from, cut],
-        [cut, to],
-      ];
-    });
+    const cuts = ranges.map(([from, to]) => from + Math.ceil(((to - from) * (1 - SMALL)) / multiple) * multiple);
+    const last = (i: number): boolean => (i + 1) % each === 0;
+    // All or none: the order in which threads take them needs as many for each.
+    if (ranges.some(([, to], i) => last(i) && cuts[i] >= to)) return ranges;
+    return ranges.flatMap(([from, to], i): [number, number][] =>
+      last(i)
+        ? [
+            [from, cuts[i]],
+            [cuts[i], to],
+          ]
+        : [[from, to]],
+    );
   }
 
   /** Cuts 0 … total into `most` ranges at multiples of `multiple`, into fewer where there are not as many; at least one. */

@@ -51,7 +51,8 @@ export const productWork =
     // Blocks of whole panels, as even as they come; every thread gets some.
     const most = Math.min(Math.ceil(pixels / BLOCK_PIXELS / w.threads), Math.floor(MOST_STEPS / w.threads));
     const blocks = w.split(pixels, pixels <= BLOCK_PIXELS ? 0 : work, 8, most);
-    const panels = w.split(o.m, blocks.length > 1 ? 0 : work, 4);
+    // Sixteen rows suit all tiles.
+    const panels = w.split(o.m, blocks.length > 1 ? 0 : work, o.m % (16 * w.threads) === 0 ? 16 : 4);
     return blocks.flatMap(([from, to]) =>
       panels.map(([first, last]): Step[] => {
         // The order of fields of ImplicitGemm.

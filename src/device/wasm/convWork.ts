@@ -70,7 +70,7 @@ export function imageRanges(
   worksPerChunk: number,
 ): [number, number][] {
   const perThread = Math.min(2, Math.floor((batch * pixels) / BLOCK_PIXELS / w.threads));
-  const steps = (Math.ceil(batch / chunk) + 3 * w.threads) * worksPerChunk;
+  const steps = (Math.ceil(batch / chunk) + (perThread + 1) * w.threads) * worksPerChunk;
   if (w.threads === 1 || batch < w.threads || perThread < 1 || steps > MOST_STEPS) return [[0, batch]];
   return w.split(batch, Number.POSITIVE_INFINITY, 1, perThread);
 }
