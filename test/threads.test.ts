@@ -152,6 +152,8 @@ describe('threads', () => {
             [[2, 64, 64, 16, 32, 2, 1]],
             [[1, 128, 64, 7, 7, 1, 1]],
             [[3, 40, 65, 22, 4, 1, 0]],
+            // The last part of the channels is none of a whole panel of taps, and lies at the end of the memory.
+            [[1, 70, 2, 18, 6, 1, 0]],
           ],
           ...SEED,
         },

@@ -257,8 +257,13 @@ export function convBackward(w: WasmContext): ConvBackward {
         }),
       );
       const programs = (base: number, g: number): Step[][] => {
-        // The kernel reads past the last tap, up to a panel's width.
-        const taps = tables.taps(channels, s.planeBytes, offsets, channels + 7);
+        // The kernel reads past the last tap, up to a panel's width: of a part, its first channels once more, lest it be past the memory.
+        const written = new Map<number, number>();
+        const tapsOf = (count: number): number => {
+          const taps = written.get(count) ?? tables.taps(count, s.planeBytes, offsets, count + 7);
+          written.set(count, taps);
+          return taps;
+        };
         return parts.map(({ c0, c1, r0, r1, slotBytes, atSums, atCopy, atScratch }) => {
           const from = x + (g * channels + c0) * inPlane;
           const gradient = dy + (g * m + r0) * plane * 4;
@@ -269,7 +274,7 @@ export function convBackward(w: WasmContext): ConvBackward {
             [from, xImage, s.subsampled ? 2 : Number(s.copied), c1 - c0, o.inHeight, o.inWidth],
             [s.padTop, s.padLeft, s.height, s.phases, s.phaseLength, o.strideHeight, o.strideWidth],
             [s.copied ? base + atCopy : from, slots, s.copied ? slotBytes : xImage, s.rowBytes],
-            [taps, (c1 - c0) * offsets.length, gradient, dyImage, r1 - r0],
+            [tapsOf(c1 - c0), (c1 - c0) * offsets.length, gradient, dyImage, r1 - r0],
             [oneBlock ? 0 : base + atSums, to, k * 4, base + atScratch],
           );
           const steps: Step[] = [['weightGemm', [struct]]];
