@@ -1,9 +1,10 @@
 /**
  * What the bench takes from the built library, in one place. Run `npm run build` first (`npm run bench` does).
- * WASM_HEX is the binary that the device itself runs: the bench takes the micro-kernel out of the same bytes.
+ * WASM_TEXT is the binary that the device itself runs: the bench takes the micro-kernel out of the same bytes.
  */
 
-export { WASM_HEX } from '../dist/device/wasm/binary.gen.js';
+export { WASM_TEXT } from '../dist/device/wasm/binary.gen.js';
+export { decodeBinary } from '../dist/device/wasm/binary.js';
 export { wasm } from '../dist/device/wasm/index.js';
 export { winogradTile } from '../dist/device/winograd.js';
 export * from '../dist/index.js';

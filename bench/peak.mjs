@@ -3,7 +3,7 @@
  * that are packed already. Sampled next to every measurement, since a shared machine changes its speed by the second.
  */
 import { performance } from 'node:perf_hooks';
-import { oracle, WASM_HEX } from './library.mjs';
+import { decodeBinary, oracle, WASM_TEXT } from './library.mjs';
 
 /** Terms of a sum and row panels, as in the convolution kernels' blocks: 18 KiB of A and 9 KiB of B fit 32 KiB of cache. */
 const K = 288;
@@ -29,7 +29,7 @@ export class Peak {
 
   constructor() {
     const memory = new WebAssembly.Memory({ initial: 16, maximum: 65536 });
-    const module = new WebAssembly.Module(Buffer.from(WASM_HEX, 'hex'));
+    const module = new WebAssembly.Module(decodeBinary(WASM_TEXT));
     // The binary imports its memory, and at most an abort function that is never called.
     const env = { memory, abort: () => {} };
     const { tilePeak } = new WebAssembly.Instance(module, { env }).exports;

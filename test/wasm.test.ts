@@ -1,10 +1,10 @@
 /** What the WASM device does beyond the contract's table: chunks of a batch, its heap, its limits, its errors. */
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
-import { WASM_HEX } from '../src/device/wasm/binary.gen.js';
-import { decodeHex } from '../src/device/wasm/binary.js';
+import { WASM_TEXT } from '../src/device/wasm/binary.gen.js';
+import { decodeBinary } from '../src/device/wasm/binary.js';
 import { Heap } from '../src/device/wasm/heap.js';
-import { WASM_INFER_HEX } from '../src/embed/inferBinary.gen.js';
+import { WASM_INFER_TEXT } from '../src/embed/inferBinary.gen.js';
 import {
   ArgumentError,
   AtalhoError,
@@ -221,7 +221,7 @@ describe('fast convolutions', () => {
 });
 
 describe('module', () => {
-  const bytes = decodeHex(WASM_HEX);
+  const bytes = decodeBinary(WASM_TEXT);
 
   it('is this package’s own binary, compiled or not', async () => {
     const found = await Promise.all([
@@ -237,7 +237,7 @@ describe('module', () => {
   });
 
   it.each([1, 2])('is no other binary: a typed error that says so, %i threads', async (threads) => {
-    const infer = decodeHex(WASM_INFER_HEX);
+    const infer = decodeBinary(WASM_INFER_TEXT);
     await expect(wasm({ module: infer, threads })).rejects.toThrow(
       new ArgumentError('wasm: module is not the binary of this build: it has no batchNormBackward'),
     );

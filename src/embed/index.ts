@@ -1,5 +1,5 @@
 /** `atalho/embed`: one file for sandboxes, the WASM inside, that infers and trains. */
-import { WASM_EXPORTS, WASM_HEX } from '../device/wasm/binary.gen.js';
+import { WASM_EXPORTS, WASM_TEXT } from '../device/wasm/binary.gen.js';
 import { allKernels } from '../device/wasm/kernels.js';
 import { embedWasm } from './wasm.js';
 
@@ -20,4 +20,4 @@ export type { EmbedWasmOptions } from './wasm.js';
  * @throws DeviceError where the engine has no WebAssembly, or none with SIMD, or refuses to compile: use `reference()` there
  * @throws OutOfMemoryError when not even the first pages can be had
  */
-export const wasm = embedWasm(WASM_HEX, WASM_EXPORTS, allKernels);
+export const wasm = embedWasm(WASM_TEXT, WASM_EXPORTS, allKernels);

@@ -4,7 +4,7 @@ import type { WasmContext } from '../device/wasm/context.js';
 import { inferenceKernels } from '../device/wasm/kernels.js';
 import type { WasmMath } from '../device/wasm/linearMemoryDevice.js';
 import { DeviceError } from '../errors.js';
-import { WASM_INFER_EXPORTS, WASM_INFER_HEX } from './inferBinary.gen.js';
+import { WASM_INFER_EXPORTS, WASM_INFER_TEXT } from './inferBinary.gen.js';
 import { embedWasm } from './wasm.js';
 
 export type { WasmDevice } from '../device/wasm/linearMemoryDevice.js';
@@ -42,4 +42,4 @@ function kernels(w: WasmContext, math: WasmMath): Kernels {
  * @throws DeviceError where the engine has no WebAssembly, or none with SIMD, or refuses to compile
  * @throws OutOfMemoryError when not even the first pages can be had
  */
-export const wasm = embedWasm(WASM_INFER_HEX, WASM_INFER_EXPORTS, kernels);
+export const wasm = embedWasm(WASM_INFER_TEXT, WASM_INFER_EXPORTS, kernels);

@@ -5,11 +5,23 @@ const IMPORT_SECTION = 2;
 const MEMORY_IMPORT = 2;
 const SHARED_FLAG = 2;
 
-/** The bytes that pairs of hexadecimal digits say. */
-export function decodeHex(text: string): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(text.length / 2);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(text.slice(2 * i, 2 * i + 2), 16);
-  return bytes;
+/**
+ * The bytes of a binary as scripts/build-wasm.mjs writes them: characters from # to ~, with ! for \ and a space for -, are digits from
+ * 0 to 91. Digits below 90 are a byte + 3 each; the last two begin a pair, for those that are larger.
+ */
+export function decodeBinary(text: string): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(text.length);
+  let count = 0;
+  let at = 0;
+  const digit = (): number => {
+    const code = text.charCodeAt(at++);
+    return (code === 33 ? 92 : code === 32 ? 45 : code) - 35;
+  };
+  while (at < text.length) {
+    const first = digit();
+    bytes[count++] = (first < 90 ? first : 90 + 92 * (first - 90) + digit()) - 3;
+  }
+  return bytes.slice(0, count);
 }
 
 /**

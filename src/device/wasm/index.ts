@@ -5,7 +5,7 @@
 import { instantiate } from '@assemblyscript/loader';
 import { DeviceError } from '../../errors.js';
 import type { WasmBytes, WasmModule } from '../../hostTypes.js';
-import { WASM_EXPORTS, WASM_HEX, WASM_RELAXED_HEX } from './binary.gen.js';
+import { WASM_EXPORTS, WASM_RELAXED_TEXT, WASM_TEXT } from './binary.gen.js';
 import type { WasmExports } from './exports.gen.js';
 import { type CreateWorker, hostWorker, processors, within } from './host.js';
 import { allKernels } from './kernels.js';
@@ -78,7 +78,7 @@ export async function wasm(o: WasmOptions = {}): Promise<WasmDevice> {
   checkWasm(math);
   const count = await threadCount(threads, options.module, warn);
   return startWasm(options, {
-    ...{ binary: WASM_HEX, relaxed: WASM_RELAXED_HEX, exports: WASM_EXPORTS, kernels: allKernels, warn },
+    ...{ binary: WASM_TEXT, relaxed: WASM_RELAXED_TEXT, exports: WASM_EXPORTS, kernels: allKernels, warn },
     ...{ threads: count, orAlone: threads === 'auto' },
     instantiate: async (source, imports) =>
       (await instantiate<WasmExports & Record<string, unknown>>(source, imports)).exports,

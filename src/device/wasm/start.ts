@@ -3,7 +3,7 @@ import { BIG_ENDIAN } from '../../endian.js';
 import { ArgumentError, AtalhoError, DeviceError, OutOfMemoryError, show } from '../../errors.js';
 import type { WasmBytes, WasmMemory, WasmModule } from '../../hostTypes.js';
 import type { Kernels } from '../device.js';
-import { decodeHex, forSharedMemory } from './binary.js';
+import { decodeBinary, forSharedMemory } from './binary.js';
 import { WasmContext } from './context.js';
 import type { WasmExports } from './exports.gen.js';
 import { Heap, MAX_MEMORY_BYTES } from './heap.js';
@@ -12,7 +12,7 @@ import { Team, type TeamOptions } from './team.js';
 
 /** What a device is made of on some host. */
 export interface WasmHost {
-  /** The binary, in hexadecimal digits; `relaxed` the one with relaxed SIMD, where it is at hand. */
+  /** The binary, as text; `relaxed` the one with relaxed SIMD, where it is at hand. */
   readonly binary: string;
   readonly relaxed?: string;
   /** Names of its exports, by which a caller's `module` is told from others. */
@@ -87,11 +87,11 @@ function mayWait(): boolean {
  */
 function binaryFor(math: WasmMath, { binary, relaxed, warn }: WasmHost): [Uint8Array<ArrayBuffer>, WasmMath] {
   if (math === 'relaxed' && relaxed !== undefined) {
-    const bytes = decodeHex(relaxed);
+    const bytes = decodeBinary(relaxed);
     if (WebAssembly.validate(bytes)) return [bytes, math];
     warn("wasm: this engine has no relaxed SIMD; math: 'fast' instead of 'relaxed'");
   }
-  const bytes = decodeHex(binary);
+  const bytes = decodeBinary(binary);
   if (!WebAssembly.validate(bytes)) {
     throw new DeviceError(`wasm: this engine has no WebAssembly SIMD; ${INSTEAD[math]}`);
   }
