@@ -218,6 +218,8 @@ export interface Kernels {
    * A convolution for many runs: weights, bias and norm are read now, x and residual in each run. It is `conv2d`, then `norm` as `batchNormEval`
    * has it, + `residual`, relu, each where asked for. A fast mode folds the norm into the weights instead: w·scale and
    * (bias − mean)·scale + shift, scale = weight·(1/√(variance + eps)), wide; both are then what `conv2d` is given.
+   * `since`: what every run of this one follows at once, step by step, from the convolution that writes x. A device may begin
+   * with this one in that one's run, where it knows them all.
    */
   prepareConv2d(
     o: ConvGeometry & {
@@ -228,6 +230,7 @@ export interface Kernels {
       residual: Buffer | null;
       relu: boolean;
       out: Buffer;
+      since?: readonly Prepared[];
     },
   ): Prepared;
 

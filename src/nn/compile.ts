@@ -293,8 +293,13 @@ function generic(device: Device, step: Step, bufferOf: (value: Value) => Buffer)
   };
 }
 
-/** A convolution and what follows it, laid out by the device. */
-function convolution(device: Device, { fused, output }: Step, bufferOf: (value: Value) => Buffer): Prepared {
+/** A convolution and what follows it, laid out by the device. `since`: the steps before it, from that which computes x. */
+function convolution(
+  device: Device,
+  { fused, output }: Step,
+  bufferOf: (value: Value) => Buffer,
+  since: readonly Prepared[],
+): Prepared {
   const { geometry, conv, norm, residual, relu } = fused as Fused;
   const optional = (value: Value | null): Buffer | null => value && bufferOf(value);
   const [x, weight, bias] = conv;
@@ -318,6 +323,7 @@ function convolution(device: Device, { fused, output }: Step, bufferOf: (value: 
     residual: optional(residual),
     relu,
     out: bufferOf(output),
+    since,
   });
 }
 
@@ -367,11 +373,14 @@ export function compile(model: Module, o: CompileOptions): CompiledModel {
       }
       return copy;
     };
-    const prepared = fused.map((step) => {
-      const one = step.fused ? convolution(device, step, bufferOf) : generic(device, step, ownCopy);
+    const prepared: Prepared[] = [];
+    for (const step of fused) {
+      const from = fused.findIndex(({ output }) => output === step.fused?.conv[0]);
+      const since = from >= 0 ? prepared.slice(from) : [];
+      const one = step.fused ? convolution(device, step, bufferOf, since) : generic(device, step, ownCopy);
       release.push(() => one.release());
-      return one;
-    });
+      prepared.push(one);
+    }
     // A first run, so that a later one allocates nothing.
     for (const step of prepared) step.run();
     const result = keep(new Tensor(device, recorded.shape, bufferOf(output).retain()));

@@ -161,7 +161,8 @@ export function trace(device: Device): Tracer {
     const run = device.kernels[kernel].bind(device.kernels) as (o: Arguments) => unknown;
     kernels[kernel] = (o: Arguments): void => observe(kernel, o, () => run(o));
   }
-  kernels.prepareConv2d = (o: Parameters<Kernels['prepareConv2d']>[0]): Prepared => {
+  // Each call is looked at alone, so none may begin before it.
+  kernels.prepareConv2d = ({ since: _, ...o }: Parameters<Kernels['prepareConv2d']>[0]): Prepared => {
     // All but x and the residual are read now.
     const own = o as unknown as Arguments;
     const fixed = new Map([...buffersOf(own)].filter(([name]) => !['x', 'residual', 'out'].includes(name)));

@@ -30,6 +30,9 @@ export class WasmBuffer extends Buffer {
 /** The part of a thread's last range that is cut off, for whoever is free. */
 const SMALL = 0.25;
 
+/** A convolution, one that runs between it and the next, and that one. */
+const SCRATCH_BLOCKS = 3;
+
 /** A piece of memory; address 0 before there is one. */
 export interface Block {
   address: number;
@@ -44,7 +47,8 @@ type Sizes = Pick<WasmExports, { [K in keyof WasmExports]: K extends Kernel ? ne
  * them (`settle`), but for `tables`, which are made for that.
  */
 export class WasmContext {
-  private readonly block: Block = { address: 0, bytes: 0 };
+  /** The scratch of the operations that run now; the first, but where some of one's is made while another runs. */
+  readonly blocks: readonly Block[] = Array.from({ length: SCRATCH_BLOCKS }, () => ({ address: 0, bytes: 0 }));
   /** Structs and tables of the next job. */
   readonly tables: JobTables;
   /** Jobs that run beside others, where there are threads and kernels that have some. */
@@ -218,7 +222,7 @@ export class WasmContext {
    * Scratch of at least `bytes`, the kernels' of an operation alone. One block, kept and grown, so that a training step does not cut the
    * heap into pieces; those that run beside others have their own.
    */
-  scratch(bytes: number, block = this.block): number {
+  scratch(bytes: number, block = this.blocks[0]): number {
     if (!(bytes >= 0 && bytes <= MAX_MEMORY_BYTES)) {
       throw new OutOfMemoryError(
         `wasm: out of memory: a kernel wants ${bytes} bytes of scratch; use smaller shapes`,
@@ -241,7 +245,7 @@ export class WasmContext {
     if (this.heapOrNone === null) return { used: 0, peak: 0, reserved: 0 };
     const use = this.heap.use();
     let { used } = use;
-    for (const { address } of [this.block, ...(this.besides?.blocks ?? [])]) used -= this.heap.sizeOf(address);
+    for (const { address } of [...this.blocks, ...(this.besides?.blocks ?? [])]) used -= this.heap.sizeOf(address);
     return { ...use, used };
   }
 

@@ -2,34 +2,27 @@
  * The forward pass of a direct convolution on linear memory: lays out scratch and describes the work to the kernels. How the
  * input is read is planned in convSource.ts, how the work is handed out in convWork.ts; the loops are in assembly/conv2d.ts.
  */
-import { type ConvGeometry, convSizes } from '../../shape.js';
+import { convSizes } from '../../shape.js';
 import { ScratchLayout, type WasmContext } from './context.js';
-import { panelBytes, panelStep, productWork } from './convProduct.js';
+import { divideProduct, panelBytes, panelStep, productWork } from './convProduct.js';
 import { inputSource, inputTaps, withoutIdleStrides } from './convSource.js';
 import {
   BLOCK_PIXELS,
   type ConvForward,
-  type ConvPlan,
+  copyChannels,
   copyWork,
-  type Epilogue,
   imageRanges,
   imagesPerChunk,
   NO_EPILOGUE,
   NORM_BYTES,
-  PreparedConv,
+  type PlanConv,
   runOnce,
   type Work,
 } from './convWork.js';
 import { oncePerJob } from './tables.js';
 
 export function convForward(w: WasmContext): ConvForward {
-  /** The forward pass at given addresses. `keeps`: the weights are laid out for more than one run. */
-  const forwardPlan = (
-    given: ConvGeometry,
-    { x, weight, bias, out }: { x: number; weight: number; bias: number; out: number },
-    epilogue: Epilogue,
-    keeps: boolean,
-  ): ConvPlan => {
+  const planConv: PlanConv = (given, { x, weight, bias, out }, epilogue, keeps) => {
     const o = withoutIdleStrides(given);
     const { batch, inChannels, outChannels, groups } = o;
     const channels = inChannels / groups;
@@ -53,8 +46,13 @@ export function convForward(w: WasmContext): ConvForward {
     const atScratch = layout.take(w.threads * scratchStep);
     const inImage = inChannels * o.inHeight * o.inWidth * 4;
     const outPlane = o.outHeight * o.outWidth * 4;
+    // All images at once, all channels in one product.
+    const whole = ranges.length === 1 && chunk >= batch && groups === 1 && batch * pixels * m > 0;
+    const { blocks, panels } = divideProduct(w, { pixels: batch * pixels, m, k });
 
     return {
+      last: whole && blocks.length === 1 ? panels : null,
+      divisible: whole && s.copied,
       lasting: lasting.total,
       scratch: layout.total,
       prepare(base) {
@@ -74,23 +72,17 @@ export function convForward(w: WasmContext): ConvForward {
           );
         }
       },
-      works(base, scratch, tables) {
+      works(base, scratch, tables, parts) {
         const taps = oncePerJob(tables, () => tables.taps(channels, s.planeBytes, offsets));
         const worksOf = ([first, last]: readonly [number, number], range: number): Work[] => {
           const list: Work[] = [];
           const copied = scratch + atCopy + range * copyBytes;
           for (let n = first; n < last; n += chunk) {
             const images = Math.min(chunk, last - n);
-            if (s.copied)
-              list.push(
-                copyWork(
-                  w,
-                  { from: x + n * inImage, to: copied, height: o.inHeight, width: o.inWidth },
-                  images * inChannels,
-                  s,
-                  o,
-                ),
-              );
+            const planes = { from: x + n * inImage, to: copied, height: o.inHeight, width: o.inWidth };
+            if (s.copied && parts)
+              list.push(() => parts.map((part) => copyChannels(planes, images, inChannels, part, s, o)));
+            else if (s.copied) list.push(copyWork(w, planes, images * inChannels, s, o));
             const source = s.copied ? copied : x + n * inImage;
             for (let g = 0; g < groups; g++) {
               list.push(
@@ -136,15 +128,13 @@ export function convForward(w: WasmContext): ConvForward {
   };
 
   return {
-    prepareConv(o, addresses, epilogue) {
-      return new PreparedConv(w, forwardPlan(o, addresses, epilogue, true));
-    },
+    planConv,
 
     conv2d(o) {
       const [inSize, outSize, weightSize] = convSizes(o);
       const addresses = { x: w.input(o.x, inSize), weight: w.input(o.weight, weightSize) };
       const [bias, out] = [w.optional(o.bias, o.outChannels), w.address(o.out, outSize)];
-      runOnce(w, forwardPlan(o, { ...addresses, bias, out }, NO_EPILOGUE, false));
+      runOnce(w, planConv(o, { ...addresses, bias, out }, NO_EPILOGUE, false));
     },
   };
 }

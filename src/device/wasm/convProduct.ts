@@ -41,18 +41,27 @@ export interface Product {
   relu?: boolean;
 }
 
-/** A product, divided by blocks of pixels or, where these are few, by rows. */
+/** The ranges of pixels and of rows that are a part each: blocks of pixels or, where these are few, rows. */
+export function divideProduct(
+  w: WasmContext,
+  { pixels, m, k }: { pixels: number; m: number; k: number },
+  divide = true,
+): { blocks: [number, number][]; panels: [number, number][] } {
+  const work = divide ? (pixels * m * k) / 16 : 0;
+  // Blocks of whole panels, as even as they come; every thread gets some.
+  const most = Math.min(Math.ceil(pixels / BLOCK_PIXELS / w.threads), Math.floor(MOST_STEPS / w.threads));
+  const blocks = w.split(pixels, pixels <= BLOCK_PIXELS ? 0 : work, 8, most);
+  // Sixteen rows suit all tiles.
+  return { blocks, panels: w.split(m, blocks.length > 1 ? 0 : work, m % (16 * w.threads) === 0 ? 16 : 4) };
+}
+
+/** A product, divided. */
 export const productWork =
   (w: WasmContext, o: Product, tables: Tables): Work =>
   (divide) => {
     const pixels = o.images * o.rows * o.cols;
     if (pixels === 0 || o.m === 0) return [];
-    const work = divide ? (pixels * o.m * o.k) / 16 : 0;
-    // Blocks of whole panels, as even as they come; every thread gets some.
-    const most = Math.min(Math.ceil(pixels / BLOCK_PIXELS / w.threads), Math.floor(MOST_STEPS / w.threads));
-    const blocks = w.split(pixels, pixels <= BLOCK_PIXELS ? 0 : work, 8, most);
-    // Sixteen rows suit all tiles.
-    const panels = w.split(o.m, blocks.length > 1 ? 0 : work, o.m % (16 * w.threads) === 0 ? 16 : 4);
+    const { blocks, panels } = divideProduct(w, { pixels, m: o.m, k: o.k }, divide);
     return blocks.flatMap(([from, to]) =>
       panels.map(([first, last]): Step[] => {
         // The order of fields of ImplicitGemm.

@@ -3,7 +3,7 @@
  * or works that all threads share.
  */
 import type { ConvGeometry } from '../../shape.js';
-import type { Kernels } from '../device.js';
+import type { Kernels, Prepared } from '../device.js';
 import type { WasmContext } from './context.js';
 import type { Source } from './convSource.js';
 import { LastingTables, type Tables } from './tables.js';
@@ -23,6 +23,9 @@ export function imagesPerChunk(batch: number, imageBytes: number): number {
   return Math.max(1, Math.min(batch, fit > 8 && fit < batch ? fit - (fit % 8) : fit));
 }
 
+/** From one to before another. */
+export type Range = readonly [from: number, to: number];
+
 /** Programs that write to different places: one, or several for the threads to share. */
 export type Work = (divide: boolean) => Step[][];
 
@@ -41,6 +44,17 @@ export const copyStep = (
   const { padTop, padLeft, phases, phaseLength } = s;
   return ['padPlanes', [source, copy, planes, height, width, padTop, padLeft, s.height, phases, phaseLength]];
 };
+
+/** Copies some channels of each image. */
+export const copyChannels = (
+  planes: Planes,
+  images: number,
+  channels: number,
+  [first, last]: Range,
+  s: Source,
+  g: ConvGeometry,
+): Step[] =>
+  Array.from({ length: images }, (_, i) => copyStep(planes, [i * channels + first, i * channels + last], s, g));
 
 /** Planes to copy, and where to. */
 export interface Planes {
@@ -100,8 +114,13 @@ export interface ConvPlan {
   readonly lasting: number;
   /** Bytes of what is not. */
   readonly scratch: number;
+  /** Output channels that each part of the last work computes whole; null where it is divided otherwise. */
+  readonly last: readonly Range[] | null;
+  /** Whether the first work may be divided by input channels, as the caller of `works` wants. */
+  readonly divisible: boolean;
   prepare(lasting: number): void;
-  works(lasting: number, scratch: number, tables: Tables): Work[][];
+  /** `channels`: how the first work is divided. */
+  works(lasting: number, scratch: number, tables: Tables, channels?: readonly Range[]): Work[][];
 }
 
 /** Runs a convolution once; all of its memory is scratch. */
@@ -112,63 +131,125 @@ export function runOnce(w: WasmContext, plan: ConvPlan): void {
   runRanges(w, plan.works(base, base + lasting, w.tables));
 }
 
-/** A convolution whose weights are laid out once; it runs as often as wanted, and allocates nothing then. */
-export class PreparedConv {
+/**
+ * A convolution whose weights are laid out once; it runs as often as wanted, and allocates nothing then. Where another follows, threads
+ * go on with the channels that they have just computed, which are in their caches, and wait for each other once less.
+ */
+export class PreparedConv implements Prepared {
   private readonly lasting: number;
   private readonly tables: number;
   private readonly tablesBytes: number;
-  private jobs: Step[][][] = [];
-  /** Where the scratch lay when `jobs` were made. */
+  /** In whose last job the first work of this one is done, part by part. */
+  private readonly host: PreparedConv | null;
+  private readonly guests: PreparedConv[] = [];
+  /** Which of the scratch blocks is its own. */
+  private readonly place: number;
+  /** Where its result lies, and its shape. */
+  private result: string;
+  /** Where it lay when `works` were described. */
   private scratch = -1;
+  private works: Step[][][] = [];
+  /** What is run: of the works those that the host leaves, with what the guests begin with; null until it is put together. */
+  private jobs: Step[][][] | null = null;
 
+  /**
+   * `since`: those that every run of this one follows at once, the first of which may compute its input. `memory`: what is given back
+   * with it, where its own goes, too.
+   */
   constructor(
-    private readonly w: WasmContext,
+    readonly w: WasmContext,
     private readonly plan: ConvPlan,
+    { batch, ...o }: ConvGeometry,
+    { x, out }: Addresses,
+    since: readonly PreparedConv[],
+    private readonly memory: number[],
   ) {
-    this.lasting = w.take(Math.max(64, plan.lasting), 'a prepared convolution');
-    try {
-      plan.prepare(this.lasting);
-      const counted = new LastingTables(null);
-      this.describe(0, counted);
-      this.tablesBytes = counted.used;
-      this.tables = w.take(Math.max(64, counted.used), 'a prepared convolution');
-    } catch (error) {
-      w.release(this.lasting);
-      throw error;
-    }
+    this.result = `${[out, batch, o.outChannels, o.outHeight, o.outWidth]}`;
+    const input = `${[x, batch, o.inChannels, o.inHeight, o.inWidth]}`;
+    const host = since[0]?.result === input ? since[0] : null;
+    // While the host's last job runs, and until this one does, the scratch of these is in use.
+    const place = w.blocks.findIndex((_, i) => since.every((other) => other.place !== i));
+    const parts = host?.plan.last?.length ?? 0;
+    const joins = w.threads > 1 && parts > 0 && 4 * parts * batch <= MOST_STEPS && plan.divisible && place >= 0;
+    this.host = joins ? host : null;
+    this.place = joins ? place : 0;
+    this.lasting = this.take(plan.lasting);
+    plan.prepare(this.lasting);
+    const counted = new LastingTables(null);
+    this.describe(0, counted);
+    this.tablesBytes = counted.used;
+    this.tables = this.take(counted.used);
+    this.host?.admit(this);
+  }
+
+  private take(bytes: number): number {
+    const address = this.w.take(Math.max(64, bytes), 'a prepared convolution');
+    this.memory.push(address);
+    return address;
+  }
+
+  private admit(guest: PreparedConv): void {
+    this.guests.push(guest);
+    this.jobs = null;
   }
 
   private describe(scratch: number, tables: Tables): Step[][][] {
-    const ranges = this.plan.works(this.lasting, scratch, tables);
+    const ranges = this.plan.works(this.lasting, scratch, tables, this.host?.plan.last ?? undefined);
     if (ranges.length > 1) return [ranges.map((works) => works.flatMap((work) => work(false).flat()))];
     const jobs = ranges[0].map((work) => work(true));
     return this.w.threads === 1 ? [[jobs.flat(2)]] : jobs;
   }
 
   run(): void {
+    const { w } = this;
     // It knows addresses only, not which buffers others may still read.
-    this.w.besides?.join();
-    const scratch = this.w.scratch(this.plan.scratch);
-    if (scratch !== this.scratch) {
-      this.w.settle();
-      this.jobs = this.describe(scratch, new LastingTables(this.w.heap, this.tables, this.tablesBytes));
-      this.scratch = scratch;
-    }
-    for (const job of this.jobs) this.w.run(job);
+    w.besides?.join();
+    for (const conv of [this, ...this.guests]) conv.layOut();
+    this.jobs ??= this.assemble();
+    for (const job of this.jobs) w.run(job);
+  }
+
+  /** Describes its works where its scratch lies now. */
+  private layOut(): void {
+    const { w, host } = this;
+    const scratch = w.scratch(this.plan.scratch, w.blocks[this.place]);
+    if (scratch === this.scratch) return;
+    w.settle();
+    this.works = this.describe(scratch, new LastingTables(w.heap, this.tables, this.tablesBytes));
+    this.scratch = scratch;
+    this.jobs = null;
+    if (host) host.jobs = null;
+  }
+
+  private assemble(): Step[][][] {
+    const jobs = this.works.slice(this.host ? 1 : 0);
+    const heads = this.guests.map(({ works }) => works[0]);
+    return jobs.map((job, i) =>
+      i + 1 < jobs.length ? job : job.map((steps, part) => [...steps, ...heads.flatMap((head) => head[part])]),
+    );
   }
 
   release(): void {
-    this.w.release(this.lasting);
-    this.w.release(this.tables);
+    const { host } = this;
+    if (host) {
+      host.guests.splice(host.guests.indexOf(this), 1);
+      host.jobs = null;
+    }
+    this.result = '';
+    for (const address of this.memory) this.w.release(address);
   }
 }
 
-/** A forward pass that is to run often, at fixed addresses; 0 for no bias. */
-export type PrepareConv = (
-  o: ConvGeometry,
-  addresses: { x: number; weight: number; bias: number; out: number },
-  epilogue: Epilogue,
-) => PreparedConv;
+/** Of the buffers of a convolution; 0 for no bias. */
+export interface Addresses {
+  readonly x: number;
+  readonly weight: number;
+  readonly bias: number;
+  readonly out: number;
+}
 
-export type ConvForward = Pick<Kernels, 'conv2d'> & { prepareConv: PrepareConv };
+/** A forward pass; `keeps`: its weights are laid out for more than one run. */
+export type PlanConv = (o: ConvGeometry, addresses: Addresses, epilogue: Epilogue, keeps: boolean) => ConvPlan;
+
+export type ConvForward = Pick<Kernels, 'conv2d'> & { planConv: PlanConv };
 export type ConvBackward = Pick<Kernels, 'conv2dBackwardInput' | 'conv2dBackwardWeight'>;

@@ -19,10 +19,10 @@ import { winogradBackward } from './winogradBackward.js';
 /** What a forward pass in eval mode takes. */
 export function inferenceKernels(w: WasmContext, math: WasmMath) {
   const direct = convForward(w);
-  const { prepareConv, ...forward } = math === 'exact' ? direct : winogradForward(w, direct);
+  const { planConv, ...forward } = math === 'exact' ? direct : winogradForward(w, direct);
   return {
     ...forward,
-    ...preparedKernels(w, prepareConv, math !== 'exact'),
+    ...preparedKernels(w, planConv, math !== 'exact'),
     ...elementwiseKernels(w),
     ...matmulKernels(w),
     ...normalizationKernels(w),

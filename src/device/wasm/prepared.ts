@@ -1,16 +1,12 @@
 /** Convolutions with weights that stay, on linear memory: what the weights and batch norm come to is laid out once. */
 import { convSizes } from '../../shape.js';
-import type { Buffer, Kernels } from '../device.js';
+import type { Buffer, Kernels, Prepared } from '../device.js';
 import { foldNorm, type NormValues, normFactors } from '../foldNorm.js';
 import type { WasmContext } from './context.js';
-import { NORM_BYTES, type PrepareConv } from './convWork.js';
+import { NORM_BYTES, type PlanConv, PreparedConv } from './convWork.js';
 
 /** `folds`: batch norm goes into the weights, as fast modes have it; else it is computed after the sums. */
-export function preparedKernels(
-  w: WasmContext,
-  prepareConv: PrepareConv,
-  folds: boolean,
-): Pick<Kernels, 'prepareConv2d'> {
+export function preparedKernels(w: WasmContext, planConv: PlanConv, folds: boolean): Pick<Kernels, 'prepareConv2d'> {
   const values = (buffer: Buffer, size: number): ArrayLike<number> => {
     w.address(buffer, size);
     return (w.view(buffer) as Float32Array).subarray(0, size);
@@ -58,18 +54,12 @@ export function preparedKernels(
             norm = take(lasting, triples);
           }
         }
-        const conv = prepareConv(
-          o,
-          { x: w.address(o.x, inSize), weight, bias, out: w.address(o.out, outSize) },
-          { norm, residual: w.optional(o.residual, outSize), relu: o.relu },
-        );
-        return {
-          run: () => conv.run(),
-          release() {
-            conv.release();
-            release(lasting);
-          },
-        };
+        const addresses = { x: w.address(o.x, inSize), weight, bias, out: w.address(o.out, outSize) };
+        const epilogue = { norm, residual: w.optional(o.residual, outSize), relu: o.relu };
+        const { since = [] } = o;
+        const own = (one: Prepared): one is PreparedConv => one instanceof PreparedConv && one.w === w;
+        const known = since.every(own) ? since : [];
+        return new PreparedConv(w, planConv(o, addresses, epilogue, true), o, addresses, known, lasting);
       } catch (error) {
         release(lasting);
         throw error;

@@ -1,18 +1,15 @@
 /** Winograd's forward pass on linear memory, where `winogradTile` says so; direct kernels do the rest. */
-import { type ConvGeometry, convSizes } from '../../shape.js';
+import { convSizes } from '../../shape.js';
 import { winogradTile, winogradTiles } from '../winograd.js';
 import type { WasmContext } from './context.js';
-import { type ConvForward, type ConvPlan, type Epilogue, NO_EPILOGUE, PreparedConv, runOnce } from './convWork.js';
+import { type ConvForward, type ConvPlan, NO_EPILOGUE, type PlanConv, runOnce } from './convWork.js';
 import { winogradPlan } from './winogradPlan.js';
 
-/** The forward pass at given addresses, by tiles of m. */
+/** The forward pass by tiles of m. */
 function forwardPlan(
   w: WasmContext,
   m: number,
-  o: ConvGeometry,
-  { x, weight, bias, out }: { x: number; weight: number; bias: number; out: number },
-  epilogue: Epilogue,
-  keeps: boolean,
+  ...[o, { x, weight, bias, out }, epilogue, keeps]: Parameters<PlanConv>
 ): ConvPlan {
   const [k, rows] = [o.inChannels / o.groups, o.outChannels / o.groups];
   const [tilesHigh, tilesWide] = winogradTiles(m, 'forward', o);
@@ -49,10 +46,9 @@ function forwardPlan(
 
 export function winogradForward(w: WasmContext, direct: ConvForward): ConvForward {
   return {
-    prepareConv(o, addresses, epilogue) {
-      const m = winogradTile('forward', o);
-      if (m === 0) return direct.prepareConv(o, addresses, epilogue);
-      return new PreparedConv(w, forwardPlan(w, m, o, addresses, epilogue, true));
+    planConv(...call) {
+      const m = winogradTile('forward', call[0]);
+      return m === 0 ? direct.planConv(...call) : forwardPlan(w, m, ...call);
     },
 
     conv2d(o) {

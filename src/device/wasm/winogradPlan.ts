@@ -4,7 +4,7 @@ import { ScratchLayout, type WasmContext } from './context.js';
 import { tiledSource } from './convSource.js';
 import {
   type ConvPlan,
-  copyStep,
+  copyChannels,
   copyWork,
   type Epilogue,
   imageRanges,
@@ -132,7 +132,14 @@ export function winogradPlan(
   const filters = (base: number, weight: number, count: number, out: number): Step =>
     o.filters(weight, count, [out, xi, kStep, base + atTransform]);
 
+  // Few rows at a time would cost more than the waiting that they save, but where their filters must be transformed, too.
+  const work = productTime(m, stride, tiles, k, rows);
+  const shares = lazy ? w.split(rows, work, 8) : w.ranges(rows, w.parts(work, 1), 8);
+  const whole = shared && images === batch;
+
   return {
+    last: whole ? shares : null,
+    divisible: whole,
     lasting: lasting.total,
     scratch: layout.total,
     prepare(base) {
@@ -146,7 +153,7 @@ export function winogradPlan(
         );
       }
     },
-    works(base, scratch, tables) {
+    works(base, scratch, tables, parts = w.ranges(k, w.threads, 4)) {
       /** Tiles of `count` images at `from`, group g: channels to transform, rows to multiply them by, whose filters are at `at`. */
       const convStep = (
         { from, to, g }: { from: number; to: number; g: number },
@@ -174,8 +181,6 @@ export function winogradPlan(
           const tiles = count * tilesOfImage;
           const work = divide ? productTime(m, stride, tiles, k, rows) : 0;
           if (shared) {
-            // Few rows at a time would cost more than the waiting that they save, but where their filters must be transformed, too.
-            const shares = lazy ? w.split(rows, work, 8) : w.ranges(rows, w.parts(work, 1), 8);
             return shares.map(([first, last], i) => {
               const steps: Step[] = [];
               const out = base + atFilters + i * filterBytes;
@@ -205,14 +210,10 @@ export function winogradPlan(
           if (shared) {
             const tiles = [0, count * tilesOfImage] as const;
             list.push(() =>
-              w
-                .ranges(k, w.threads, 4)
-                .map((range) => [
-                  ...Array.from({ length: count }, (_, i) =>
-                    copyStep(source, [i * k + range[0], i * k + range[1]], s, geometry),
-                  ),
-                  convStep({ from: copied, to, g: 0 }, tiles, [0, 0], range),
-                ]),
+              parts.map((part) => [
+                ...copyChannels(source, count, k, part, s, geometry),
+                convStep({ from: copied, to, g: 0 }, tiles, [0, 0], part),
+              ]),
             );
           } else list.push(copyWork(w, source, planes, s, geometry));
           for (let g = 0; g < groups; g++) list.push(product(count, { from: copied, to, g }));
