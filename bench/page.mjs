@@ -199,7 +199,7 @@ function steps(rows) {
 
 /**
  * @param {object} run what `npm run bench` writes as JSON
- * @param {object | null} peers what `npm run bench:peers` wrote last
+ * @param {object | null} peers what `npm run bench:peers` found last: groups, each with its date, and targets
  */
 export function page({ machine, peakGflops, copyGbytes, results }, peers) {
   const of = (name) => results.filter((row) => row.section === name);
@@ -214,8 +214,20 @@ export function page({ machine, peakGflops, copyGbytes, results }, peers) {
       values: [images / one, images / all],
     }));
     const [{ threads }] = of('threads');
+    const milliseconds = (seconds) => (1000 * seconds).toFixed(1);
+    const times = of('threads').map(({ name, one, all, best, ratio, ceiling, targets }) => [
+      name.replace('threads ', ''),
+      ...[one, all, best].map(milliseconds),
+      ...[ratio, ceiling, targets.ratio.target].map((value) => `${value.toFixed(2)}×`),
+      verdict(targets.ratio.met),
+    ]);
+    const heads = ['', 'ms: 1 thread', `${threads} threads`, 'best', 'ratio', 'arithmetic alone', 'target', ''];
     parts.push(
-      section('Threads', 'Images a second, in turns in one process.', bars(rows, ['1 thread', `${threads} threads`])),
+      section(
+        'Threads',
+        'Images a second, in turns in one process.',
+        bars(rows, ['1 thread', `${threads} threads`]) + table(heads, times),
+      ),
     );
   }
   if (of('batch').length > 0) {
@@ -234,14 +246,12 @@ export function page({ machine, peakGflops, copyGbytes, results }, peers) {
     parts.push(section('Memory', text, bars(rows, ['resident', 'of it used by tensors and kernels'], { digits: 0 })));
   }
   if (peers) {
-    for (const group of new Set(peers.results.map((row) => row.group))) {
-      const rows = peers.results
-        .filter((row) => row.group === group)
-        .map(({ name, version, imagesPerSecond }) => ({
-          name: version === name.split(' ')[1] ? name : `${name} ${version}`,
-          values: [imagesPerSecond],
-        }));
-      const text = `Images a second, taking turns, each in a process of its own; ${peers.machine.date}.`;
+    for (const { group, date, rows: all } of peers.groups) {
+      const rows = all.map(({ name, version, imagesPerSecond }) => ({
+        name: version === name.split(' ')[1] ? name : `${name} ${version}`,
+        values: [imagesPerSecond],
+      }));
+      const text = `Images a second, taking turns, each in a process of its own; ${date}.`;
       parts.push(section(`Peers: ${group}`, text, bars(rows, ['images/s'])));
     }
     const rows = peers.targets.map(({ group, name, peer, target, ratio, best, met }) => [
@@ -254,16 +264,20 @@ export function page({ machine, peakGflops, copyGbytes, results }, peers) {
     ]);
     parts.push(section('Against the peers', '', table(['', '', 'by medians', 'by the best', 'target', ''], rows)));
   }
-  const figures = results.map(({ name, ms, gflops, share, imagesPerSecond, residentBytes }) => [
-    name,
-    ms ? `${ms.median.toFixed(3)} (${ms.min.toFixed(3)} to ${ms.max.toFixed(3)})` : '',
-    gflops ? gflops.median.toFixed(1) : '',
-    share ? `${(100 * share.median).toFixed(1)} %` : '',
-    typeof imagesPerSecond === 'object' ? imagesPerSecond.median.toFixed(2) : (imagesPerSecond?.toFixed(2) ?? ''),
-    residentBytes ? `${(residentBytes / 2 ** 20).toFixed(0)} MiB` : '',
-  ]);
+  const figures = results
+    .filter(({ section: of }) => of !== 'threads')
+    .map(({ name, ms, gflops, share, imagesPerSecond, residentBytes }) => [
+      name,
+      ms ? `${ms.median.toFixed(3)} (${ms.min.toFixed(3)} to ${ms.max.toFixed(3)})` : '',
+      gflops ? gflops.median.toFixed(1) : '',
+      share ? `${(100 * share.median).toFixed(1)} %` : '',
+      typeof imagesPerSecond === 'object' ? imagesPerSecond.median.toFixed(2) : (imagesPerSecond?.toFixed(2) ?? ''),
+      residentBytes ? `${(residentBytes / 2 ** 20).toFixed(0)} MiB` : '',
+    ]);
   const headings = ['', 'ms: median (least to most)', 'GFLOP/s', 'of peak', 'images/s', 'resident'];
-  parts.push(section('Every figure', 'Medians, and how far the samples lie apart.', table(headings, figures)));
+  if (figures.length > 0) {
+    parts.push(section('Every figure', 'Medians, and how far the samples lie apart.', table(headings, figures)));
+  }
   const { cpu, cores, platform, node, v8, date, load } = machine;
   const tile = peakGflops
     ? `; register tile ${peakGflops.median.toFixed(1)} GFLOP/s (${peakGflops.min.toFixed(1)} to ${peakGflops.max.toFixed(1)})`

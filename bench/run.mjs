@@ -136,10 +136,18 @@ const run = {
 };
 writeJson(path, run);
 
-/** The newest results of the peers in the folder, or null. */
+/** What the peers did last, of each group of them the newest in the folder, with its date; or null. */
 function lastPeers(folder) {
   const names = readdirSync(folder).filter((name) => /^peers-.*\.json$/.test(name));
-  return names.length === 0 ? null : JSON.parse(readFileSync(join(folder, names.sort().at(-1)), 'utf8'));
+  const runs = names.sort().map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8')));
+  const [groups, targets] = [new Map(), new Map()];
+  for (const { machine, results, targets: reached } of runs.filter(({ machine: { cpu } }) => cpu === about.cpu)) {
+    for (const group of new Set(results.map((row) => row.group))) {
+      groups.set(group, { group, date: machine.date, rows: results.filter((row) => row.group === group) });
+    }
+    for (const target of reached) targets.set([target.group, target.name, target.peer].join(), target);
+  }
+  return groups.size === 0 ? null : { groups: [...groups.values()], targets: [...targets.values()] };
 }
 const chart = path.replace(/(\.json)?$/, '.html');
 writeFileSync(chart, page(run, lastPeers(dirname(path))));

@@ -21,8 +21,8 @@ const manifest = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
 const subpaths = Object.keys(manifest.exports);
 
 /** The budget, in bytes; a build that needs more says why where it raises it. */
-const MOST_PACKED = 740_000;
-const MOST_UNPACKED = 2_630_000;
+const MOST_PACKED = 735_000;
+const MOST_UNPACKED = 2_480_000;
 
 let project: string;
 let packed: { filename: string; size: number; unpackedSize: number; files: { path: string }[] };
