@@ -1,7 +1,7 @@
 /** The trainer: the chapter's semantics, the same bits on every device, stopping and going on, checkpoints, NaN. */
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { ImageDataset } from '../src/data/index.js';
 import { batches } from '../src/data/index.js';
 import { wasm } from '../src/device/wasm/index.js';
@@ -19,6 +19,7 @@ import {
   Module,
   mul,
   type Optimizer,
+  OutOfMemoryError,
   reference,
   type Sequential,
   sgd,
@@ -46,6 +47,7 @@ import {
   type TrainerOptions,
   trainStep,
 } from '../src/train/index.js';
+import { launchStep, settleSteps } from '../src/train/step.js';
 
 const CLASSES = Array.from({ length: 10 }, (_, i) => `class ${i}`);
 
@@ -374,6 +376,29 @@ describe('a loss that is not finite', () => {
     );
     await expect(trainStep(model, optimizer, batch(Number.NaN), 1)).rejects.toThrow(/came from the input \[2, 4\]$/);
   });
+});
+
+it('a step whose results find no memory to be read leaves nothing behind', async () => {
+  const device = await wasm();
+  const model = new Linear(4, 3, { device, generator: new Generator(1) });
+  const optimizer = sgd(model.parameters(), { lr: 0.1 });
+  const batch = {
+    images: new Float32Array(8).fill(1),
+    shape: [2, 4] as unknown as [number, number, number, number],
+    labels: Int32Array.of(1, 2),
+    index: 0,
+    indices: Int32Array.of(0, 1),
+  };
+  await trainStep(model, optimizer, batch, 1);
+  const { used } = device.memory();
+  const launched = launchStep(model, optimizer, batch, 2);
+  const alloc = vi.spyOn(device, 'alloc').mockImplementation((size) => {
+    throw new OutOfMemoryError('no', 4 * size, 0);
+  });
+  await expect(settleSteps([launched], 2)).rejects.toThrow(OutOfMemoryError);
+  alloc.mockRestore();
+  expect(device.memory().used).toBe(used);
+  device.dispose();
 });
 
 describe('a weight that is not finite', () => {

@@ -111,14 +111,16 @@ export function launchStep(
  */
 export async function settleSteps(steps: readonly LaunchedStep[], step: number): Promise<StepResult[]> {
   const [{ loss: first }] = steps;
-  const joined = first.device.scope(() =>
-    inferenceMode(first.device, () => ({
-      losses: cat(steps.map(({ loss }) => reshape(loss, [1]))),
-      logits: cat(steps.map(({ logits }) => logits)),
-    })),
-  );
+  const joined: Tensor[] = [];
   try {
-    const [losses, logits] = await Promise.all([joined.losses.data(), joined.logits.data()]);
+    const both = first.device.scope(() =>
+      inferenceMode(first.device, () => [
+        cat(steps.map(({ loss }) => reshape(loss, [1]))),
+        cat(steps.map(({ logits }) => logits)),
+      ]),
+    );
+    joined.push(...both);
+    const [losses, logits] = await Promise.all(both.map((t) => t.data()));
     const classes = steps[0].logits.shape[1];
     let at = 0;
     return steps.map(({ labels }, i) => {
@@ -129,7 +131,7 @@ export async function settleSteps(steps: readonly LaunchedStep[], step: number):
       return { loss, correct: countCorrect(logits.subarray(from, at) as Float32Array, labels) };
     });
   } finally {
-    for (const t of [joined.losses, joined.logits]) t.dispose();
+    for (const t of joined) t.dispose();
     disposeSteps(steps);
   }
 }
