@@ -68,16 +68,19 @@ interface Layer {
   readonly channels: number;
   readonly kernel: number;
   readonly stride: number;
+  /** Of a plain one, where they divide the channels. */
+  readonly groups?: number;
 }
 
 function network(layers: readonly Layer[], inChannels: number, device: Device): Sequential {
   const generator = new Generator(7);
   let from = inChannels;
-  const modules = layers.map(({ kind, channels, kernel, stride }): Module => {
+  const modules = layers.map(({ kind, channels, kernel, stride, groups = 1 }): Module => {
     const options = { device, generator };
     switch (kind) {
       case 'plain': {
-        const conv = new Conv2d(from, channels, kernel, { ...options, stride, padding: (kernel - 1) / 2 });
+        const shape = { stride, padding: (kernel - 1) / 2, groups: from % groups || channels % groups ? 1 : groups };
+        const conv = new Conv2d(from, channels, kernel, { ...options, ...shape });
         from = channels;
         return conv;
       }
@@ -126,6 +129,7 @@ describe('compiled on several threads', () => {
         channels: fc.integer({ min: 1, max: 70 }),
         kernel: fc.constantFrom(1, 3, 3, 5),
         stride: fc.constantFrom(1, 1, 1, 2),
+        groups: fc.constantFrom(1, 1, 1, 2, 3),
       });
       const [first, rest] = [
         layer.map((one): Layer => ({ ...one, kind: 'plain' })),
@@ -142,6 +146,7 @@ describe('compiled on several threads', () => {
             const results = (device: Device): Float32Array[] => {
               const net = network(layers, inputShape[1], device);
               const large = network(three(96), 3, device);
+              const { used } = device.memory();
               const compiled = compile(net, { inputShape });
               const found = inputs.map((x, i) => {
                 // Another that needs more scratch moves it.
@@ -149,6 +154,7 @@ describe('compiled on several threads', () => {
                 return elements(compiled.run(x));
               });
               compiled.dispose();
+              expect(device.memory().used).toBe(used);
               for (const model of [net, large]) model.dispose();
               return found;
             };
@@ -168,6 +174,11 @@ describe('compiled on several threads', () => {
               [1, 16, 12, 12],
               [three(32)[0], { kind: 'fork', channels: 1, kernel: 1, stride: 1 }],
             ],
+            [[1, 32, 12, 12], three(32).map((layer) => ({ ...layer, groups: 2 }))],
+            [
+              [1, 32, 12, 12],
+              [...three(32).slice(1), { kind: 'squeeze', channels: 1, kernel: 1, stride: 1 }],
+            ],
           ],
           ...SEED,
         },
@@ -183,6 +194,18 @@ describe('compiled on several threads', () => {
     const x = new Float32Array(32 * 12 * 12);
     // The copy of the first, and three products.
     expect(jobsOf(() => compiled.run(x))).toEqual({ jobs: 4, joined: 2 });
+    device.dispose();
+  });
+
+  it('do not, where one alone computed the last', async () => {
+    const device = await team(2, 'exact');
+    const { context } = device as unknown as { context: WasmContext };
+    context.grain = 1000;
+    // The first is too little to be divided, the copy for the second is not.
+    const layers = [1, 5].map((kernel): Layer => ({ kind: 'plain', channels: 48, kernel, stride: 1 }));
+    const compiled = compile(network(layers, 1, device), { inputShape: [1, 1, 16, 16] });
+    // The copy and the product of the second.
+    expect(jobsOf(() => compiled.run(new Float32Array(256)))).toEqual({ jobs: 2, joined: 0 });
     device.dispose();
   });
 
@@ -224,6 +247,25 @@ describe('compiled on several threads', () => {
       first.release();
       const again = link(0, 1, []);
       expect(results([again, link(1, 2, [first])])).toEqual(expected);
+      device.dispose();
+    });
+
+    it('loses its first, and its last begins by itself', async () => {
+      const { device, link, results } = await chain();
+      const first = link(0, 1, []);
+      const [second, third] = [link(1, 2, [first]), link(1, 3, [first])];
+      const expected = results([first, second, third]);
+      results([first, second, third], 'other');
+      first.release();
+      const again = link(0, 1, []);
+      expect(results([again, second, third])).toEqual(expected);
+      // Twice is once too often, and takes nothing from the other.
+      const fourth = link(1, 4, [again]);
+      const fifth = link(1, 2, [again, fourth]);
+      fourth.release();
+      expect(() => fourth.release()).toThrow(/not an allocated address/);
+      results([again, fifth, third], 'other');
+      expect(results([again, fifth, third])).toEqual(expected);
       device.dispose();
     });
 

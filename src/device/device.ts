@@ -218,8 +218,8 @@ export interface Kernels {
    * A convolution for many runs: weights, bias and norm are read now, x and residual in each run. It is `conv2d`, then `norm` as `batchNormEval`
    * has it, + `residual`, relu, each where asked for. A fast mode folds the norm into the weights instead: w·scale and
    * (bias − mean)·scale + shift, scale = weight·(1/√(variance + eps)), wide; both are then what `conv2d` is given.
-   * `since`: what every run of this one follows at once, step by step, from the convolution that writes x. A device may begin
-   * with this one in that one's run, where it knows them all.
+   * `since`: the prepared steps that run before each run of this one, from the convolution that writes x to the last, with nothing else
+   * between them. A device may then read x as soon as that convolution writes it, and do some of this one in that one's run.
    */
   prepareConv2d(
     o: ConvGeometry & {

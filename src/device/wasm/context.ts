@@ -30,7 +30,7 @@ export class WasmBuffer extends Buffer {
 /** The part of a thread's last range that is cut off, for whoever is free. */
 const SMALL = 0.25;
 
-/** A convolution, one that runs between it and the next, and that one. */
+/** For a convolution and two that begin in its run, as the ways through a residual block do. */
 const SCRATCH_BLOCKS = 3;
 
 /** A piece of memory; address 0 before there is one. */
@@ -47,7 +47,7 @@ type Sizes = Pick<WasmExports, { [K in keyof WasmExports]: K extends Kernel ? ne
  * them (`settle`), but for `tables`, which are made for that.
  */
 export class WasmContext {
-  /** The scratch of the operations that run now; the first, but where some of one's is made while another runs. */
+  /** Scratch: of an operation alone the first; convolutions that begin in another's run take the others, too, in turn. */
   readonly blocks: readonly Block[] = Array.from({ length: SCRATCH_BLOCKS }, () => ({ address: 0, bytes: 0 }));
   /** Structs and tables of the next job. */
   readonly tables: JobTables;
@@ -219,8 +219,8 @@ export class WasmContext {
   }
 
   /**
-   * Scratch of at least `bytes`, the kernels' of an operation alone. One block, kept and grown, so that a training step does not cut the
-   * heap into pieces; those that run beside others have their own.
+   * Scratch of at least `bytes`, the kernels' of an operation alone. Each block is kept and grown, so that a training step does not cut
+   * the heap into pieces; those that run beside others have their own.
    */
   scratch(bytes: number, block = this.blocks[0]): number {
     if (!(bytes >= 0 && bytes <= MAX_MEMORY_BYTES)) {

@@ -47,11 +47,11 @@ export function convForward(w: WasmContext): ConvForward {
     const inImage = inChannels * o.inHeight * o.inWidth * 4;
     const outPlane = o.outHeight * o.outWidth * 4;
     // All images at once, all channels in one product.
-    const whole = ranges.length === 1 && chunk >= batch && groups === 1 && batch * pixels * m > 0;
-    const { blocks, panels } = divideProduct(w, { pixels: batch * pixels, m, k });
+    const whole = keeps && ranges.length === 1 && chunk >= batch && groups === 1 && batch * pixels * m > 0;
+    const divided = whole ? divideProduct(w, { pixels: batch * pixels, m, k }) : null;
 
     return {
-      last: whole && blocks.length === 1 ? panels : null,
+      last: divided?.blocks.length === 1 ? divided.panels : null,
       divisible: whole && s.copied,
       lasting: lasting.total,
       scratch: layout.total,
@@ -72,7 +72,7 @@ export function convForward(w: WasmContext): ConvForward {
           );
         }
       },
-      works(base, scratch, tables, parts) {
+      works(base, scratch, tables, channelRanges) {
         const taps = oncePerJob(tables, () => tables.taps(channels, s.planeBytes, offsets));
         const worksOf = ([first, last]: readonly [number, number], range: number): Work[] => {
           const list: Work[] = [];
@@ -80,8 +80,8 @@ export function convForward(w: WasmContext): ConvForward {
           for (let n = first; n < last; n += chunk) {
             const images = Math.min(chunk, last - n);
             const planes = { from: x + n * inImage, to: copied, height: o.inHeight, width: o.inWidth };
-            if (s.copied && parts)
-              list.push(() => parts.map((part) => copyChannels(planes, images, inChannels, part, s, o)));
+            if (s.copied && channelRanges)
+              list.push(() => channelRanges.map((some) => copyChannels(planes, images, inChannels, some, s, o)));
             else if (s.copied) list.push(copyWork(w, planes, images * inChannels, s, o));
             const source = s.copied ? copied : x + n * inImage;
             for (let g = 0; g < groups; g++) {

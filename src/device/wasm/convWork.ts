@@ -32,7 +32,7 @@ export type Work = (divide: boolean) => Step[][];
 /** Copies a range of planes of the input, or of the output gradient, as `s` says. */
 export const copyStep = (
   { from, to, height, width }: Planes,
-  [first, last]: readonly [number, number],
+  [first, last]: Range,
   s: Source,
   g: ConvGeometry,
 ): Step => {
@@ -116,10 +116,10 @@ export interface ConvPlan {
   readonly scratch: number;
   /** Output channels that each part of the last work computes whole; null where it is divided otherwise. */
   readonly last: readonly Range[] | null;
-  /** Whether the first work may be divided by input channels, as the caller of `works` wants. */
+  /** Whether the first of several works is one of input channels, which the caller of `works` may divide. */
   readonly divisible: boolean;
   prepare(lasting: number): void;
-  /** `channels`: how the first work is divided. */
+  /** `channels`: how the first work is divided, where it may be. */
   works(lasting: number, scratch: number, tables: Tables, channels?: readonly Range[]): Work[][];
 }
 
@@ -140,7 +140,7 @@ export class PreparedConv implements Prepared {
   private readonly tables: number;
   private readonly tablesBytes: number;
   /** In whose last job the first work of this one is done, part by part. */
-  private readonly host: PreparedConv | null;
+  private host: PreparedConv | null;
   private readonly guests: PreparedConv[] = [];
   /** Which of the scratch blocks is its own. */
   private readonly place: number;
@@ -170,7 +170,10 @@ export class PreparedConv implements Prepared {
     // While the host's last job runs, and until this one does, the scratch of these is in use.
     const place = w.blocks.findIndex((_, i) => since.every((other) => other.place !== i));
     const parts = host?.plan.last?.length ?? 0;
-    const joins = w.threads > 1 && parts > 0 && 4 * parts * batch <= MOST_STEPS && plan.divisible && place >= 0;
+    // Its own, and of each of two guests the copies of all images and the transform.
+    const steps = parts * (2 * batch + 3);
+    // Fewer parts than threads would leave some with nothing to copy.
+    const joins = plan.divisible && w.threads > 1 && parts >= w.threads && steps <= MOST_STEPS && place >= 0;
     this.host = joins ? host : null;
     this.place = joins ? place : 0;
     this.lasting = this.take(plan.lasting);
@@ -234,6 +237,12 @@ export class PreparedConv implements Prepared {
     if (host) {
       host.guests.splice(host.guests.indexOf(this), 1);
       host.jobs = null;
+      this.host = null;
+    }
+    // They begin by themselves from now on.
+    for (const guest of this.guests.splice(0)) {
+      guest.host = null;
+      guest.scratch = -1;
     }
     this.result = '';
     for (const address of this.memory) this.w.release(address);

@@ -116,9 +116,11 @@ export function winogradPlan(
   const kStep = batch * tilesOfImage <= 4 && rows % 8 === 0 ? 32 : 16;
   const filterBytes = Math.ceil(sizes.winogradFilterBytes(m, most, k) / 64) * 64;
 
+  // Few rows at a time would cost more than the waiting that they save, but where their filters must be transformed, too.
+  const time = productTime(m, stride, tiles, k, rows);
+  const shares = lazy ? w.split(rows, time, 8) : w.ranges(rows, w.parts(time, 1), 8);
   const lasting = new ScratchLayout();
-  const parts = lazy ? w.split(rows, productTime(m, stride, tiles, k, rows), 8).length : groups;
-  const atFilters = lasting.take(parts * filterBytes);
+  const atFilters = lasting.take((lazy ? shares.length : groups) * filterBytes);
   const atTransform = lasting.take(w.threads * FILTER_SCRATCH);
   const layout = new ScratchLayout();
   const copyBytes = images * sourceChannels * s.planeBytes;
@@ -132,9 +134,6 @@ export function winogradPlan(
   const filters = (base: number, weight: number, count: number, out: number): Step =>
     o.filters(weight, count, [out, xi, kStep, base + atTransform]);
 
-  // Few rows at a time would cost more than the waiting that they save, but where their filters must be transformed, too.
-  const work = productTime(m, stride, tiles, k, rows);
-  const shares = lazy ? w.split(rows, work, 8) : w.ranges(rows, w.parts(work, 1), 8);
   const whole = shared && images === batch;
 
   return {
@@ -153,7 +152,7 @@ export function winogradPlan(
         );
       }
     },
-    works(base, scratch, tables, parts = w.ranges(k, w.threads, 4)) {
+    works(base, scratch, tables, channels = w.ranges(k, w.threads, 4)) {
       /** Tiles of `count` images at `from`, group g: channels to transform, rows to multiply them by, whose filters are at `at`. */
       const convStep = (
         { from, to, g }: { from: number; to: number; g: number },
@@ -210,9 +209,9 @@ export function winogradPlan(
           if (shared) {
             const tiles = [0, count * tilesOfImage] as const;
             list.push(() =>
-              parts.map((part) => [
-                ...copyChannels(source, count, k, part, s, geometry),
-                convStep({ from: copied, to, g: 0 }, tiles, [0, 0], part),
+              channels.map((some) => [
+                ...copyChannels(source, count, k, some, s, geometry),
+                convStep({ from: copied, to, g: 0 }, tiles, [0, 0], some),
               ]),
             );
           } else list.push(copyWork(w, source, planes, s, geometry));
