@@ -193,10 +193,10 @@ describe('loading a 102 MB file', () => {
       const file = join(folder, `${dtype}.safetensors`);
       node(script, 'write', file, dtype);
       const load = () => JSON.parse(node('--expose-gc', script, 'load', file)) as Record<string, number>;
-      // The least of three: what the collector gives back late, on a busy machine, only adds.
-      const { fileBytes, peakBytes, modelBytes, last } = [load(), load(), load()].sort(
+      // The middle of five: what the collector gives back late, on a busy machine, may fall on either side.
+      const { fileBytes, peakBytes, modelBytes, last } = Array.from({ length: 5 }, load).sort(
         (a, b) => a.peakBytes - b.peakBytes,
-      )[0];
+      )[2];
       expect(fileBytes).toBeGreaterThan(dtype.endsWith('16') ? 51e6 : 102e6);
       expect(modelBytes).toBeGreaterThan(102e6);
       // The file's bytes have to be there.
